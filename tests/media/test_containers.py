@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from vos_jax.media.containers import is_cut_off
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi"])
+def test_a_whole_file_is_not_cut_off_and_a_shorter_one_is(
+    tmp_path: Path, name: str, film, encode
+):
+    path = encode(tmp_path / name, film(5))
+    assert not is_cut_off(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert is_cut_off(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0",
+        b"plain text, longer than any header",
+        b"RIFF\xff\xff\xff\xffAVI LIST",
+        # Segment of unknown length, as written to a pipe.
+        b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff",
+        b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\xff",
+        # A last box that runs to the end of the file.
+        b"\0\0\0\x08free\0\0\0\0mdat",
+    ],
+)
+def test_unknown_lengths_count_as_whole(tmp_path: Path, content: bytes):
+    (tmp_path / "a").write_bytes(content)
+    assert not is_cut_off(tmp_path / "a")
+
+
+def test_64_bit_boxes_are_measured(tmp_path: Path):
+    box = b"\0\0\0\x01mdat" + (116).to_bytes(8, "big") + bytes(100)
+    (tmp_path / "a").write_bytes(box)
+    assert not is_cut_off(tmp_path / "a")
+    (tmp_path / "a").write_bytes(box[:-50])
+    assert is_cut_off(tmp_path / "a")

@@ -1,0 +1,1 @@
+"""Video clips with masks, as NumPy arrays; import the module you need."""

@@ -1,0 +1,1 @@
+"""Drives any method: streaming inference, files, benchmarks."""

@@ -1,0 +1,487 @@
+"""A method in time: start on a frame with masks, then step from frame to frame.
+
+The state is a pytree of the memory and the latest frame with its masks, which is not
+memorised before the next step. `start` and `step` are pure and traceable.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
+
+from vos_jax.errors import InputError
+from vos_jax.methods.base import Method
+from vos_jax.ops.memory_bank import Bank, Moment, forget
+
+MAX_OBJECTS = 254
+"""Labels are 8 bit: 0 is background, 255 means ignore."""
+
+IGNORE = 255
+
+_DEFAULT_FRAMES = 100
+
+
+class State(NamedTuple):
+    """Everything that the next step needs.
+
+    Attributes:
+      memory: The method's own; holds all frames before the latest.
+      frame: The latest frame, RGB in [0, 1].
+      keep: What the method wants again when it memorises that frame.
+      probs: The latest frame's soft masks, background first.
+      first: Objects whose mask was given in the latest frame for the first time.
+      corrected: A user changed an object's mask in the latest frame.
+      index: Index of the latest frame.
+      ids: The caller's id of each object slot; 0 where the slot is free.
+    """
+
+    memory: Any
+    frame: Float[Array, "H W 3"]
+    keep: Any
+    probs: Float[Array, "O+1 H W"]
+    first: Bool[Array, " O"]
+    corrected: Bool[Array, ""]
+    index: Int[Array, ""]
+    ids: Int[Array, " O"]
+
+    @property
+    def active(self) -> Bool[Array, " O"]:
+        """Which object slots hold an object."""
+        return self.ids > 0
+
+    @property
+    def labels(self) -> Int[Array, "H W"]:
+        """Ids of the most probable objects of the latest frame, uint8."""
+        return label_map(self.probs, self.ids)
+
+
+class Output(NamedTuple):
+    """What a step found.
+
+    Attributes:
+      logits: Log-odds of background and objects, in the order of `ids`.
+      probs: Their softmax.
+      ids: The caller's ids; 0 for a free slot, whose probability is exactly 0.
+    """
+
+    logits: Float[Array, "O+1 H W"]
+    probs: Float[Array, "O+1 H W"]
+    ids: Int[Array, " O"]
+
+    @property
+    def labels(self) -> Int[Array, "H W"]:
+        """Ids of the most probable objects, uint8; the lowest slot on ties."""
+        return label_map(self.probs, self.ids)
+
+
+def label_map(
+    probs: Float[Array, "O+1 H W"], ids: Int[Array, " O"]
+) -> Int[Array, "H W"]:
+    """The most probable id at every pixel, uint8, 0 where that is the background."""
+    names = jnp.concatenate([jnp.zeros_like(ids[:1]), ids]).astype(jnp.uint8)
+    return names[jnp.argmax(probs, axis=0)]
+
+
+def start(
+    method: Method,
+    variables: Mapping[str, Any],
+    frame: ArrayLike,
+    masks: ArrayLike,
+    *,
+    ids: Sequence[int] | None = None,
+    objects: int | None = None,
+    frames: int = _DEFAULT_FRAMES,
+) -> State:
+    """Begins a video at a frame whose masks are given.
+
+    Args:
+      method: From `create`.
+      variables: Its weights.
+      frame: `[H, W, 3]` RGB, uint8, or float in [0, 1].
+      masks: `[O, H, W]`, one per object, or a label map `[H, W]` (0 background, 255
+        ignore). A traced label map needs `ids`.
+      ids: Ids of the masks, or the labels to follow; by default 1..O, or every label.
+      objects: Object slots to provide, for objects that come later.
+      frames: Length of video to reserve memory for. `step` reserves more when needed
+        unless it is traced: then shapes are fixed, and once the slots are used up the
+        oldest kept frame is overwritten.
+
+    Returns:
+      The state; nothing is memorised yet.
+
+    Raises:
+      InputError: Shapes disagree, a mask is empty, or there are too many objects.
+    """
+    frame = _checked_frame(frame)
+    given, ids = _checked_masks(frame, masks, ids)
+    if objects is not None and objects < len(ids):
+        raise InputError(f"objects={objects} is less than the {len(ids)} masks given")
+    state = _start(
+        method, variables, frame, given, tuple(ids), objects or len(ids), frames
+    )
+    return state
+
+
+@partial(jax.jit, static_argnums=(0, 4, 5, 6))
+def _start(
+    method: Method,
+    variables: Mapping[str, Any],
+    frame: Array,
+    given: Float[Array, "O+1 H W"],
+    ids: tuple[int, ...],
+    objects: int,
+    frames: int,
+) -> State:
+    frame = _as_float(frame)
+    height, width, _ = frame.shape
+    free = objects - len(ids)
+    return State(
+        memory=method.init_memory(height, width, objects, method.slots(frames)),
+        frame=frame,
+        keep=method.apply(variables, frame, method="encode").keep,  # type: ignore[union-attr]
+        probs=jnp.pad(given, [(0, free), (0, 0), (0, 0)]),
+        first=jnp.arange(objects) < len(ids),
+        corrected=jnp.bool_(False),
+        index=jnp.int32(0),
+        ids=jnp.array([*ids, *[0] * free], jnp.int32),
+    )
+
+
+def step(
+    method: Method,
+    variables: Mapping[str, Any],
+    state: State,
+    frame: ArrayLike,
+    inputs: Any = None,
+) -> tuple[State, Output]:
+    """Segments the next frame.
+
+    Args:
+      method: As given to `start`.
+      variables: As given to `start`.
+      state: Of the frame before; stays valid and can be stepped again.
+      frame: `[H, W, 3]` like the first one.
+      inputs: What else the method takes with each frame; STM takes nothing.
+
+    Returns:
+      The new state, and logits and probabilities at the frame's size.
+    """
+    frame = _checked_frame(frame)
+    if frame.shape != state.frame.shape:
+        raise InputError(
+            f"frame: its size is {_size(frame)}, the first frame's {_size(state.frame)};"
+            " all frames of a video must have one size"
+        )
+    if not _is_traced(state):
+        state = reserve(method, state, int(state.index) + 2)
+    return _step_jitted(method, variables, state, frame, inputs)
+
+
+def step_traced(
+    method: Method,
+    variables: Mapping[str, Any],
+    state: State,
+    frame: Array,
+    inputs: Any = None,
+) -> tuple[State, Output]:
+    """`step` without checks and compilation of its own, for use inside a program."""
+    frame = _as_float(frame)
+    memory = _memorize(method, variables, state)
+    query, keep = method.apply(variables, frame, method="encode")  # type: ignore[misc]
+    logits, memory = method.apply(  # type: ignore[misc]
+        variables, memory, query, frame, state.active, inputs, method="segment"
+    )
+    probs = jax.nn.softmax(logits, axis=0)
+    state = State(
+        memory=memory,
+        frame=frame,
+        keep=keep,
+        probs=probs,
+        first=jnp.zeros_like(state.first),
+        corrected=jnp.bool_(False),
+        index=state.index + 1,
+        ids=state.ids,
+    )
+    return state, Output(logits, probs, state.ids)
+
+
+_step_jitted = jax.jit(step_traced, static_argnums=0)
+
+
+def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any:
+    moment = Moment(state.index, state.active, state.first, state.corrected)
+
+    def memorize(memory: Any) -> Any:
+        return method.apply(
+            variables,
+            memory,
+            state.frame,
+            state.keep,
+            state.probs,
+            moment,
+            method="memorize",
+        )
+
+    due = method.due(moment)
+    if due is True:
+        return memorize(state.memory)
+    return lax.cond(due, memorize, lambda memory: memory, state.memory)
+
+
+def reserve(
+    method: Method, state: State, frames: int, objects: int | None = None
+) -> State:
+    """The same state with room for a video of `frames` frames and `objects` objects.
+
+    Slots at least double, so that a long video is compiled for few capacities.
+    """
+    slots = _slot_capacity(state.memory)
+    needed = method.slots(frames)
+    have = state.ids.shape[0]
+    if needed <= slots and (objects or 0) <= have:
+        return state
+    if needed > slots:
+        slots = max(needed, method.slots(_DEFAULT_FRAMES * 2 ** _doublings(method, frames)))
+    objects = max(objects or 0, have)
+    height, width, _ = state.frame.shape
+    larger = method.init_memory(height, width, objects, slots)
+    extra = [(0, objects - have)]
+    return state._replace(
+        memory=jax.tree.map(_lay_into_corner, larger, state.memory),
+        probs=jnp.pad(state.probs, [*extra, (0, 0), (0, 0)]),
+        first=jnp.pad(state.first, extra),
+        ids=jnp.pad(state.ids, extra),
+    )
+
+
+def _doublings(method: Method, frames: int) -> int:
+    return max(0, (-(-frames // _DEFAULT_FRAMES) - 1).bit_length())
+
+
+def _slot_capacity(memory: Any) -> int:
+    banks = jax.tree.leaves(memory, is_leaf=lambda x: isinstance(x, Bank))
+    return max(bank.capacity for bank in banks if isinstance(bank, Bank))
+
+
+def _lay_into_corner(larger: Array, old: Array) -> Array:
+    return larger.at[tuple(slice(size) for size in old.shape)].set(old)
+
+
+def add_masks(
+    method: Method,
+    variables: Mapping[str, Any],
+    state: State,
+    frame: ArrayLike,
+    masks: ArrayLike,
+    ids: Sequence[int] | None = None,
+) -> State:
+    """Gives masks for the latest frame: new objects, or corrections of known ones.
+
+    Where a mask is given its object is certain; elsewhere it is absent. Other objects
+    keep their probabilities outside the given masks. The rule for objects that appear
+    later is YouTube-VOS's. A corrected frame stays in the memory like a kept one.
+
+    Args:
+      method: As given to `start`.
+      variables: As given to `start`.
+      state: After the step (or start) on that frame. Not changed.
+      frame: The same frame again.
+      masks: `[O', H, W]`, or a label map: only its labels change, 0 means nothing.
+      ids: Ids of the masks, or the labels to use; by default every label. A mask may be
+        empty only when `ids` are given.
+
+    Returns:
+      The state with the masks; more object slots are added where none is free.
+
+    Raises:
+      InputError: As `start`, or `frame` is not the latest frame.
+    """
+    frame = _checked_frame(frame)
+    given, ids = _checked_masks(frame, masks, ids, ids_needed=np.ndim(masks) == 3)
+    if frame.shape != state.frame.shape or not np.array_equal(
+        np.asarray(_as_float_jitted(frame)), np.asarray(state.frame)
+    ):
+        raise InputError(
+            "frame: not the latest frame of the state; step on it first, then add masks"
+        )
+    known = np.asarray(state.ids).tolist()
+    slots, new = [], []
+    for number in ids:
+        if number not in known:
+            free = known.index(0) if 0 in known else len(known)
+            known[free:] = [number, *known[free + 1 :]]
+            new.append(free)
+        slots.append(known.index(number))
+    if len(known) - known.count(0) > MAX_OBJECTS:
+        raise InputError(f"more than {MAX_OBJECTS} objects; label maps are 8 bit")
+    state = reserve(method, state, int(state.index) + 1, len(known))
+    is_new = np.zeros(len(known), bool)
+    is_new[new] = True
+    return _place_masks(
+        state, given[1:], np.array(slots), np.array(known, np.int32), is_new
+    )
+
+
+@jax.jit
+def _place_masks(
+    state: State,
+    given: Float[Array, "G H W"],
+    slots: Int[Array, " G"],
+    ids: Int[Array, " O"],
+    is_new: Bool[Array, " O"],
+) -> State:
+    claimed = given.sum(0, keepdims=True) > 0
+    objects = jnp.where(claimed, 0, state.probs[1:]).at[slots].set(given)
+    background = jnp.clip(1 - objects.sum(0, keepdims=True), 0, 1)
+    corrects = ~is_new[slots]
+    return state._replace(
+        memory=_forget(state.memory, is_new),
+        probs=jnp.concatenate([background, objects]),
+        first=state.first | is_new,
+        corrected=state.corrected | corrects.any(),
+        ids=ids,
+    )
+
+
+def _forget(memory: Any, gone: Bool[Array, " O"]) -> Any:
+    return jax.tree.map(
+        lambda x: forget(x, gone) if isinstance(x, Bank) else x,
+        memory,
+        is_leaf=lambda x: isinstance(x, Bank),
+    )
+
+
+def remove_object(state: State, id: int | Array) -> State:
+    """Ends an object: its slot is free, its pixels become background.
+
+    Raises:
+      InputError: The state has no object of that id (not checked when traced).
+    """
+    if not _is_traced((state.ids, id)) and id not in np.asarray(state.ids).tolist():
+        raise InputError(f"id {id}: no such object; the state has {_names(state.ids)}")
+    gone = (state.ids == id) & state.active
+    objects = jnp.where(gone[:, None, None], 0, state.probs[1:])
+    lost = jnp.where(gone[:, None, None], state.probs[1:], 0).sum(0, keepdims=True)
+    return state._replace(
+        memory=_forget(state.memory, gone),
+        probs=jnp.concatenate([state.probs[:1] + lost, objects]),
+        first=state.first & ~gone,
+        ids=jnp.where(gone, 0, state.ids),
+    )
+
+
+def state_bytes(
+    method: Method, shape: tuple[int, int], objects: int, frames: int = _DEFAULT_FRAMES
+) -> int:
+    """Bytes that a state will occupy, without allocating it.
+
+    Args:
+      method: From `create`.
+      shape: Height and width of the frames.
+      objects: Number of objects.
+      frames: Length of the video.
+    """
+    frame = jax.ShapeDtypeStruct((*shape, 3), jnp.uint8)
+    masks = jax.ShapeDtypeStruct((objects, *shape), jnp.float32)
+    probs = jax.ShapeDtypeStruct((objects + 1, *shape), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    variables = jax.eval_shape(method.init, key, _float_like(frame), masks)
+    ids = tuple(range(1, objects + 1))
+    state = jax.eval_shape(
+        partial(_start, method, ids=ids, objects=objects, frames=frames),
+        variables,
+        frame,
+        probs,
+    )
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+def _float_like(frame: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(frame.shape, jnp.float32)
+
+
+def _as_float(frame: Array) -> Float[Array, "H W 3"]:
+    if frame.dtype == jnp.uint8:
+        return frame.astype(jnp.float32) / 255
+    return frame.astype(jnp.float32)
+
+
+_as_float_jitted = jax.jit(_as_float)
+
+
+def _checked_frame(frame: ArrayLike) -> Array:
+    frame = frame if isinstance(frame, jax.Array) else jnp.asarray(frame)
+    if frame.ndim != 3 or frame.shape[-1] != 3:
+        raise InputError(f"frame: shape {frame.shape} given, [height, width, 3] needed")
+    if frame.dtype != jnp.uint8 and not jnp.issubdtype(frame.dtype, jnp.floating):
+        raise InputError(f"frame: dtype {frame.dtype} given, uint8 or float needed")
+    return frame
+
+
+def _checked_masks(
+    frame: Array, masks: ArrayLike, ids: Sequence[int] | None, ids_needed: bool = False
+) -> tuple[Float[Array, "O+1 H W"], Sequence[int]]:
+    """Masks as probabilities with background first, and their ids."""
+    masks = masks if isinstance(masks, jax.Array) else np.asarray(masks)
+    if masks.ndim not in (2, 3):
+        raise InputError(f"masks: shape {masks.shape} given, [O, H, W] or [H, W] needed")
+    if masks.shape[-2:] != frame.shape[:2]:
+        raise InputError(
+            f"masks: their size is {masks.shape[-1]}x{masks.shape[-2]}, the frame's"
+            f" {_size(frame)}; give both at one size"
+        )
+    traced = _is_traced(masks)
+    if masks.ndim == 2:
+        if ids is None and traced:
+            raise InputError("masks: a traced label map needs ids=...")
+        if ids is None:
+            ids = [int(x) for x in np.unique(np.asarray(masks)) if x not in (0, IGNORE)]
+        numbers = np.array([0, *ids]).reshape(-1, 1, 1)
+        given = masks[None] == numbers
+    else:
+        if ids is None and ids_needed:
+            raise InputError("ids: needed with masks of shape [O, H, W]")
+        ids = list(range(1, len(masks) + 1)) if ids is None else ids
+        if len(ids) != len(masks):
+            raise InputError(f"ids: {len(ids)} given for {len(masks)} masks")
+        xp: Any = jnp if traced else np
+        background = xp.clip(1 - masks.astype(np.float32).sum(0, keepdims=True), 0, 1)
+        given = xp.concatenate([background, masks.astype(np.float32)])
+    _check_ids(ids)
+    if not traced:
+        hollow = ~np.asarray(given[1:] > 0).any((1, 2))
+        if hollow.any():
+            empty = [id for id, none in zip(ids, hollow, strict=True) if none]
+            raise InputError(f"masks: no pixel of object {_list(empty)}")
+    return jnp.asarray(given, jnp.float32), ids
+
+
+def _check_ids(ids: Sequence[int]) -> None:
+    if not ids:
+        raise InputError("masks: no object in them; label at least one pixel 1..254")
+    if len(ids) > MAX_OBJECTS:
+        raise InputError(f"masks: {len(ids)} objects, at most {MAX_OBJECTS} are possible")
+    if len(set(ids)) < len(ids) or not all(0 < id <= MAX_OBJECTS for id in ids):
+        raise InputError(f"ids: {_list(ids)}; they must differ and lie in 1..254")
+
+
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+
+
+def _names(ids: Array) -> str:
+    return _list([x for x in np.asarray(ids).tolist() if x])
+
+
+def _list(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids))
+
+
+def _size(frame: Array) -> str:
+    return f"{frame.shape[1]}x{frame.shape[0]}"

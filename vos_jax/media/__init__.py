@@ -1,0 +1,33 @@
+"""Frames, videos, masks and overlays in files. NumPy on this side, no JAX."""
+
+from vos_jax.media.atomic import atomic_path
+from vos_jax.media.frames import FrameSource, open_frames
+from vos_jax.media.masks import (
+    davis_palette,
+    read_first_mask,
+    read_labels,
+    read_one_hot,
+    read_size,
+    write_labels,
+)
+from vos_jax.media.overlay import VideoWriter, blend, contact_sheet, overlay_colours
+from vos_jax.media.prefetch import prefetch
+from vos_jax.media.writer import MaskWriter
+
+__all__ = [
+    "FrameSource",
+    "MaskWriter",
+    "VideoWriter",
+    "atomic_path",
+    "blend",
+    "contact_sheet",
+    "davis_palette",
+    "open_frames",
+    "overlay_colours",
+    "prefetch",
+    "read_first_mask",
+    "read_labels",
+    "read_one_hot",
+    "read_size",
+    "write_labels",
+]

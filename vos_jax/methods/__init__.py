@@ -1,0 +1,77 @@
+"""The published methods, one file each, and the table of their names."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+from vos_jax.errors import InputError
+from vos_jax.methods import stm
+from vos_jax.methods.base import Method
+from vos_jax.methods.torch_names import Table
+from vos_jax.nn.resnet import ResNetConfig
+
+
+class Entry(NamedTuple):
+    """How a name becomes a model.
+
+    Attributes:
+      module: The Linen module.
+      config: Its default configuration.
+      torch_table: Where a configuration's parameters stand in published checkpoints.
+      torch_ignored: Published names that carry no parameter, as glob patterns.
+    """
+
+    module: Callable[..., Method]
+    config: Any
+    torch_table: Callable[[Any], Table]
+    torch_ignored: tuple[str, ...]
+
+
+_STM_IGNORED = ("*.num_batches_tracked", "Encoder_?.mean", "Encoder_?.std")
+
+METHODS: Mapping[str, Entry] = {
+    "stm": Entry(stm.STM, stm.STMConfig(), stm.torch_table, _STM_IGNORED),
+    "stm-tiny": Entry(
+        stm.STM,
+        stm.STMConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            key_dim=64,
+            value_dim=128,
+            decoder_dim=48,
+        ),
+        stm.torch_table,
+        _STM_IGNORED,
+    ),
+}
+
+
+def create(name: str, **overrides: Any) -> Method:
+    """A method by name.
+
+    Args:
+      name: One of `METHODS`.
+      **overrides: Fields of its configuration to change.
+
+    Raises:
+      InputError: The name or a field is unknown, or a value out of range.
+    """
+    if name not in METHODS:
+        known = ", ".join(METHODS)
+        raise InputError(f"unknown method {name!r}; choose one of: {known}")
+    entry = METHODS[name]
+    fields = {field.name for field in dataclasses.fields(entry.config)}
+    unknown = sorted(set(overrides) - fields)
+    if unknown:
+        raise InputError(
+            f"method {name!r} has no option {', '.join(unknown)};"
+            f" it has: {', '.join(sorted(fields))}"
+        )
+    backbone = overrides.get("backbone")
+    if isinstance(backbone, Mapping):
+        overrides["backbone"] = ResNetConfig(**backbone)
+    try:
+        config = dataclasses.replace(entry.config, **overrides)
+    except ValueError as error:
+        raise InputError(f"method {name!r}: {error}") from error
+    return entry.module(config=config)

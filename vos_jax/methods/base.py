@@ -1,0 +1,112 @@
+"""What a method is: four pure functions around a memory that only it understands.
+
+The engine owns time. It calls, for every frame,
+
+    memory = memorize(memory, <the frame before, its masks>, moment)
+    query, keep = encode(frame)
+    logits, memory = segment(memory, query)
+
+so that a frame is memorised only when the next one arrives: until then its masks may
+still be corrected, and the last frame of a video costs nothing.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from vos_jax.ops.memory_bank import Moment
+
+
+class Encoded(NamedTuple):
+    """What a method computes from a frame alone.
+
+    Attributes:
+      query: What `segment` needs.
+      keep: What `memorize` will want again; carried in the state until then. An empty
+        tuple when there is nothing to reuse.
+    """
+
+    query: Any
+    keep: Any
+
+
+class Segmentation(NamedTuple):
+    """What a method finds in a frame.
+
+    Attributes:
+      logits: Of background and objects; their softmax is the result. Float32.
+      memory: The memory, changed where reading leaves a trace (tracks, say).
+    """
+
+    logits: Float[Array, "O+1 H W"]
+    memory: Any
+
+
+class Method(nn.Module):
+    """The interface of every method; see `vos_jax.methods.stm` for a model.
+
+    Subclasses have a frozen, hashable `config` and implement everything below. Nothing
+    here knows about batches: `jax.vmap` adds them.
+    """
+
+    config: Any = None
+
+    def init_memory(self, height: int, width: int, objects: int, slots: int) -> Any:
+        """An empty memory for frames of `height` x `width`.
+
+        Leaves may only grow at the end of an axis when `objects` or `slots` grows: the
+        engine enlarges a memory by laying the old one into the corner of a new one. All
+        history of an object that `forget` must clear lives in `Bank`s.
+        """
+        raise NotImplementedError
+
+    def slots(self, frames: int) -> int:
+        """Slots that a video of `frames` frames fills; the bank starts that large."""
+        raise NotImplementedError
+
+    def due(self, moment: Moment) -> bool | Bool[Array, ""]:
+        """Whether this frame is memorised at all; a plain True when every frame is."""
+        raise NotImplementedError
+
+    def encode(self, frame: Float[Array, "H W 3"]) -> Encoded:
+        """Encodes a frame, RGB in [0, 1], of any size."""
+        raise NotImplementedError
+
+    def segment(
+        self,
+        memory: Any,
+        query: Any,
+        frame: Float[Array, "H W 3"],
+        active: Bool[Array, " O"],
+        inputs: Any = None,
+    ) -> Segmentation:
+        """Segments a frame from its `query`; `inputs` is what else a method takes."""
+        raise NotImplementedError
+
+    def memorize(
+        self,
+        memory: Any,
+        frame: Float[Array, "H W 3"],
+        keep: Any,
+        probs: Float[Array, "O+1 H W"],
+        moment: Moment,
+    ) -> Any:
+        """Puts a frame and its soft masks (background first) into the memory."""
+        raise NotImplementedError
+
+    def __call__(
+        self, frame: Float[Array, "H W 3"], masks: Float[Array, "O H W"]
+    ) -> Float[Array, "O+1 H W"]:
+        """Segments a frame from itself; touches every parameter, for `init`."""
+        everything = jnp.ones(masks.shape[0], bool)
+        moment = Moment(jnp.int32(0), everything, everything, jnp.bool_(False))
+        masks = masks.astype(jnp.float32)
+        background = jnp.clip(1 - masks.sum(0, keepdims=True), 0, 1)
+        probs = jnp.concatenate([background, masks])
+        height, width, _ = frame.shape
+        memory = self.init_memory(height, width, masks.shape[0], self.slots(1))
+        query, keep = self.encode(frame)
+        memory = self.memorize(memory, frame, keep, probs, moment)
+        return self.segment(memory, query, frame, everything).logits

@@ -1,0 +1,147 @@
+"""Convolutions and frozen normalisation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vos_jax.nn.numerics import Numerics
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+_BATCH_NORM_EPSILON = 1e-5
+
+
+def normalize_image(image: Float[Array, "*b H W 3"]) -> Float[Array, "*b H W 3"]:
+    """ImageNet normalisation of RGB in [0, 1]."""
+    mean, std = jnp.array(IMAGE_MEAN, image.dtype), jnp.array(IMAGE_STD, image.dtype)
+    shape = (1,) * (image.ndim - 1) + (3,)
+    return (image - mean.reshape(shape)) / std.reshape(shape)
+
+
+class Conv(nn.Module):
+    """A convolution with padding `kernel // 2` on every side, as PyTorch places it.
+
+    Linen's "SAME" pads a strided convolution on one side more than the other, which
+    shifts the grid by a pixel against published weights.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    use_bias: bool = True
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W Ci"]) -> Float[Array, "B Hs Ws Co"]:
+        """Convolves in the compute type."""
+        dtype = self.numerics.compute_dtype
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
+        x = jax.lax.conv_general_dilated(
+            x.astype(dtype),
+            kernel.astype(dtype),
+            (self.stride, self.stride),
+            [(self.kernel // 2, self.kernel // 2)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=self.numerics.precision,
+        )
+        if not self.use_bias:
+            return x
+        bias = self.param(
+            "bias", nn.initializers.zeros, (self.features,), jnp.float32
+        )
+        return x + bias.astype(dtype)[None, None, None]
+
+
+class FrozenNorm(nn.Module):
+    """Batch normalisation that always uses its stored statistics.
+
+    STM and RDE-VOS train and test this way. Scale and bias are parameters, mean and
+    variance live in `batch_stats`. Once folded only the bias is left.
+    """
+
+    scale_init: float = 1.0
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Applies scale and shift."""
+        shape = (x.shape[-1],)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        if self.numerics.folded:
+            return x + bias.astype(x.dtype)[None, None, None]
+        scale = self.param(
+            "scale", nn.initializers.constant(self.scale_init), shape, jnp.float32
+        )
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        scale, shift = _affine(scale, bias, mean.value, var.value)
+        scale, shift = scale.astype(x.dtype), shift.astype(x.dtype)
+        return x * scale[None, None, None] + shift[None, None, None]
+
+
+def _affine(scale: Array, bias: Array, mean: Array, var: Array) -> tuple[Array, Array]:
+    scale = scale / jnp.sqrt(var + _BATCH_NORM_EPSILON)
+    return scale, bias - mean * scale
+
+
+class ConvNorm(nn.Module):
+    """A convolution followed by `FrozenNorm`, which `fold_norms` makes one."""
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    scale_init: float = 1.0
+    use_bias: bool = False
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W Ci"]) -> Float[Array, "B Hs Ws Co"]:
+        """Convolves and normalises; no activation."""
+        x = Conv(
+            self.features,
+            self.kernel,
+            self.stride,
+            self.use_bias,
+            self.numerics,
+            name="conv",
+        )(x)
+        return FrozenNorm(self.scale_init, self.numerics, name="norm")(x)
+
+
+def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Folds every frozen norm into the convolutions beside it.
+
+    A group with a child `norm` has its other children's kernels (and biases) scaled;
+    the norm keeps the shift. Exact up to float32 rounding.
+
+    Args:
+      variables: With `params` and `batch_stats`.
+
+    Returns:
+      Variables for the same model with `Numerics.folded=True`; no `batch_stats`.
+    """
+    return {"params": _fold(variables["params"], variables.get("batch_stats", {}))}
+
+
+def _fold(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
+    norm = params.get("norm")
+    if not isinstance(norm, Mapping) or "norm" not in stats:
+        return {
+            name: _fold(child, stats.get(name, {}))
+            if isinstance(child, Mapping)
+            else child
+            for name, child in params.items()
+        }
+    scale, shift = _affine(norm["scale"], norm["bias"], **stats["norm"])
+    folded = {
+        name: {leaf: value * scale for leaf, value in child.items()}
+        for name, child in params.items()
+        if name != "norm"
+    }
+    return {**folded, "norm": {"bias": shift}}

@@ -1,0 +1,35 @@
+"""How every block computes, in one hashable value."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """Compute settings shared by all blocks of a model.
+
+    Attributes:
+      dtype: Compute type of convolutions and activations; parameters stay float32.
+      precision: Of float32 products. "highest" is full float32; "default" lets a GPU
+        or TPU use its faster, shorter formats.
+      folded: Normalisation is folded into the convolutions (see `fold_norms`).
+    """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["highest", "default"] = "highest"
+    folded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype={self.dtype!r}: use 'float32' or 'bfloat16'")
+        if self.precision not in ("highest", "default"):
+            raise ValueError(
+                f"precision={self.precision!r}: use 'highest' or 'default'"
+            )
+
+    @property
+    def compute_dtype(self) -> Any:
+        """The NumPy type that `dtype` names."""
+        return jnp.dtype(self.dtype)

@@ -1,0 +1,183 @@
+"""A memory of fixed capacity and the rule that says which frame goes into which slot.
+
+A bank is a pytree; writing returns a new one (in place when the old one is donated).
+Slot 0 holds the previous frame, slot 1 each object's first frame, the others the frames
+that are kept. So filled slots come first, a bank grows at its end without moving, and
+an object that appears late has its own first frame like any other.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+PREVIOUS, FIRST, KEPT = 0, 1, 2
+"""Slots of the previous frame, of the first frame, and of the oldest kept frame."""
+
+_EMPTY = -1
+
+
+class Bank(NamedTuple):
+    """What is remembered.
+
+    Attributes:
+      entries: Any pytree of arrays `[N, O, ...]`.
+      time: Index of the frame in each slot, -1 where there is none.
+      kept: Number of frames ever written to the slots from `KEPT` on.
+    """
+
+    entries: Any
+    time: Int[Array, "N O"]
+    kept: Int[Array, ""]
+
+    @property
+    def filled(self) -> Bool[Array, "N O"]:
+        """Which slots of which objects may be read."""
+        return self.time != _EMPTY
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots."""
+        return self.time.shape[-2]
+
+
+class Moment(NamedTuple):
+    """The frame being memorised, as the engine, which owns time, describes it.
+
+    Attributes:
+      index: Frame index, from 0.
+      active: Objects that exist.
+      first: Objects whose mask was given in this frame for the first time.
+      keep: The frame must be kept whatever its index (a user corrected it).
+    """
+
+    index: Int[Array, ""]
+    active: Bool[Array, " O"]
+    first: Bool[Array, " O"]
+    keep: Bool[Array, ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Which frames are remembered: the first, the previous and every N-th.
+
+    STM (ICCV 2019) sec. 3.5, indices as in the released program: frame 0 counts as a
+    multiple, and the previous frame is never in the memory twice.
+
+    Attributes:
+      every: Keep the frames whose index is a multiple of this; None keeps none.
+      previous: Remember the previous frame until the next one is memorised.
+    """
+
+    every: int | None = 5
+    previous: bool = True
+
+    def __post_init__(self) -> None:
+        if self.every is not None and self.every < 1:
+            raise ValueError(f"every={self.every}: use at least 1, or None for never")
+
+    def slots(self, frames: int) -> int:
+        """Slots that the first `frames` frames of a video fill."""
+        kept = 0 if self.every is None else max(frames - 1, 0) // self.every
+        return KEPT + kept
+
+    def due(self, moment: Moment) -> Bool[Array, ""]:
+        """Whether this policy writes anything at this moment."""
+        if self.previous:
+            return jnp.bool_(True)
+        return self._is_kept(moment) | moment.first.any()
+
+    def _is_kept(self, moment: Moment) -> Bool[Array, ""]:
+        if self.every is None:
+            return moment.keep
+        return moment.keep | (moment.index % self.every == 0)
+
+
+def empty(entry: Any, capacity: int) -> Bank:
+    """A bank without content for entries shaped like `entry`, leaves `[O, ...]`."""
+    if capacity < KEPT:
+        raise ValueError(
+            f"capacity={capacity} leaves no slot for the previous and the first frame;"
+            f" use at least {KEPT}"
+        )
+    objects = jax.tree.leaves(entry)[0].shape[0]
+    return Bank(
+        jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), entry),
+        jnp.full((capacity, objects), _EMPTY, jnp.int32),
+        jnp.int32(0),
+    )
+
+
+def write(bank: Bank, policy: Policy, entry: Any, moment: Moment) -> Bank:
+    """Writes one frame's `entry`, leaves `[O, ...]`, where `policy` wants it.
+
+    When all slots for kept frames are taken the oldest of them is overwritten; the
+    first frame never is.
+    """
+    is_kept, room = policy._is_kept(moment), bank.capacity - KEPT
+    if room:
+        last = jnp.where(is_kept, KEPT + bank.kept % room, PREVIOUS)
+    else:
+        last, is_kept = jnp.int32(PREVIOUS), jnp.bool_(False)
+    slot = jnp.where(moment.first, FIRST, last)
+    dropped = ~moment.active
+    if not policy.previous:
+        dropped |= slot == PREVIOUS
+    slot = jnp.where(dropped, bank.capacity, slot)
+    at = (slot, jnp.arange(slot.shape[0]))
+    entries = jax.tree.map(
+        lambda old, new: old.at[at].set(new.astype(old.dtype), mode="drop"),
+        bank.entries,
+        entry,
+    )
+    # A frame that is kept is the previous one too: once is enough.
+    elsewhere = moment.active & (slot != PREVIOUS)
+    time = bank.time.at[PREVIOUS].set(
+        jnp.where(elsewhere, _EMPTY, bank.time[PREVIOUS])
+    )
+    time = time.at[at].set(moment.index, mode="drop")
+    took_slot = is_kept & (moment.active & ~moment.first).any()
+    return Bank(entries, time, bank.kept + took_slot)
+
+
+def grow(bank: Bank, capacity: int) -> Bank:
+    """The same content in a bank of more slots.
+
+    A bank that has begun to overwrite keeps what it has: the next kept frames go to the
+    new slots first.
+    """
+    extra = capacity - bank.capacity
+    if extra < 0:
+        raise ValueError(f"a bank of {bank.capacity} slots cannot shrink to {capacity}")
+
+    def widen(x: Array, fill: int) -> Array:
+        return jnp.pad(x, [(0, extra)] + [(0, 0)] * (x.ndim - 1), constant_values=fill)
+
+    kept = jnp.minimum(bank.kept, bank.capacity - KEPT)
+    return Bank(
+        jax.tree.map(lambda x: widen(x, 0), bank.entries),
+        widen(bank.time, _EMPTY),
+        kept.astype(jnp.int32),
+    )
+
+
+def add_objects(bank: Bank, objects: int) -> Bank:
+    """The same content with object slots added at the end, empty, up to `objects`."""
+    extra = objects - bank.time.shape[1]
+
+    def widen(x: Array, fill: int) -> Array:
+        pads = [(0, 0), (0, extra)] + [(0, 0)] * (x.ndim - 2)
+        return jnp.pad(x, pads, constant_values=fill)
+
+    return Bank(
+        jax.tree.map(lambda x: widen(x, 0), bank.entries),
+        widen(bank.time, _EMPTY),
+        bank.kept,
+    )
+
+
+def forget(bank: Bank, gone: Bool[Array, " O"]) -> Bank:
+    """Empties all slots of some objects."""
+    return bank._replace(time=jnp.where(gone, _EMPTY, bank.time))
