@@ -134,15 +134,15 @@ def main() -> None:
     floats = [tuple(mask.astype(np.float64) for mask in pair) for pair in pairs]
     bools = [tuple(mask != 0 for mask in pair) for pair in pairs]
 
-    def baseline(predicted: np.ndarray, annotated: np.ndarray) -> Pair:
+    def baseline(predicted: np.ndarray, annotated: np.ndarray) -> tuple[float, float]:
         masks = predicted == 1, annotated == 1
         return baseline_j(*masks), baseline_f(*masks)
 
     for pair in pairs:
-        ours = score_frame(*pair, [1])
-        if [ours[0][0], ours[1][0]] != list(baseline(*pair)):
+        (j,), (f,) = score_frame(*pair, [1])
+        if (j, f) != baseline(*pair):
             raise SystemExit("the baseline gives other scores")
-    rows = [
+    rows: list[tuple[str, Callable[..., object], list, Callable[..., object], list]] = [
         ("J", region_similarity, bools, baseline_j, floats),
         ("F", contour_accuracy, bools, baseline_f, floats),
         ("J and F", lambda p, a: score_frame(p, a, [1]), pairs, baseline, floats),

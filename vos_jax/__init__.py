@@ -1,47 +1,86 @@
-"""vos_jax: semi-supervised video object segmentation by memory networks, in JAX."""
+"""vos_jax: semi-supervised video object segmentation by memory networks, in JAX.
 
-import dataclasses
-import os
-from collections.abc import Mapping
-from typing import Any
+Names are loaded when they are first used, so that tools which only read masks or score
+them, and their worker processes, do not wait for JAX.
+"""
 
-import jax
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from vos_jax.convert import weights as _weights
-from vos_jax.engine.inference import (
-    Output,
-    State,
-    add_masks,
-    remove_object,
-    start,
-    state_bytes,
-    step,
-)
 from vos_jax.errors import InputError
-from vos_jax.methods import METHODS, create
-from vos_jax.methods.base import Method
+
+if TYPE_CHECKING:
+    from vos_jax.engine.inference import (
+        Output,
+        State,
+        add_masks,
+        remove_object,
+        start,
+        state_bytes,
+        step,
+    )
+    from vos_jax.engine.model import load_model, load_weights, save_weights
+    from vos_jax.engine.video import (
+        FrameResult,
+        VideoSegmenter,
+        inference_form,
+        segment_video,
+        stream_video,
+    )
+    from vos_jax.methods import METHODS, create
+    from vos_jax.methods.base import Method
+
+_HOMES = {
+    "vos_jax.engine.inference": (
+        "Output",
+        "State",
+        "add_masks",
+        "remove_object",
+        "start",
+        "state_bytes",
+        "step",
+    ),
+    "vos_jax.engine.model": ("load_model", "load_weights", "save_weights"),
+    "vos_jax.engine.video": (
+        "FrameResult",
+        "VideoSegmenter",
+        "inference_form",
+        "segment_video",
+        "stream_video",
+    ),
+    "vos_jax.methods": ("METHODS", "create"),
+    "vos_jax.methods.base": ("Method",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "FrameResult",
     "InputError",
     "Method",
     "Output",
     "State",
+    "VideoSegmenter",
     "add_masks",
     "create",
+    "inference_form",
+    "load_model",
     "load_weights",
     "remove_object",
+    "save_weights",
+    "segment_video",
     "start",
     "state_bytes",
     "step",
+    "stream_video",
 ]
 
 
-def load_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Variables from a `.safetensors` file written by this package."""
-    return jax.tree.map(jax.numpy.asarray, _weights.load_weights(path).variables)
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'vos_jax' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
 
 
-def config_dict(method: Method) -> Mapping[str, Any]:
-    """A method's configuration as plain values."""
-    return dataclasses.asdict(method.config)
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,6 +11,8 @@ from vos_jax.data.synthetic import generate_clip, iterate_clip
 from vos_jax.errors import InputError
 
 SIZE = (64, 80)
+# Numerical warnings would be garbage in the picture.
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def test_equal_arguments_give_equal_bytes():

@@ -120,7 +120,7 @@ def test_scores_of_clips_are_those_of_the_official_evaluator(clip):
     np.testing.assert_allclose(found[:, 1].T, contours, **EXACT)
 
 
-@pytest.mark.parametrize("radius", [1, 2, 3, 5, 8, 9])
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 5, 8, 9])
 def test_contour_accuracy_is_that_of_loops_over_pixels(radius):
     rng = np.random.default_rng(radius)
     for _ in range(20):

@@ -145,3 +145,8 @@ def test_a_frame_that_changes_its_size_under_way_is_noticed(tmp_path: Path):
     os.replace(tmp_path / "new.png", tmp_path / "0.png")
     with pytest.raises(InputError, match="changed its size"):
         list(source)
+
+
+def test_a_folder_that_is_not_there_is_an_input_error(tmp_path: Path):
+    with pytest.raises(InputError, match="cannot be listed"):
+        FolderFrames(tmp_path / "none")

@@ -370,7 +370,8 @@ def _background(
 
 
 def _power_of_two(least: float, most: int) -> int:
-    return min(most, 1 << math.ceil(math.log2(max(least, 16))))
+    # 64 leaves an octave of noise to the tint, which is drawn at a quarter of the size.
+    return min(most, 1 << math.ceil(math.log2(max(least, 64))))
 
 
 # Objects

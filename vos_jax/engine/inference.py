@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.errors import InputError
-from vos_jax.methods.base import Method
+from vos_jax.methods.base import Encoded, Method
 from vos_jax.ops.memory_bank import Bank, Moment, forget
 
 MAX_OBJECTS = 254
@@ -37,7 +37,7 @@ class State(NamedTuple):
       probs: The latest frame's soft masks, background first.
       first: Objects whose mask was given in the latest frame for the first time.
       corrected: A user changed an object's mask in the latest frame.
-      index: Index of the latest frame.
+      time: Index of the latest frame, from 0.
       ids: The caller's id of each object slot; 0 where the slot is free.
     """
 
@@ -47,7 +47,7 @@ class State(NamedTuple):
     probs: Float[Array, "O+1 H W"]
     first: Bool[Array, " O"]
     corrected: Bool[Array, ""]
-    index: Int[Array, ""]
+    time: Int[Array, ""]
     ids: Int[Array, " O"]
 
     @property
@@ -122,18 +122,24 @@ def start(
     given, ids = _checked_masks(frame, masks, ids)
     if objects is not None and objects < len(ids):
         raise InputError(f"objects={objects} is less than the {len(ids)} masks given")
-    state = _start(
-        method, variables, frame, given, tuple(ids), objects or len(ids), frames
+    return _start(
+        method,
+        variables,
+        frame,
+        given,
+        ids=tuple(ids),
+        objects=objects or len(ids),
+        frames=frames,
     )
-    return state
 
 
-@partial(jax.jit, static_argnums=(0, 4, 5, 6))
+@partial(jax.jit, static_argnums=0, static_argnames=("ids", "objects", "frames"))
 def _start(
     method: Method,
     variables: Mapping[str, Any],
     frame: Array,
     given: Float[Array, "O+1 H W"],
+    *,
     ids: tuple[int, ...],
     objects: int,
     frames: int,
@@ -141,14 +147,16 @@ def _start(
     frame = _as_float(frame)
     height, width, _ = frame.shape
     free = objects - len(ids)
+    slots = _bucket(method, method.slots(frames))
+    _, keep = _encode(method, variables, frame)
     return State(
-        memory=method.init_memory(height, width, objects, method.slots(frames)),
+        memory=method.init_memory(height, width, objects, slots),
         frame=frame,
-        keep=method.apply(variables, frame, method="encode").keep,  # type: ignore[union-attr]
+        keep=keep,
         probs=jnp.pad(given, [(0, free), (0, 0), (0, 0)]),
         first=jnp.arange(objects) < len(ids),
         corrected=jnp.bool_(False),
-        index=jnp.int32(0),
+        time=jnp.int32(0),
         ids=jnp.array([*ids, *[0] * free], jnp.int32),
     )
 
@@ -175,11 +183,11 @@ def step(
     frame = _checked_frame(frame)
     if frame.shape != state.frame.shape:
         raise InputError(
-            f"frame: its size is {_size(frame)}, the first frame's {_size(state.frame)};"
-            " all frames of a video must have one size"
+            f"frame: its size is {_size(frame)}, that of the frames before"
+            f" {_size(state.frame)}; all frames of a video must have one size"
         )
     if not _is_traced(state):
-        state = reserve(method, state, int(state.index) + 2)
+        state = reserve(method, state, int(state.time) + 2)
     return _step_jitted(method, variables, state, frame, inputs)
 
 
@@ -193,8 +201,8 @@ def step_traced(
     """`step` without checks and compilation of its own, for use inside a program."""
     frame = _as_float(frame)
     memory = _memorize(method, variables, state)
-    query, keep = method.apply(variables, frame, method="encode")  # type: ignore[misc]
-    logits, memory = method.apply(  # type: ignore[misc]
+    query, keep = _encode(method, variables, frame)
+    logits, memory = method.apply(
         variables, memory, query, frame, state.active, inputs, method="segment"
     )
     probs = jax.nn.softmax(logits, axis=0)
@@ -205,17 +213,21 @@ def step_traced(
         probs=probs,
         first=jnp.zeros_like(state.first),
         corrected=jnp.bool_(False),
-        index=state.index + 1,
+        time=state.time + 1,
         ids=state.ids,
     )
     return state, Output(logits, probs, state.ids)
+
+
+def _encode(method: Method, variables: Mapping[str, Any], frame: Array) -> Encoded:
+    return method.apply(variables, frame, method="encode")  # type: ignore[return-value]
 
 
 _step_jitted = jax.jit(step_traced, static_argnums=0)
 
 
 def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any:
-    moment = Moment(state.index, state.active, state.first, state.corrected)
+    moment = Moment(state.time, state.active, state.first, state.corrected)
 
     def memorize(memory: Any) -> Any:
         return method.apply(
@@ -247,7 +259,7 @@ def reserve(
     if needed <= slots and (objects or 0) <= have:
         return state
     if needed > slots:
-        slots = max(needed, method.slots(_DEFAULT_FRAMES * 2 ** _doublings(method, frames)))
+        slots = _bucket(method, max(needed, 2 * slots))
     objects = max(objects or 0, have)
     height, width, _ = state.frame.shape
     larger = method.init_memory(height, width, objects, slots)
@@ -260,8 +272,12 @@ def reserve(
     )
 
 
-def _doublings(method: Method, frames: int) -> int:
-    return max(0, (-(-frames // _DEFAULT_FRAMES) - 1).bit_length())
+def _bucket(method: Method, needed: int) -> int:
+    """Rounds slots up to 2^n or 3 * 2^n: few capacities, so few compilations."""
+    power = 1 << (needed - 1).bit_length()
+    rounded = power * 3 // 4 if power * 3 // 4 >= needed else power
+    most = method.slots(1 << 40)
+    return min(rounded, most)
 
 
 def _slot_capacity(memory: Any) -> int:
@@ -303,29 +319,37 @@ def add_masks(
       InputError: As `start`, or `frame` is not the latest frame.
     """
     frame = _checked_frame(frame)
-    given, ids = _checked_masks(frame, masks, ids, ids_needed=np.ndim(masks) == 3)
     if frame.shape != state.frame.shape or not np.array_equal(
         np.asarray(_as_float_jitted(frame)), np.asarray(state.frame)
     ):
         raise InputError(
             "frame: not the latest frame of the state; step on it first, then add masks"
         )
+    return merge_masks(method, state, masks, ids, int(state.time))
+
+
+def merge_masks(
+    method: Method,
+    state: State,
+    masks: ArrayLike,
+    ids: Sequence[int] | None,
+    time: int,
+) -> State:
+    """`add_masks` for a caller that knows the frame and its time."""
+    needed = np.ndim(masks) == 3
+    given, ids = _checked_masks(state.frame, masks, ids, ids_needed=needed)
     known = np.asarray(state.ids).tolist()
-    slots, new = [], []
-    for number in ids:
-        if number not in known:
-            free = known.index(0) if 0 in known else len(known)
-            known[free:] = [number, *known[free + 1 :]]
-            new.append(free)
-        slots.append(known.index(number))
+    new = []
+    for number in (n for n in ids if n not in known):
+        free = known.index(0) if 0 in known else len(known)
+        known[free:] = [number, *known[free + 1 :]]
+        new.append(free)
     if len(known) - known.count(0) > MAX_OBJECTS:
         raise InputError(f"more than {MAX_OBJECTS} objects; label maps are 8 bit")
-    state = reserve(method, state, int(state.index) + 1, len(known))
-    is_new = np.zeros(len(known), bool)
-    is_new[new] = True
-    return _place_masks(
-        state, given[1:], np.array(slots), np.array(known, np.int32), is_new
-    )
+    state = reserve(method, state, time + 1, len(known))
+    slots = np.array([known.index(number) for number in ids])
+    is_new = np.isin(np.arange(len(known)), new)
+    return _place_masks(state, given[1:], slots, np.array(known, np.int32), is_new)
 
 
 @jax.jit
@@ -387,23 +411,30 @@ def state_bytes(
       objects: Number of objects.
       frames: Length of the video.
     """
-    frame = jax.ShapeDtypeStruct((*shape, 3), jnp.uint8)
+    frame = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     masks = jax.ShapeDtypeStruct((objects, *shape), jnp.float32)
-    probs = jax.ShapeDtypeStruct((objects + 1, *shape), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    variables = jax.eval_shape(method.init, key, _float_like(frame), masks)
-    ids = tuple(range(1, objects + 1))
-    state = jax.eval_shape(
-        partial(_start, method, ids=ids, objects=objects, frames=frames),
-        variables,
-        frame,
-        probs,
-    )
+    variables = jax.eval_shape(method.init, jax.random.key(0), frame, masks)
+    state = _abstract_state(method, variables, shape, objects, frames)
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
-def _float_like(frame: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(frame.shape, jnp.float32)
+def state_structure(method: Method, variables: Mapping[str, Any]) -> Any:
+    """The tree structure of the method's states; computes nothing."""
+    return jax.tree.structure(_abstract_state(method, variables, (32, 32), 1, 1))
+
+
+def _abstract_state(
+    method: Method,
+    variables: Mapping[str, Any],
+    shape: tuple[int, int],
+    objects: int,
+    frames: int,
+) -> Any:
+    frame = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    probs = jax.ShapeDtypeStruct((objects + 1, *shape), jnp.float32)
+    ids = tuple(range(1, objects + 1))
+    fill = partial(_start, method, ids=ids, objects=objects, frames=frames)
+    return jax.eval_shape(fill, variables, frame, probs)
 
 
 def _as_float(frame: Array) -> Float[Array, "H W 3"]:
@@ -430,7 +461,9 @@ def _checked_masks(
     """Masks as probabilities with background first, and their ids."""
     masks = masks if isinstance(masks, jax.Array) else np.asarray(masks)
     if masks.ndim not in (2, 3):
-        raise InputError(f"masks: shape {masks.shape} given, [O, H, W] or [H, W] needed")
+        raise InputError(
+            f"masks: shape {masks.shape} given, [O, H, W] or [H, W] needed"
+        )
     if masks.shape[-2:] != frame.shape[:2]:
         raise InputError(
             f"masks: their size is {masks.shape[-1]}x{masks.shape[-2]}, the frame's"
@@ -455,9 +488,9 @@ def _checked_masks(
         given = xp.concatenate([background, masks.astype(np.float32)])
     _check_ids(ids)
     if not traced:
-        hollow = ~np.asarray(given[1:] > 0).any((1, 2))
+        hollow = ~np.any(np.asarray(given[1:]) > 0, axis=(1, 2))
         if hollow.any():
-            empty = [id for id, none in zip(ids, hollow, strict=True) if none]
+            empty = [id for id, none in zip(ids, hollow.tolist(), strict=True) if none]
             raise InputError(f"masks: no pixel of object {_list(empty)}")
     return jnp.asarray(given, jnp.float32), ids
 
@@ -466,7 +499,9 @@ def _check_ids(ids: Sequence[int]) -> None:
     if not ids:
         raise InputError("masks: no object in them; label at least one pixel 1..254")
     if len(ids) > MAX_OBJECTS:
-        raise InputError(f"masks: {len(ids)} objects, at most {MAX_OBJECTS} are possible")
+        raise InputError(
+            f"masks: {len(ids)} objects, at most {MAX_OBJECTS} are possible"
+        )
     if len(set(ids)) < len(ids) or not all(0 < id <= MAX_OBJECTS for id in ids):
         raise InputError(f"ids: {_list(ids)}; they must differ and lie in 1..254")
 

@@ -169,7 +169,7 @@ def _read_youtube_vos(
 ) -> tuple[Sequence, ...]:
     folder = root / split
     meta_file = folder / "meta.json"
-    videos = read_meta(meta_file)
+    videos = _read_meta(meta_file)
     records = []
     for name in _select(sorted(videos), sequences, meta_file):
         objects, categories = _read_objects(meta_file, name, videos[name])
@@ -197,12 +197,18 @@ def _read_youtube_vos(
     return tuple(records)
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """Reads the videos of a YouTube-VOS `meta.json`.
+def read_categories(meta_file: Path) -> frozenset[str]:
+    """Reads the names of all categories in a YouTube-VOS `meta.json`.
 
     Raises:
       InputError: The file is missing or is none.
     """
+    videos = _read_meta(meta_file).items()
+    categories = (_read_objects(meta_file, name, video)[1] for name, video in videos)
+    return frozenset().union(*(each.values() for each in categories))
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
     try:
         videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
     except OSError as error:

@@ -65,10 +65,9 @@ class _Box(NamedTuple):
         return rows, slice(self.left - outer.left, self.right - outer.left)
 
 
-class _Part(NamedTuple):
-    """A mask and its boundary map within `box`; both are empty outside."""
+class _Outline(NamedTuple):
+    """A boundary map within `box`; there is none outside."""
 
-    mask: np.ndarray
     boundary: np.ndarray
     box: _Box
 
@@ -105,8 +104,7 @@ def region_similarity(
     Raises:
       InputError: The shapes differ.
     """
-    predicted, annotated = _without_void(predicted, annotated, void)
-    return _region(_part(predicted), _part(annotated))
+    return _region(*_without_void(predicted, annotated, void))
 
 
 def contour_accuracy(
@@ -133,7 +131,7 @@ def contour_accuracy(
     """
     predicted, annotated = _without_void(predicted, annotated, void)
     radius = _radius(predicted.shape, tolerance)
-    return _contour(_part(predicted), _part(annotated), radius)
+    return _contour(_outline(predicted), _outline(annotated), radius)
 
 
 def score_frame(
@@ -159,10 +157,9 @@ def score_frame(
     radius = _radius(predicted_labels.shape, DAVIS_TOLERANCE)
     regions, contours = np.empty(len(objects)), np.empty(len(objects))
     for place, label in enumerate(objects):
-        predicted = _part(predicted_labels == label)
-        annotated = _part(annotated_labels == label)
+        predicted, annotated = predicted_labels == label, annotated_labels == label
         regions[place] = _region(predicted, annotated)
-        contours[place] = _contour(predicted, annotated, radius)
+        contours[place] = _contour(_outline(predicted), _outline(annotated), radius)
     return regions, contours
 
 
@@ -234,8 +231,8 @@ def _radius(shape: tuple[int, ...], tolerance: float) -> int:
     return ceil(tolerance if tolerance >= 1 else tolerance * hypot(*shape))
 
 
-def _part(mask: np.ndarray) -> _Part | None:
-    """Cuts a mask to its box, or gives None where it is empty."""
+def _outline(mask: np.ndarray) -> _Outline | None:
+    """The boundary map of a mask within its box, or None where the mask is empty."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not rows.size:
         return None
@@ -245,23 +242,17 @@ def _part(mask: np.ndarray) -> _Part | None:
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
     left, right = max(int(columns[0]) - 1, 0), min(int(columns[-1]) + 2, mask.shape[1])
     mask = mask[top:bottom, left:right]
-    return _Part(mask, boundary_map(mask), _Box(top, bottom, left, right))
+    return _Outline(boundary_map(mask), _Box(top, bottom, left, right))
 
 
-def _region(predicted: _Part | None, annotated: _Part | None) -> float:
-    if predicted is None or annotated is None:
-        return float(predicted is None and annotated is None)
-    common = 0
-    shared = predicted.box.meet(annotated.box)
-    if not shared.is_empty():
-        both = predicted.mask[shared.within(predicted.box)]
-        both = both & annotated.mask[shared.within(annotated.box)]
-        common = int(np.count_nonzero(both))
-    either = np.count_nonzero(predicted.mask) + np.count_nonzero(annotated.mask)
-    return common / (either - common)
+def _region(predicted: np.ndarray, annotated: np.ndarray) -> float:
+    either = np.count_nonzero(predicted | annotated)
+    return float(np.count_nonzero(predicted & annotated) / either) if either else 1.0
 
 
-def _contour(predicted: _Part | None, annotated: _Part | None, radius: int) -> float:
+def _contour(
+    predicted: _Outline | None, annotated: _Outline | None, radius: int
+) -> float:
     found = 0 if predicted is None else np.count_nonzero(predicted.boundary)
     wanted = 0 if annotated is None else np.count_nonzero(annotated.boundary)
     if predicted is None or annotated is None or not found or not wanted:
@@ -273,7 +264,7 @@ def _contour(predicted: _Part | None, annotated: _Part | None, radius: int) -> f
     return 2 * precision * recall / (precision + recall)
 
 
-def _matches(first: _Part, second: _Part, radius: int) -> tuple[int, int]:
+def _matches(first: _Outline, second: _Outline, radius: int) -> tuple[int, int]:
     """Counts the boundary pixels of each map that are within `radius` of the other.
 
     Both maps are dilated at once, as two bits of a byte, and only where they come near
@@ -287,11 +278,11 @@ def _matches(first: _Part, second: _Part, radius: int) -> tuple[int, int]:
     stride = near_both.right - near_both.left + radius
     packed = np.zeros((height + 2 * radius, stride), np.uint8)
     inner = packed[radius : radius + height, radius:]
-    for part, bit in ((first, 1), (second, 2)):
-        shared = part.box.meet(near_both)
+    for outline, bit in ((first, 1), (second, 2)):
+        shared = outline.box.meet(near_both)
         target = inner[shared.within(near_both)]
         # A product, because NumPy has no vector instructions for shifts.
-        target |= part.boundary[shared.within(part.box)] * np.uint8(bit)
+        target |= outline.boundary[shared.within(outline.box)] * np.uint8(bit)
     pixels = slice(radius * stride + radius, (radius + height) * stride)
     near = _dilate(packed.ravel(), pixels, stride, radius)
     packed = packed.ravel()[pixels]

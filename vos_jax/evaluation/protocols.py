@@ -18,8 +18,8 @@ from vos_jax.errors import InputError
 from vos_jax.evaluation.datasets import (
     Sequence,
     object_starts,
+    read_categories,
     read_dataset,
-    read_meta,
 )
 from vos_jax.evaluation.measures import score_frame
 from vos_jax.evaluation.report import ObjectScores, Report
@@ -74,7 +74,8 @@ def score(
       root: The data set's folder, see `read_dataset`.
       split: Such as "val".
       results: The folder of `<sequence>/<stem>.png` masks.
-      workers: Processes to use; by default this one alone.
+      workers: Processes to use, by default this one alone. They are spawned, so a
+        script that asks for more needs the `if __name__ == "__main__"` guard.
       progress: Called with (sequences done, sequences in all, name of the one just
         done).
       resolution: DAVIS: see `read_dataset`.
@@ -145,12 +146,7 @@ def _seen_categories(
                 f"{meta_file} does not exist: it tells seen from unseen categories; "
                 "name the seen ones instead"
             )
-        seen = {
-            entry["category"]
-            for video in read_meta(meta_file).values()
-            for entry in video["objects"].values()
-            if "category" in entry
-        }
+        seen = read_categories(meta_file)
     for sequence in sequences:
         if unknown := sorted(set(sequence.objects) - set(sequence.categories)):
             raise InputError(

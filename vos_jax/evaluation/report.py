@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vos_jax.errors import InputError
 from vos_jax.evaluation.measures import Statistics, statistics
 from vos_jax.media.atomic import atomic_path
 
@@ -99,7 +100,10 @@ def write_report(report: Report, folder: str | Path) -> tuple[Path, ...]:
         )
         + "\n",
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make folder {folder}: {error.strerror}") from error
     for name, text in contents.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")

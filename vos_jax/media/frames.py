@@ -110,9 +110,15 @@ class FolderFrames:
 
 
 def _list_images(folder: Path) -> list[Path]:
+    try:
+        files = list(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be listed ({error.strerror}); name a readable folder"
+        ) from error
     paths = [
         path
-        for path in folder.iterdir()
+        for path in files
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     ]
     if not paths:

@@ -36,7 +36,8 @@ class MaskWriter:
         except OSError as error:
             raise write_error(self.folder, error) from error
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="writer")
-        self._room = threading.BoundedSemaphore(workers * (1 + _BACKLOG))
+        self._places = workers * (1 + _BACKLOG)
+        self._room = threading.BoundedSemaphore(self._places)
         self._error: BaseException | None = None
 
     def write(self, name: str, labels: np.ndarray) -> None:
@@ -62,6 +63,18 @@ class MaskWriter:
         except RuntimeError:
             self._room.release()
             raise
+
+    def flush(self) -> None:
+        """Waits until everything queued so far is on disk.
+
+        Raises:
+          Exception: What a write raised first.
+        """
+        for _ in range(self._places):
+            self._room.acquire()
+        self._room.release(self._places)
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Waits for all writes.

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-
 from vos_jax.errors import InputError
 from vos_jax.methods import stm
 from vos_jax.methods.base import Method

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-
 from vos_jax.methods import torch_names
 from vos_jax.methods.base import Encoded, Method, Segmentation
 from vos_jax.nn.decoder import Decoder, SkipBranches, Skips
@@ -108,6 +107,7 @@ class STM(Method):
     config: STMConfig = STMConfig()
 
     def setup(self) -> None:
+        """Both encoders, their heads and the decoder."""
         config, numerics = self.config, self.config.numerics
         self.query_encoder = ResNet(config.backbone, numerics=numerics)
         self.memory_encoder = MaskedEncoder(config.backbone, numerics)
@@ -193,9 +193,7 @@ def torch_table(config: STMConfig) -> torch_names.Table:
     stages = {2: "res2", 3: "res3", 4: "res4"}
     for side, torch_side in (("query", "Q"), ("memory", "M")):
         encoder, source = f"{side}_encoder", f"Encoder_{torch_side}"
-        table |= torch_names.trunk(
-            (encoder, "trunk"), source, config.backbone, stages
-        )
+        table |= torch_names.trunk((encoder, "trunk"), source, config.backbone, stages)
         table |= torch_names.norm((encoder, "stem", "norm"), f"{source}.bn1")
         head = f"KV_{torch_side}_r4"
         table |= torch_names.conv((f"{side}_head", "key"), f"{head}.Key")

@@ -78,9 +78,7 @@ def trunk(
                 table |= conv_norm((*here, layer), conv_name, norm_name, bias)
             if block == 0 and (stage > 2 or config.bottleneck):
                 down = f"{prefix}.downsample"
-                table |= conv_norm(
-                    (*here, "shortcut"), f"{down}.0", f"{down}.1", bias
-                )
+                table |= conv_norm((*here, "shortcut"), f"{down}.0", f"{down}.1", bias)
     return table
 
 

@@ -52,9 +52,7 @@ class Conv(nn.Module):
         )
         if not self.use_bias:
             return x
-        bias = self.param(
-            "bias", nn.initializers.zeros, (self.features,), jnp.float32
-        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return x + bias.astype(dtype)[None, None, None]
 
 

@@ -170,4 +170,3 @@ class ResNet(nn.Module):
             name="stem",
         )(image)
         return Trunk(self.config, self.use_bias, self.numerics, name="trunk")(stem)
-

@@ -47,13 +47,13 @@ class Moment(NamedTuple):
     """The frame being memorised, as the engine, which owns time, describes it.
 
     Attributes:
-      index: Frame index, from 0.
+      time: Frame index, from 0.
       active: Objects that exist.
       first: Objects whose mask was given in this frame for the first time.
       keep: The frame must be kept whatever its index (a user corrected it).
     """
 
-    index: Int[Array, ""]
+    time: Int[Array, ""]
     active: Bool[Array, " O"]
     first: Bool[Array, " O"]
     keep: Bool[Array, ""]
@@ -92,7 +92,7 @@ class Policy:
     def _is_kept(self, moment: Moment) -> Bool[Array, ""]:
         if self.every is None:
             return moment.keep
-        return moment.keep | (moment.index % self.every == 0)
+        return moment.keep | (moment.time % self.every == 0)
 
 
 def empty(entry: Any, capacity: int) -> Bank:
@@ -134,10 +134,8 @@ def write(bank: Bank, policy: Policy, entry: Any, moment: Moment) -> Bank:
     )
     # A frame that is kept is the previous one too: once is enough.
     elsewhere = moment.active & (slot != PREVIOUS)
-    time = bank.time.at[PREVIOUS].set(
-        jnp.where(elsewhere, _EMPTY, bank.time[PREVIOUS])
-    )
-    time = time.at[at].set(moment.index, mode="drop")
+    time = bank.time.at[PREVIOUS].set(jnp.where(elsewhere, _EMPTY, bank.time[PREVIOUS]))
+    time = time.at[at].set(moment.time, mode="drop")
     took_slot = is_kept & (moment.active & ~moment.first).any()
     return Bank(entries, time, bank.kept + took_slot)
 

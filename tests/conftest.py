@@ -1,0 +1,62 @@
+"""What tests of several packages need: a small model, and folders of optional data."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.fill import fill_all
+from vos_jax.convert import convert_state_dict, export_state_dict
+from vos_jax.methods import METHODS, create
+from vos_jax.methods.base import Method
+from vos_jax.nn.resnet import ResNetConfig
+
+# One device: more of them share the same cores and only slow the tests down.
+jax.config.update("jax_num_cpu_devices", 1)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_method() -> Method:
+    """STM with few channels, which compiles in seconds."""
+    backbone = ResNetConfig(depth=18, width=8)
+    return create("stm", backbone=backbone, key_dim=8, value_dim=16, decoder_dim=8)
+
+
+@pytest.fixture(scope="session")
+def tiny_variables(tiny_method: Method) -> Mapping[str, Any]:
+    """Its weights, none of which is zero: statistics and biases count, too."""
+    frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
+    shapes = jax.eval_shape(tiny_method.init, jax.random.key(0), frame, masks)
+    table = METHODS["stm"].torch_table(tiny_method.config)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
+    variables = convert_state_dict(fill_all(published), table, shapes)
+    return jax.tree.map(jnp.asarray, variables)
+
+
+@pytest.fixture(scope="session")
+def parity_folder() -> Path:
+    """Reference outputs that cannot be part of the project."""
+    return _folder("VOS_JAX_PARITY")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Public data sets in their official layouts."""
+    return _folder("VOS_JAX_DATA")
+
+
+def _folder(variable: str) -> Path:
+    if variable not in os.environ:
+        pytest.skip(f"{variable} is not set")
+    return Path(os.environ[variable])

@@ -1,0 +1,236 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vos_jax.errors import InputError
+from vos_jax.evaluation.measures import statistics
+from vos_jax.evaluation.protocols import score
+from vos_jax.evaluation.report import write_report
+from vos_jax.media import read_labels, write_labels
+
+REFERENCE = np.load(Path(__file__).with_name("metrics_reference.npz"))
+SYNTHETIC = json.loads(Path(__file__).with_name("metrics_reference.json").read_text())[
+    "synthetic"
+]
+EXACT = {"rtol": 0, "atol": 1e-12}
+
+
+def change_result(path, change):
+    write_labels(path, change(read_labels(path)))
+
+
+def test_davis_2017_scores_are_those_of_the_official_evaluator(davis, tmp_path):
+    report = score("davis2017", davis, "val", tmp_path / "results")
+    assert [entry.name for entry in report.objects] == list(SYNTHETIC["per_object"])
+    for entry in report.objects:
+        row = entry.object_id - 1
+        official_j = REFERENCE[f"syn_{entry.sequence}_J"][row]
+        official_f = REFERENCE[f"syn_{entry.sequence}_F"][row]
+        np.testing.assert_allclose(entry.region, official_j, **EXACT)
+        np.testing.assert_allclose(entry.contour, official_f, **EXACT)
+        wanted = SYNTHETIC["per_object"][entry.name]
+        assert statistics(entry.region)._asdict() == pytest.approx(
+            wanted["J"], abs=1e-12
+        )
+        assert statistics(entry.contour)._asdict() == pytest.approx(
+            wanted["F"], abs=1e-12
+        )
+
+
+def test_the_global_row_is_that_of_the_official_evaluator(davis, tmp_path):
+    summary = score("davis2017", davis, "val", tmp_path / "results").summary()
+    wanted = SYNTHETIC["global"]
+    assert summary["J&F-Mean"] == pytest.approx(wanted["J&F-mean"], abs=1e-12)
+    for measure in "JF":
+        for name, value in wanted[measure].items():
+            found = summary[f"{measure}-{name.capitalize()}"]
+            assert found == pytest.approx(value, abs=1e-12)
+
+
+def test_processes_give_the_same_report_as_one(davis, tmp_path):
+    seen = []
+    alone = score("davis2017", davis, "val", tmp_path / "results")
+    shared = score(
+        "davis2017",
+        davis,
+        "val",
+        tmp_path / "results",
+        workers=2,
+        progress=lambda *step: seen.append(step),
+    )
+    assert shared.summary() == alone.summary()
+    assert [o.name for o in shared.objects] == [o.name for o in alone.objects]
+    assert [step[:2] for step in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert {step[2] for step in seen} == {"alpha", "beta", "gamma", "delta"}
+
+
+def test_first_and_last_results_are_not_needed(davis, tmp_path):
+    wanted = score("davis2017", davis, "val", tmp_path / "results").summary()
+    (tmp_path / "results" / "gamma" / "00000.png").unlink()
+    (tmp_path / "results" / "gamma" / "00004.png").unlink()
+    assert score("davis2017", davis, "val", tmp_path / "results").summary() == wanted
+
+
+def test_davis_2016_scores_any_non_zero_pixel(davis, tmp_path):
+    (davis / "ImageSets" / "2017").rename(davis / "ImageSets" / "2016")
+    merged = score("davis2016", davis, "val", tmp_path / "results")
+    assert [o.name for o in merged.objects] == [
+        "alpha_1",
+        "beta_1",
+        "gamma_1",
+        "delta_1",
+    ]
+    for kind in (davis / "Annotations" / "480p", tmp_path / "results"):
+        for path in kind.glob("*/*.png"):
+            labels = read_labels(path)
+            Image.fromarray((labels > 0).astype(np.uint8) * 255).save(path)
+    grey = score("davis2016", davis, "val", tmp_path / "results")
+    assert grey.summary() == merged.summary()
+
+
+def test_a_prediction_on_void_pixels_is_a_false_positive(davis, tmp_path):
+    folder = davis / "Annotations" / "480p" / "gamma"
+    shutil.rmtree(tmp_path / "results" / "gamma")
+    shutil.copytree(folder, tmp_path / "results" / "gamma")
+    labels = read_labels(folder / "00001.png")
+    rows, columns = np.nonzero(labels)
+    labels[rows[::2], columns[::2]] = 255
+    write_labels(folder / "00001.png", labels)
+    report = score("davis2017", davis, "val", tmp_path / "results", sequences=["gamma"])
+    j = report.objects[0].region
+    assert j[0] == np.count_nonzero(labels == 1) / rows.size
+    assert j[1] == 1
+
+
+def test_missing_results_are_named_and_counted_before_anything_is_scored(
+    davis, tmp_path
+):
+    (tmp_path / "results" / "delta" / "00005.png").unlink()
+    (tmp_path / "results" / "delta" / "00007.png").unlink()
+    done = []
+    with pytest.raises(
+        InputError, match=r"delta/00005\.png is missing, one of 2 of 38"
+    ):
+        score(
+            "davis2017",
+            davis,
+            "val",
+            tmp_path / "results",
+            progress=lambda *step: done.append(step),
+        )
+    assert not done
+
+
+def test_a_result_of_another_size_is_named(davis, tmp_path):
+    change_result(
+        tmp_path / "results" / "beta" / "00002.png", lambda labels: labels[1:]
+    )
+    with pytest.raises(InputError, match=r"beta/00002\.png is 101x74.*101x75"):
+        score("davis2017", davis, "val", tmp_path / "results")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ids_beyond_those_of_the_first_annotation_are_named(davis, tmp_path, workers):
+    path = tmp_path / "results" / "gamma" / "00002.png"
+    change_result(path, lambda labels: labels * 4)
+    with pytest.raises(InputError, match=r"gamma/00002\.png has ids \[4\].*\[1\]"):
+        score("davis2017", davis, "val", tmp_path / "results", workers=workers)
+
+
+def test_a_result_in_colours_is_named(davis, tmp_path):
+    path = tmp_path / "results" / "gamma" / "00002.png"
+    Image.open(path).convert("RGB").save(path)
+    with pytest.raises(InputError, match=r"gamma/00002\.png"):
+        score("davis2017", davis, "val", tmp_path / "results")
+
+
+def test_a_split_without_its_annotations_is_left_to_the_server(davis, tmp_path):
+    folder = davis / "Annotations" / "480p" / "alpha"
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(InputError, match=r"alpha .*submission archive"):
+        score("davis2017", davis, "val", tmp_path / "results")
+    shutil.rmtree(davis / "JPEGImages")
+    with pytest.raises(InputError, match=r"alpha .*submission archive"):
+        score("davis2017", davis, "val", tmp_path / "results")
+
+
+def test_youtube_vos_averages_seen_and_unseen_from_the_frame_after_the_start(
+    youtube_vos, tmp_path
+):
+    report = score("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+    assert [o.name for o in report.objects] == ["0123abcdef_3", "0123abcdef_7"]
+    assert report.objects[0].frames == ("00010", "00015", "00020", "00025", "00030")
+    assert report.objects[1].frames == ("00025", "00030")
+    # All frames are right but the last, which is empty.
+    assert report.summary() == pytest.approx(
+        {"G": 0.65, "J_seen": 0.8, "J_unseen": 0.5, "F_seen": 0.8, "F_unseen": 0.5}
+    )
+    assert "last frame of a video is scored" in report.notes[0]
+
+
+def test_the_last_youtube_vos_frame_can_be_left_out(youtube_vos, tmp_path):
+    report = score(
+        "youtube-vos", youtube_vos, "valid", tmp_path / "results", drop_last=True
+    )
+    assert report.objects[0].frames[-1] == "00025"
+    assert report.summary()["G"] == 1
+    assert "last frame of a video is left out" in report.notes[0]
+
+
+def test_g_is_undefined_without_unseen_objects(youtube_vos, tmp_path):
+    for path in (tmp_path / "results").glob("*/*.png"):
+        change_result(path, lambda labels: np.where(labels == 7, 0, labels))
+    summary = score("youtube-vos", youtube_vos, "train", tmp_path / "results").summary()
+    assert summary["J_seen"] == pytest.approx(0.8)
+    assert np.isnan(summary["J_unseen"])
+    assert np.isnan(summary["G"])
+
+
+def test_the_seen_categories_can_be_named(youtube_vos, tmp_path):
+    report = score(
+        "youtube-vos", youtube_vos, "valid", tmp_path / "results", seen=["okapi"]
+    )
+    assert [entry.seen for entry in report.objects] == [False, True]
+    (youtube_vos / "train" / "meta.json").unlink()
+    with pytest.raises(InputError, match=r"train/meta\.json does not exist"):
+        score("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+
+
+def test_youtube_vos_without_complete_annotations_is_left_to_the_server(
+    youtube_vos, tmp_path
+):
+    (youtube_vos / "valid" / "Annotations" / "0123abcdef" / "00030.png").unlink()
+    with pytest.raises(InputError, match=r"00030\.png.*submission archive"):
+        score("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+
+
+def test_ids_that_youtube_vos_does_not_list_are_named(youtube_vos, tmp_path):
+    path = tmp_path / "results" / "0123abcdef" / "00025.png"
+    change_result(path, lambda labels: np.where(labels == 7, 2, labels))
+    with pytest.raises(InputError, match=r"00025\.png has ids \[2\].*\[3, 7\]"):
+        score("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+
+
+def test_real_results_get_the_official_scores(tmp_path):
+    if not {"VOS_JAX_PARITY", "VOS_JAX_DATA"} <= set(os.environ):
+        pytest.skip("VOS_JAX_PARITY and VOS_JAX_DATA name no folders")
+    parity, data = (Path(os.environ[f"VOS_JAX_{key}"]) for key in ("PARITY", "DATA"))
+    root = data / "davis2016"
+    report = score("davis2016", root, "val", root / "results" / "osvos")
+    with np.load(parity / "metrics.npz") as official:
+        for entry in report.objects:
+            key = f"davis_{entry.sequence.replace('-', '_')}"
+            np.testing.assert_allclose(entry.region, official[f"{key}_J"], **EXACT)
+            np.testing.assert_allclose(entry.contour, official[f"{key}_F"], **EXACT)
+            for measure, scores in (("J", entry.region), ("F", entry.contour)):
+                wanted = official[f"{key}_{measure}_MRD"]
+                np.testing.assert_allclose(statistics(scores), wanted, **EXACT)
+    texts = json.loads((parity / "metrics.json").read_text())["csv_davis2016_osvos"]
+    written = write_report(report, tmp_path)
+    assert {path.name: path.read_text() for path in written[:2]} == texts

@@ -1,0 +1,38 @@
+"""`vos-jax demo`: everything with nothing to download."""
+
+import argparse
+from pathlib import Path
+
+from vos_jax.cli import options
+from vos_jax.cli.score import print_report
+from vos_jax.errors import InputError
+
+SUMMARY = "Segment generated clips with the weights that ship; score and draw them."
+EXAMPLE = "vos-jax demo --out demo/"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
+    parser.add_argument(
+        "--clips", type=int, default=3, metavar="N", help="number of clips (3)"
+    )
+    parser.add_argument("--method", default="stm-tiny", metavar="NAME")
+    options.add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs the demo and says where to look."""
+    options.positive(args, "clips")
+    from vos_jax.engine.demo import run_demo
+    from vos_jax.engine.model import load_model
+
+    method, variables = load_model(args.method)
+    try:
+        report = run_demo(method, variables, args.out, args.clips)
+    except OSError as error:
+        raise InputError(f"{args.out}: {error.strerror}; use another --out") from error
+    print_report(report, args.out, args.json)
+    if not args.json:
+        print(f"\nlook at {args.out / 'sheet.png'} and {args.out / 'clip0.mp4'}")

@@ -1,0 +1,66 @@
+"""`vos-jax evaluate`: segment a data set and score it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from vos_jax.cli import options
+from vos_jax.cli.score import add_dataset_options, print_report, show_progress
+from vos_jax.errors import InputError
+from vos_jax.evaluation import read_dataset, score, write_submission
+
+SUMMARY = "Segment the sequences of a data set and score the masks."
+EXAMPLE = (
+    "vos-jax evaluate --dataset davis2017 --root DAVIS --split val --method stm"
+    " --weights stm.safetensors --out results/"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_dataset_options(parser)
+    options.add_model_options(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="masks go to DIR/masks; a run into the same DIR goes on where one stopped",
+    )
+    options.add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Segments, scores where annotations are public, packs where they are not."""
+    options.positive(args, "size")
+    from vos_jax.engine.evaluate import segment_dataset
+
+    where = (args.dataset, args.root, args.split)
+    sequences = read_dataset(*where, resolution=args.resolution)
+    method, variables, weights_id = options.load_model_of(args)
+    masks = args.out / "masks"
+    segment_dataset(
+        method,
+        variables,
+        sequences,
+        masks,
+        weights_id=weights_id,
+        size=args.size,
+        flip=args.flip,
+    )
+    if args.dataset != "davis2016":
+        archive = args.out / "submission.zip"
+        write_submission(masks, sequences, archive, args.dataset)
+        print(f"archive for the scoring server: {archive}", file=sys.stderr)
+    try:
+        report = score(
+            *where,
+            masks,
+            progress=show_progress,
+            resolution=args.resolution,
+            drop_last=args.drop_last,
+        )
+    except InputError as error:
+        raise InputError(f"masks are in {masks}, but not scored: {error}") from error
+    print_report(report, args.out, args.json)

@@ -1,0 +1,86 @@
+"""Options that several subcommands share."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from vos_jax.errors import InputError
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """`--method`, `--weights` and what changes how a method computes."""
+    parser.add_argument("--method", required=True, metavar="NAME", help="stm, stm-tiny")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="PATH",
+        help=".safetensors made by `vos-jax convert`; stm-tiny brings its own",
+    )
+    parser.add_argument(
+        "--mem-every", type=int, metavar="N", help="keep every N-th frame in memory"
+    )
+    parser.add_argument(
+        "--mem-capacity",
+        type=int,
+        metavar="N",
+        help="at most N frames in memory, so that it stops growing",
+    )
+    parser.add_argument(
+        "--top-k", type=int, metavar="N", help="read only the N best memory cells"
+    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="N",
+        help="compute with the shorter side at N pixels",
+    )
+    parser.add_argument(
+        "--flip", action="store_true", help="average with the mirrored video"
+    )
+    parser.add_argument(
+        "--compilation-cache",
+        action="store_true",
+        help="keep compiled programs in ~/.cache/vos_jax for the next run",
+    )
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """`--json`."""
+    parser.add_argument(
+        "--json", action="store_true", help="print figures as JSON on stdout"
+    )
+
+
+def load_model_of(args: argparse.Namespace) -> tuple[Any, Any, str]:
+    """The method, its variables, and a fingerprint of the weights file."""
+    from vos_jax.engine import model
+    from vos_jax.engine.compilation_cache import use_compilation_cache
+
+    if args.compilation_cache:
+        use_compilation_cache()
+    names = ("mem_every", "mem_capacity", "top_k", "dtype")
+    given = {name: getattr(args, name) for name in names}
+    overrides = {name: x for name, x in given.items() if x is not None}
+    method, variables = model.load_model(args.method, args.weights, **overrides)
+    return method, variables, model.fingerprint(args.weights)
+
+
+def positive(args: argparse.Namespace, *names: str) -> None:
+    """Checks that some integer options are at least 1 where given."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} {value}: use at least 1")
+
+
+def print_figures(figures: dict[str, Any], as_json: bool) -> None:
+    """Figures as JSON, or one `name: value` a line."""
+    if as_json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        text = f"{value:.3f}" if isinstance(value, float) else value
+        print(f"{name.replace('_', ' ')}: {text}")

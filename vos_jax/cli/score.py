@@ -1,0 +1,74 @@
+"""`vos-jax score`: score existing masks."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from vos_jax.cli import options
+from vos_jax.evaluation import Report, format_table, score, write_report
+
+SUMMARY = "Score masks by J (region) and F (contour) as the benchmarks do."
+EXAMPLE = "vos-jax score --dataset davis2017 --root DAVIS --split val --results masks/"
+
+
+def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    """`--dataset`, `--root`, `--split`, `--resolution`."""
+    parser.add_argument(
+        "--dataset", required=True, choices=("davis2016", "davis2017", "youtube-vos")
+    )
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--split", required=True, metavar="NAME", help="val, say")
+    parser.add_argument(
+        "--resolution", metavar="NAME", help="DAVIS' resolution folder; default 480p"
+    )
+    parser.add_argument(
+        "--drop-last",
+        action="store_true",
+        help="youtube-vos: leave out each object's last frame",
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_dataset_options(parser)
+    parser.add_argument(
+        "--results",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with one folder of PNGs per sequence",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write CSV and JSON here as well"
+    )
+    options.add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Scores, prints the table, writes the files."""
+    report = score(
+        args.dataset,
+        args.root,
+        args.split,
+        args.results,
+        progress=show_progress,
+        resolution=args.resolution,
+        drop_last=args.drop_last,
+    )
+    print_report(report, args.out, args.json)
+
+
+def show_progress(done: int, total: int, name: str) -> None:
+    """A line per sequence on stderr."""
+    print(f"scored {done}/{total}: {name}", file=sys.stderr, flush=True)
+
+
+def print_report(report: Report, out: Path | None, as_json: bool) -> None:
+    """Prints a report and writes its files into `out`."""
+    if out is not None:
+        write_report(report, out)
+    if as_json:
+        options.print_figures(report.summary(), as_json)
+    else:
+        print(format_table(report))

@@ -1,0 +1,66 @@
+"""`vos-jax segment`: masks for a video."""
+
+import argparse
+from pathlib import Path
+
+from vos_jax.cli import options
+
+SUMMARY = "Segment a video or a folder of frames, given the first frame's mask."
+EXAMPLE = (
+    "vos-jax segment my.mp4 --mask first.png --method stm --weights stm.safetensors"
+    " --out out/ --overlay"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument(
+        "input", type=Path, metavar="INPUT", help="video file or folder of frames"
+    )
+    parser.add_argument(
+        "--mask",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="label PNG of the first frame, or a folder of PNGs named like frames",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    options.add_model_options(parser)
+    parser.add_argument(
+        "--reverse",
+        action="store_true",
+        help="go backwards from the last frame, whose mask is given",
+    )
+    parser.add_argument(
+        "--save-scores", action="store_true", help="write probabilities to DIR/scores"
+    )
+    parser.add_argument(
+        "--overlay", action="store_true", help="write DIR/overlay.mp4 as well"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted run"
+    )
+    options.add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Segments and reports."""
+    options.positive(args, "size")
+    from vos_jax.engine.files import SegmentJob, segment_files
+
+    method, variables, weights_id = options.load_model_of(args)
+    job = SegmentJob(
+        input=args.input,
+        mask=args.mask,
+        out=args.out,
+        size=args.size,
+        flip=args.flip,
+        reverse=args.reverse,
+        save_scores=args.save_scores,
+        overlay=args.overlay,
+        resume=args.resume,
+    )
+    report = segment_files(method, variables, job, weights_id)
+    figures = {"masks": str(args.out / "masks"), **report._asdict()}
+    options.print_figures(figures, args.json)

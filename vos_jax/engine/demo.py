@@ -1,0 +1,97 @@
+"""The whole thing with nothing to download: generated clips, scores, pictures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vos_jax.data.synthetic import Clip, generate_clip
+from vos_jax.engine.evaluate import segment_dataset
+from vos_jax.engine.files import write_overlay
+from vos_jax.evaluation import Report, read_dataset, score
+from vos_jax.media import blend, contact_sheet, open_frames, read_labels, write_labels
+from vos_jax.media.atomic import atomic_path
+from vos_jax.methods.base import Method
+
+HELD_OUT = 2
+"""First number of the seeds of clips that neither training nor validation draws."""
+
+_SPLIT = "demo"
+_SIZE = (192, 320)
+_FRAMES = 32
+_STRIDE = 2
+_COLUMNS = 5
+
+
+def demo_clip(number: int) -> Clip:
+    """The `number`-th held-out clip, with one to three objects."""
+    return generate_clip(
+        (HELD_OUT, number), _FRAMES, _SIZE, 1 + number % 3, stride=_STRIDE
+    )
+
+
+def write_demo_data(root: Path, clips: int) -> None:
+    """Writes held-out clips in the layout of DAVIS 2017.
+
+    Frames are PNGs, so that what is segmented is exactly what was generated.
+    """
+    names = [f"clip{number}" for number in range(clips)]
+    for number, name in enumerate(names):
+        clip = demo_clip(number)
+        images = root / "JPEGImages" / "480p" / name
+        annotations = root / "Annotations" / "480p" / name
+        images.mkdir(parents=True, exist_ok=True)
+        annotations.mkdir(parents=True, exist_ok=True)
+        for time, (frame, labels) in enumerate(zip(*clip, strict=True)):
+            Image.fromarray(frame).save(images / f"{time:05d}.png", compress_level=1)
+            write_labels(annotations / f"{time:05d}.png", labels)
+    listing = root / "ImageSets" / "2017" / f"{_SPLIT}.txt"
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    listing.write_text("\n".join(names) + "\n")
+
+
+def run_demo(
+    method: Method, variables: Mapping[str, Any], out: Path, clips: int = 3
+) -> Report:
+    """Generates, segments, scores and draws.
+
+    Writes `data/` (DAVIS layout), `masks/`, `<clip>.mp4` overlays and `sheet.png`.
+
+    Returns:
+      The scores of the masks just written.
+    """
+    data, masks = out / "data", out / "masks"
+    write_demo_data(data, clips)
+    sequences = read_dataset("davis2017", data, _SPLIT)
+    for stale in masks.glob("clip*/*.png"):
+        stale.unlink()
+    (masks / "run.json").unlink(missing_ok=True)
+    segment_dataset(method, variables, sequences, masks, weights_id="demo")
+    report = score("davis2017", data, _SPLIT, masks)
+    rows, captions = [], []
+    for sequence in sequences:
+        source = open_frames(sequence.frames[0].parent)
+        folder = masks / sequence.name
+        write_overlay(out / f"{sequence.name}.mp4", folder, source, range(len(source)))
+        shown = np.linspace(0, len(source) - 1, _COLUMNS).round().astype(int)
+        frames = dict(enumerate(source))
+        rows.append(
+            [
+                blend(frames[i], read_labels(folder / f"{source.names[i]}.png"))
+                for i in shown
+            ]
+        )
+        captions.append(_captions(report, sequence.name, shown))
+    sheet = contact_sheet(rows, captions, "Generated clips, first mask given")
+    with atomic_path(out / "sheet.png") as temporary:
+        Image.fromarray(sheet).save(temporary, format="png")
+    return report
+
+
+def _captions(report: Report, name: str, shown: np.ndarray) -> list[str]:
+    objects = [entry for entry in report.objects if entry.sequence == name]
+    mean = np.mean([(o.region.mean() + o.contour.mean()) / 2 for o in objects])
+    first = f"{name}, given mask; J&F {mean:.3f}"
+    return [first, *(f"frame {i}" for i in shown[1:])]

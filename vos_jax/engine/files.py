@@ -1,0 +1,321 @@
+"""Files in, files out: a video and its first mask become mask files.
+
+Nothing that was written is lost when a run ends early: every file is whole or not
+there, and a resumed run goes on from the state that the interrupted one saved.
+"""
+
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vos_jax.engine import resume
+from vos_jax.engine.progress import Progress
+from vos_jax.engine.video import FrameResult, Pending, VideoSegmenter
+from vos_jax.errors import InputError
+from vos_jax.media import (
+    FrameSource,
+    MaskWriter,
+    VideoWriter,
+    atomic_path,
+    blend,
+    open_frames,
+    prefetch,
+    read_first_mask,
+    read_labels,
+)
+from vos_jax.methods.base import Method
+
+_SAVE_EVERY_S = 60.0
+_AHEAD = 4
+_STATE_FILE = ".resume.npz"
+_MASK_SUFFIXES = (".png", ".npy", ".npz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentJob:
+    """What to segment and what to write.
+
+    Attributes:
+      input: Video file or folder of frames.
+      mask: Label file of the first frame, or a folder of label files named like the
+        frames they belong to; later ones add objects or correct.
+      out: Folder; masks go to `out/masks`.
+      size: Shorter side to compute at; None for the input's own.
+      flip: Average with the mirrored video.
+      reverse: Go backwards from the last frame, or from the last of several masks.
+      save_scores: Write probabilities to `out/scores/<name>.npz`.
+      overlay: Write `out/overlay.mp4`.
+      resume: Go on where an interrupted run of the same job stopped.
+    """
+
+    input: Path
+    mask: Path
+    out: Path
+    size: int | None = None
+    flip: bool = False
+    reverse: bool = False
+    save_scores: bool = False
+    overlay: bool = False
+    resume: bool = False
+
+
+class Report(NamedTuple):
+    """What was done.
+
+    Attributes:
+      frames: Frames segmented in this run.
+      skipped: Frames before the first mask (after it, in reverse), which get none.
+      seconds: Wall time, compilation included.
+      frames_per_second: Without the first third of the frames, during which programs
+        compile; NaN for a run too short to tell.
+    """
+
+    frames: int
+    skipped: int
+    seconds: float
+    frames_per_second: float
+
+
+def segment_files(
+    method: Method, variables: Mapping[str, Any], job: SegmentJob, weights_id: str = ""
+) -> Report:
+    """Runs a job.
+
+    Args:
+      method: From `load_model`.
+      variables: Its weights.
+      job: What to do.
+      weights_id: Names the weights, so that a resumed run cannot mix them.
+
+    Raises:
+      InputError: Something in the input is unusable, or the disk is full. What was
+        written before stays.
+    """
+    source = open_frames(job.input)
+    run = FileRun(
+        source=source,
+        given=read_masks(job.mask, source, last=job.reverse),
+        masks=job.out / "masks",
+        scores=job.out / "scores" if job.save_scores else None,
+        reverse=job.reverse,
+        size=job.size,
+        flip=job.flip,
+        resume=job.resume,
+    )
+    report = run(method, variables, weights_id)
+    if job.overlay:
+        write_overlay(job.out / "overlay.mp4", run.masks, source, sorted(run.order))
+    return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRun:
+    """One pass over the frames of a source, every mask a file.
+
+    Attributes:
+      source: The frames.
+      given: Label maps by frame index.
+      masks: Folder of the mask files.
+      scores: Folder of the probabilities, if wanted.
+      reverse: Go backwards.
+      size: Shorter side to compute at.
+      flip: Average with the mirrored video.
+      resume: Go on from the state that an interrupted run left in `masks`.
+      wanted: Names of the frames to write; None for all.
+      reserve: Frames to reserve memory for; by default as many as there are.
+      label: For the progress bar.
+    """
+
+    source: FrameSource
+    given: Mapping[int, np.ndarray]
+    masks: Path
+    scores: Path | None = None
+    reverse: bool = False
+    size: int | None = None
+    flip: bool = False
+    resume: bool = False
+    wanted: Collection[str] | None = None
+    reserve: int | None = None
+    label: str = "segment"
+
+    @property
+    def order(self) -> range:
+        """Indices of the frames to segment, the first given one first."""
+        if self.reverse:
+            return range(max(self.given), -1, -1)
+        return range(min(self.given), len(self.source))
+
+    def __call__(
+        self, method: Method, variables: Mapping[str, Any], weights_id: str
+    ) -> Report:
+        """Segments and writes what is not done yet."""
+        ids = {int(x) for labels in self.given.values() for x in np.unique(labels)}
+        segmenter = VideoSegmenter(
+            method,
+            variables,
+            size=self.size,
+            flip=self.flip,
+            with_probs=self.scores is not None,
+            length=self.reserve or len(self.order),
+            objects=len(ids - {0, 255}),
+        )
+        identity = self._identity(method, weights_id)
+        state_file = self.masks / _STATE_FILE
+        with MaskWriter(self.masks) as writer:
+            if self.resume and state_file.exists():
+                segmenter.restore(resume.load(state_file, identity))
+            else:
+                state_file.unlink(missing_ok=True)
+            checkpoint = partial(
+                self._checkpoint, segmenter, writer, state_file, identity
+            )
+            report = self._segment(segmenter, writer, checkpoint)
+            writer.flush()
+        state_file.unlink(missing_ok=True)
+        return report._replace(skipped=len(self.source) - len(self.order))
+
+    def _segment(
+        self,
+        segmenter: VideoSegmenter,
+        writer: MaskWriter,
+        checkpoint: Callable[[Pending | None], None],
+    ) -> Report:
+        indices = self.order[segmenter.index :]
+        started = saved = time.monotonic()
+        times: list[float] = []
+        waiting: Pending | None = None
+        try:
+            with Progress(self.label, len(indices)) as progress:
+                frames = self._frames(indices)
+                for index, frame in zip(indices, frames, strict=True):
+                    pending = segmenter(frame, self.given.get(index))
+                    self._write(writer, waiting)
+                    waiting = pending
+                    times.append(time.monotonic())
+                    progress.update()
+                    if times[-1] - saved > _SAVE_EVERY_S:
+                        checkpoint(waiting)
+                        saved = time.monotonic()
+            self._write(writer, waiting)
+        except BaseException:
+            # What stopped the run may stop this too, and is the error to tell.
+            with suppress(Exception):
+                checkpoint(waiting)
+            raise
+        return _report(times, started)
+
+    def _frames(self, indices: range) -> Iterator[np.ndarray]:
+        """The frames at `indices`, read ahead by a thread."""
+        if not indices:
+            return iter(())
+        read = self.source.reversed if self.reverse else self.source.frames
+        return prefetch(read(indices[0]), _AHEAD)
+
+    def _write(self, writer: MaskWriter, pending: Pending | None) -> None:
+        if pending is None:
+            return
+        result = pending.result()
+        name = self.source.names[self.order[result.time]]
+        if self.wanted is not None and name not in self.wanted:
+            return
+        writer.write(name, result.labels)
+        if self.scores is not None:
+            writer.submit(_write_scores, self.scores / f"{name}.npz", result)
+
+    def _checkpoint(
+        self,
+        segmenter: VideoSegmenter,
+        writer: MaskWriter,
+        state_file: Path,
+        identity: Mapping[str, Any],
+        waiting: Pending | None,
+    ) -> None:
+        """Saves the state once the masks of everything before it are on disk."""
+        self._write(writer, waiting)
+        self._write(writer, segmenter.latest)
+        writer.flush()
+        if segmenter.views:
+            resume.save(state_file, segmenter.index, segmenter.views, identity)
+
+    def _identity(self, method: Method, weights_id: str) -> dict[str, Any]:
+        """What must be the same for a run to go on with another one's state."""
+        return {
+            "frames": len(self.source),
+            "first frame": self.source.names[0],
+            "frame size": list(self.source.size),
+            "masks": {str(i): zlib.crc32(x.tobytes()) for i, x in self.given.items()},
+            "method": repr(method.config),
+            "weights": weights_id,
+            "size": self.size,
+            "flip": self.flip,
+            "reverse": self.reverse,
+        }
+
+
+def _report(times: Sequence[float], started: float) -> Report:
+    rate, skip = float("nan"), len(times) // 3
+    if len(times) > 4:
+        rate = (len(times) - 1 - skip) / (times[-1] - times[skip])
+    return Report(len(times), 0, time.monotonic() - started, rate)
+
+
+def _write_scores(path: Path, result: FrameResult) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file, probs=np.asarray(result.probs, np.float16), ids=result.ids
+        )
+
+
+def write_overlay(
+    path: Path, masks: Path, source: FrameSource, indices: Sequence[int]
+) -> None:
+    """Draws the mask files of consecutive frames over them, as a video."""
+    frames = prefetch(islice(source.frames(indices[0]), len(indices)), _AHEAD)
+    with (
+        VideoWriter(path, source.fps, source.size) as video,
+        Progress("overlay", len(indices)) as progress,
+    ):
+        for index, frame in zip(indices, frames, strict=True):
+            labels = read_labels(masks / f"{source.names[index]}.png")
+            video.write(blend(frame, labels))
+            progress.update()
+
+
+def read_masks(
+    path: Path, source: FrameSource, *, last: bool = False
+) -> dict[int, np.ndarray]:
+    """Label maps by frame index, from one file or a folder of them.
+
+    Args:
+      path: A file is the first frame's; in a folder each is called like its frame.
+      source: The frames.
+      last: A single file is the last frame's.
+
+    Raises:
+      InputError: A file is damaged, of another size, empty, or belongs to no frame.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check --mask")
+    if not path.is_dir():
+        index = len(source) - 1 if last else 0
+        return {index: read_first_mask(path, source.size)}
+    index_of = {name: index for index, name in enumerate(source.names)}
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in _MASK_SUFFIXES)
+    if not files:
+        raise InputError(f"{path}: no mask files (.png) in it; check --mask")
+    strays = [p for p in files if p.stem not in index_of]
+    if strays:
+        raise InputError(
+            f"{strays[0]}: no frame is called {strays[0].stem!r}; frames are called"
+            f" {source.names[0]!r} to {source.names[-1]!r}, name the masks like them"
+        )
+    return {index_of[p.stem]: read_first_mask(p, source.size) for p in files}

@@ -1,0 +1,183 @@
+"""A method together with its weights file."""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vos_jax.convert.mapping import convert_state_dict, export_state_dict
+from vos_jax.convert.state_dict import read_state_dict
+from vos_jax.convert.tree import flatten
+from vos_jax.convert.weights import load_weights as read_weights
+from vos_jax.convert.weights import read_metadata
+from vos_jax.convert.weights import save_weights as write_weights
+from vos_jax.errors import InputError
+from vos_jax.methods import METHODS, create
+from vos_jax.methods.base import Method
+from vos_jax.methods.torch_names import resnet
+from vos_jax.nn.resnet import ResNet, ResNetConfig
+
+DEMO_METHOD = "stm-tiny"
+
+BACKBONES = {f"resnet{depth}": depth for depth in (18, 34, 50, 101)}
+"""ImageNet networks in torchvision's naming that `convert` takes beside methods."""
+
+# What changes how a network computes, not what its weights are.
+_SETTINGS = {"dtype", "precision", "read", "folded", "top_k", "mem_every"}
+_SETTINGS |= {"mem_capacity"}
+
+
+def demo_weights() -> Path:
+    """The weights that ship with the package, for `stm-tiny`."""
+    return Path(str(resources.files("vos_jax"))) / "assets" / "stm_tiny.safetensors"
+
+
+def load_weights(path: str | Path) -> dict[str, Any]:
+    """Variables from a weights file written by this package, as float32 arrays.
+
+    Raises:
+      InputError: The file is missing, damaged, or not a weights file.
+    """
+    return jax.tree.map(jnp.asarray, read_weights(path).variables)
+
+
+def save_weights(
+    path: str | Path,
+    name: str,
+    method: Method,
+    variables: Mapping[str, Any],
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Writes variables with what is needed to build their method again.
+
+    Raises:
+      InputError: The file cannot be written.
+    """
+    config = architecture(method)
+    host = jax.device_get(dict(variables))
+    write_weights(path, host, method=name, config=config, notes=notes)
+
+
+def architecture(method: Method) -> dict[str, Any]:
+    """The fields of a method's configuration that its weights depend on."""
+    fields = dataclasses.asdict(method.config)
+    return {name: x for name, x in fields.items() if name not in _SETTINGS}
+
+
+def load_model(
+    name: str, path: str | Path | None = None, **overrides: Any
+) -> tuple[Method, dict[str, Any]]:
+    """A method and its weights, checked against each other.
+
+    Args:
+      name: Of the method.
+      path: Weights file; None for the weights that ship, which `stm-tiny` has.
+      **overrides: Fields of the configuration to change.
+
+    Raises:
+      InputError: The file is of another method or does not fit, or as `create`.
+    """
+    create(name)
+    if path is None:
+        if name != DEMO_METHOD:
+            raise InputError(
+                f"method {name!r} comes without weights; give --weights"
+                " FILE.safetensors, made by `vos-jax convert`"
+            )
+        path = demo_weights()
+    metadata = read_metadata(path)
+    if metadata.method != name:
+        raise InputError(
+            f"{path}: weights of {metadata.method!r}, not of {name!r};"
+            f" use --method {metadata.method} or another file"
+        )
+    method = create(name, **{**metadata.config, **overrides})
+    variables = load_weights(path)
+    _check_shapes(path, method, variables)
+    return method, variables
+
+
+def _check_shapes(
+    path: str | Path, method: Method, variables: Mapping[str, Any]
+) -> None:
+    expected = {key: x.shape for key, x in flatten(variable_shapes(method)).items()}
+    found = {key: x.shape for key, x in flatten(variables).items()}
+    if expected != found:
+        differing = {k for k in expected | found if expected.get(k) != found.get(k)}
+        first = "/".join(min(differing))
+        raise InputError(
+            f"{path}: does not fit its own configuration: {len(differing)} arrays"
+            f" differ, the first is {first}; convert or export it again"
+        )
+
+
+def variable_shapes(method: Method) -> Any:
+    """Shapes and types of a method's variables, without computing anything."""
+    frame = jax.ShapeDtypeStruct((32, 32, 3), jnp.float32)
+    masks = jax.ShapeDtypeStruct((1, 32, 32), jnp.float32)
+    return jax.eval_shape(method.init, jax.random.key(0), frame, masks)
+
+
+def convert(name: str, source: str | Path, target: str | Path) -> dict[str, int]:
+    """Converts a published checkpoint into a weights file.
+
+    Args:
+      name: A method, or one of `BACKBONES` for an ImageNet network.
+      source: `.pth`, `.npz` or `.safetensors` with published names.
+      target: The `.safetensors` to write.
+
+    Returns:
+      Figures for the report: `arrays` and `parameters` written.
+
+    Raises:
+      InputError: The source is damaged or does not fit; all names are listed.
+    """
+    if name in BACKBONES:
+        backbone = ResNetConfig(depth=BACKBONES[name])
+        image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+        module = ResNet(backbone)
+        shapes = jax.eval_shape(module.init, jax.random.key(0), image)
+        table = resnet(backbone)
+        ignored: tuple[str, ...] = ("*.num_batches_tracked", "fc.*", "layer4.*")
+        config = {"depth": backbone.depth, "width": backbone.width}
+    elif name in METHODS:
+        method, entry = create(name), METHODS[name]
+        shapes, table = variable_shapes(method), entry.torch_table(method.config)
+        ignored, config = entry.torch_ignored, architecture(method)
+    else:
+        known = ", ".join([*METHODS, *BACKBONES])
+        raise InputError(f"unknown method {name!r}; choose one of: {known}")
+    state_dict = read_state_dict(source)
+    variables = convert_state_dict(
+        state_dict, table, shapes, ignored, origin=str(source)
+    )
+    write_weights(
+        target,
+        variables,
+        method=name,
+        config=json.loads(json.dumps(config)),
+        notes={"converted_from": Path(source).name},
+    )
+    leaves = flatten(variables["params"]).values()
+    return {
+        "arrays": len(flatten(variables)),
+        "parameters": sum(int(x.size) for x in leaves),
+    }
+
+
+def export(name: str, method: Method, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables under their published names and shapes, for use in PyTorch."""
+    table = METHODS[name].torch_table(method.config)
+    return export_state_dict(jax.device_get(dict(variables)), table)
+
+
+def fingerprint(path: str | Path | None) -> str:
+    """Names a weights file by its content's checksum."""
+    content = Path(path or demo_weights()).read_bytes()
+    return f"{zlib.crc32(content):08x}"
