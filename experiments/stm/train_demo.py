@@ -23,8 +23,8 @@ import numpy as np
 import optax
 
 import vos_jax
-from vos_jax.convert.weights import save_weights
 from vos_jax.data.synthetic import generate_clip
+from vos_jax.engine.model import load_weights, save_weights
 from vos_jax.engine.inference import label_map, start, step_traced
 from vos_jax.methods.base import Method
 
@@ -38,7 +38,9 @@ class Batch(NamedTuple):
     labels: Any
 
 
-def make_clip(split: int, seed: int, frames: int, size: int, objects: int) -> Batch:
+def make_clip(
+    split: int, seed: int, frames: int, size: int, objects: int, hardest: float
+) -> Batch:
     """One clip; its temporal stride and difficulty follow from the seed."""
     rng = np.random.default_rng((split, seed))
     clip = generate_clip(
@@ -46,8 +48,8 @@ def make_clip(split: int, seed: int, frames: int, size: int, objects: int) -> Ba
         frames,
         (size, size),
         objects,
-        difficulty=float(rng.uniform(0.3, 1.5)),
-        stride=int(rng.integers(1, 5)),
+        difficulty=float(rng.uniform(0.2, hardest)),
+        stride=int(rng.integers(1, 4)),
     )
     return Batch(clip.frames, clip.labels)
 
@@ -112,7 +114,7 @@ def make_train_step(method: Method, optimizer: Any, objects: int) -> Any:
         (loss, iou), grads = grad_fn(params, stats, batch)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
-        average = optax.incremental_update(params, average, 0.002)
+        average = optax.incremental_update(params, average, 0.005)
         return params, opt_state, average, {"loss": loss, "iou": iou}
 
     return train_step
@@ -127,6 +129,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--objects", type=int, default=2)
+    parser.add_argument("--hardest", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--resume", type=Path, help="weights to go on from")
@@ -139,7 +142,7 @@ def main() -> None:
         jax.random.key(0), jnp.zeros((*shape, 3)), jnp.zeros((args.objects, *shape))
     )
     if args.resume:
-        variables = vos_jax.load_weights(args.resume)
+        variables = load_weights(args.resume)
     params, stats = variables["params"], variables["batch_stats"]
     # The schedule follows the clock, since what is fixed is the time.
     optimizer = optax.inject_hyperparams(
@@ -152,6 +155,7 @@ def main() -> None:
     train_step = make_train_step(method, optimizer, args.objects)
     started, window, log = time.monotonic(), [], []
     clip = {"frames": args.frames, "size": args.size, "objects": args.objects}
+    clip["hardest"] = args.hardest
     source = batches(args.batch, args.workers, args.first_clip, **clip)
     for step, batch in enumerate(source, 1):
         done = (time.monotonic() - started) / (60 * args.minutes)
@@ -178,9 +182,9 @@ def main() -> None:
 
 def save(out: Path, params: Any, stats: Any, method: Method, log: list[Any]) -> None:
     """Writes weights, and the log beside them."""
-    config = vos_jax.config_dict(vos_jax.create("stm-tiny"))
     variables = {"params": params, "batch_stats": stats}
-    save_weights(out, variables, method="stm-tiny", config=config)
+    notes = {"trained_by": "experiments/stm/train_demo.py, generated clips alone"}
+    save_weights(out, "stm-tiny", method, variables, notes)
     out.with_suffix(".log.json").write_text(json.dumps(log, indent=0))
 
 

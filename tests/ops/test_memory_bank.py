@@ -22,14 +22,13 @@ from vos_jax.ops.memory_bank import (
 def _moment(index, active=(True,), first=None, keep=False):
     if first is None:
         first = [index == 0 and a for a in active]
-    return Moment(
-        jnp.int32(index), jnp.array(active), jnp.array(first), jnp.bool_(keep)
-    )
+    return Moment(np.int32(index), np.array(active), np.array(first), np.bool_(keep))
 
 
 def _entry(index, objects):
     """Content from which frame and object can be told."""
-    return {"x": jnp.full((objects, 2), 10.0 * index) + jnp.arange(objects)[:, None]}
+    content = 10 * index + np.arange(objects, dtype=np.float32)
+    return {"x": np.repeat(content[:, None], 2, axis=1)}
 
 
 def _bank(capacity, objects=1):
@@ -117,11 +116,10 @@ def test_a_policy_may_leave_out_the_previous_frame():
 @pytest.mark.parametrize("frames", [1, 2, 5, 6, 7, 11, 13])
 def test_the_promised_slots_hold_a_video_and_none_stays_unused(every, frames):
     policy = Policy(every=every)
-    slots = policy.slots(frames)
-    *_, bank = _written(_bank(slots), policy, map(_moment, range(frames)))
-    kept = set() if every is None else set(range(0, frames, every))
-    assert _read(bank) == sorted(kept | {0, frames - 1})
-    assert np.asarray(bank.filled)[FIRST:].all()
+    *_, bank = _written(_bank(16), policy, map(_moment, range(frames)))
+    filled = np.asarray(bank.filled)
+    assert filled[FIRST : policy.slots(frames)].all()
+    assert not filled[policy.slots(frames) :].any()
 
 
 def test_an_object_that_appears_late_has_its_own_first_frame():
@@ -188,7 +186,7 @@ def test_a_forgotten_object_starts_anew_in_the_same_slot():
     policy = Policy(every=2)
     moments = [_moment(i, active=[True, True]) for i in range(5)]
     *_, bank = _written(_bank(6, 2), policy, moments)
-    bank = forget(bank, jnp.array([False, True]))
+    bank = forget(bank, np.array([False, True]))
     assert _read(bank, 0) == [0, 2, 4]
     assert _read(bank, 1) == []
     later = [_moment(i, [True, True], [False, i == 5]) for i in range(5, 8)]
@@ -259,7 +257,7 @@ def test_jit_and_vmap_and_a_loop_agree():
     loop = [write(bank, policy, entry, moment) for bank, entry, moment in args]
 
     def stack(trees):
-        return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+        return jax.tree.map(lambda *x: np.stack(x), *trees)
 
     jitted = [_write(bank, policy, entry, moment) for bank, entry, moment in args]
     jax.tree.map(np.testing.assert_array_equal, jitted, loop)

@@ -218,7 +218,9 @@ def test_gradients_agree_with_finite_differences(implementation, top_k):
             query, key, value, filled, top_k=top_k, implementation=implementation
         )
 
-    check_grads(read, (query, key, value), 1, atol=2e-4, rtol=2e-4, eps=1e-3)
+    check_grads(
+        read, (query, key, value), 1, atol=2e-4, rtol=2e-4, eps=1e-3, modes=["rev"]
+    )
 
 
 @pytest.mark.parametrize("top_k", [None, 5])
@@ -229,9 +231,9 @@ def test_jit_and_vmap_and_a_loop_agree(implementation, top_k):
     def read(*args):
         return space_time_read(*args, top_k=top_k, implementation=implementation)
 
-    loop = np.stack([read(*map(jnp.asarray, video)) for video in videos])
-    jitted = np.stack([_read(implementation, *video, top_k=top_k) for video in videos])
-    np.testing.assert_allclose(jitted, loop, atol=1e-6)
+    loop = np.stack([_read(implementation, *video, top_k=top_k) for video in videos])
+    eager = read(*map(jnp.asarray, videos[0]))
+    np.testing.assert_allclose(eager, loop[0], atol=1e-6)
     stacked = [jnp.stack(x) for x in zip(*videos, strict=True)]
     np.testing.assert_allclose(jax.jit(jax.vmap(read))(*stacked), loop, atol=1e-6)
 

@@ -79,7 +79,9 @@ def positive(args: argparse.Namespace, *names: str) -> None:
 def print_figures(figures: dict[str, Any], as_json: bool) -> None:
     """Figures as JSON, or one `name: value` a line."""
     if as_json:
-        print(json.dumps(figures))
+        # JSON has no NaN.
+        known = {name: None if x != x else x for name, x in figures.items()}
+        print(json.dumps(known))
         return
     for name, value in figures.items():
         text = f"{value:.3f}" if isinstance(value, float) else value

@@ -119,14 +119,15 @@ class ReadCase(NamedTuple):
     def label(self) -> str:
         """As it is called in tables and plots."""
         label = self.read if self.top_k is None else f"{self.read} top-{self.top_k}"
-        return label if self.capacity == self.frames else f"{label} in {self.capacity}"
+        full = self.capacity == self.frames
+        return label if full else f"{label}, {self.capacity} slots"
 
 
 class ReadRow(NamedTuple):
     """Figures of one program.
 
     Attributes:
-      read: Implementation; "in N" when N slots are allocated and `frames` filled.
+      read: Implementation; "N slots" where more are allocated than filled.
       dtype: Type of keys and values.
       objects: O.
       frames: T, memory frames that are filled.

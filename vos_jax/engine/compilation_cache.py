@@ -18,12 +18,17 @@ def use_compilation_cache(folder: Path | None = None) -> Path:
       folder: By default `vos_jax` in the user's cache folder.
 
     Raises:
-      InputError: The folder belongs to somebody else, or others may write to it.
+      InputError: The folder cannot be made, belongs to somebody else, or others may
+        write to it.
     """
     if folder is None:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(base) / "vos_jax"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{folder}: cannot be made: {reason}") from error
     status = folder.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise InputError(

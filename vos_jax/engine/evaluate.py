@@ -91,6 +91,8 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
             found = json.loads(path.read_text())
         except ValueError as error:
             raise InputError(f"{path}: damaged; use another --out") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{path}: damaged; use another --out")
         if found != settings:
             differing = ", ".join(k for k in settings if found.get(k) != settings[k])
             raise InputError(

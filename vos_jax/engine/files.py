@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.engine import resume
+from vos_jax.engine.interrupt import delayed_signals
 from vos_jax.engine.progress import Progress
 from vos_jax.engine.video import FrameResult, Pending, VideoSegmenter
 from vos_jax.errors import InputError
@@ -193,7 +194,10 @@ class FileRun:
         times: list[float] = []
         waiting: Pending | None = None
         try:
-            with Progress(self.label, len(indices)) as progress:
+            with (
+                delayed_signals() as act,
+                Progress(self.label, len(indices)) as progress,
+            ):
                 frames = self._frames(indices)
                 for index, frame in zip(indices, frames, strict=True):
                     pending = segmenter(frame, self.given.get(index))
@@ -201,6 +205,7 @@ class FileRun:
                     waiting = pending
                     times.append(time.monotonic())
                     progress.update()
+                    act()
                     if times[-1] - saved > _SAVE_EVERY_S:
                         checkpoint(waiting)
                         saved = time.monotonic()
@@ -242,7 +247,8 @@ class FileRun:
         self._write(writer, waiting)
         self._write(writer, segmenter.latest)
         writer.flush()
-        if segmenter.views:
+        # A step that failed half-way leaves a state that belongs to no position.
+        if segmenter.views and int(segmenter.views[0].time) + 1 == segmenter.index:
             resume.save(state_file, segmenter.index, segmenter.views, identity)
 
     def _identity(self, method: Method, weights_id: str) -> dict[str, Any]:
@@ -257,6 +263,7 @@ class FileRun:
             "size": self.size,
             "flip": self.flip,
             "reverse": self.reverse,
+            "scores": self.scores is not None,
         }
 
 
@@ -268,11 +275,11 @@ def _report(times: Sequence[float], started: float) -> Report:
 
 
 def _write_scores(path: Path, result: FrameResult) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file, probs=np.asarray(result.probs, np.float16), ids=result.ids
-        )
+    probs = np.asarray(result.probs, np.float16)
+    with atomic_path(path) as temporary:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, probs=probs, ids=result.ids)
 
 
 def write_overlay(

@@ -4,7 +4,7 @@ The state is a pytree of the memory and the latest frame with its masks, which i
 memorised before the next step. `start` and `step` are pure and traceable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.errors import InputError
 from vos_jax.methods.base import Encoded, Method
-from vos_jax.ops.memory_bank import Bank, Moment, forget
+from vos_jax.ops.image import to_unit_range
+from vos_jax.ops.memory_bank import KEPT, Bank, Moment, forget
 
 MAX_OBJECTS = 254
 """Labels are 8 bit: 0 is background, 255 means ignore."""
@@ -122,6 +123,8 @@ def start(
     given, ids = _checked_masks(frame, masks, ids)
     if objects is not None and objects < len(ids):
         raise InputError(f"objects={objects} is less than the {len(ids)} masks given")
+    if objects is not None and objects > MAX_OBJECTS:
+        raise InputError(f"objects={objects}: at most {MAX_OBJECTS} are possible")
     return _start(
         method,
         variables,
@@ -144,7 +147,7 @@ def _start(
     objects: int,
     frames: int,
 ) -> State:
-    frame = _as_float(frame)
+    frame = to_unit_range(frame)
     height, width, _ = frame.shape
     free = objects - len(ids)
     slots = _bucket(method, method.slots(frames))
@@ -199,7 +202,7 @@ def step_traced(
     inputs: Any = None,
 ) -> tuple[State, Output]:
     """`step` without checks and compilation of its own, for use inside a program."""
-    frame = _as_float(frame)
+    frame = to_unit_range(frame)
     memory = _memorize(method, variables, state)
     query, keep = _encode(method, variables, frame)
     logits, memory = method.apply(
@@ -265,7 +268,9 @@ def reserve(
     larger = method.init_memory(height, width, objects, slots)
     extra = [(0, objects - have)]
     return state._replace(
-        memory=jax.tree.map(_lay_into_corner, larger, state.memory),
+        memory=jax.tree.map(
+            _enlarge, larger, state.memory, is_leaf=lambda x: isinstance(x, Bank)
+        ),
         probs=jnp.pad(state.probs, [*extra, (0, 0), (0, 0)]),
         first=jnp.pad(state.first, extra),
         ids=jnp.pad(state.ids, extra),
@@ -283,6 +288,15 @@ def _bucket(method: Method, needed: int) -> int:
 def _slot_capacity(memory: Any) -> int:
     banks = jax.tree.leaves(memory, is_leaf=lambda x: isinstance(x, Bank))
     return max(bank.capacity for bank in banks if isinstance(bank, Bank))
+
+
+def _enlarge(larger: Any, old: Any) -> Any:
+    enlarged = jax.tree.map(_lay_into_corner, larger, old)
+    if isinstance(old, Bank):
+        # One that has begun to overwrite takes the new slots first.
+        kept = jnp.minimum(old.kept, old.capacity - KEPT)
+        return enlarged._replace(kept=kept)
+    return enlarged
 
 
 def _lay_into_corner(larger: Array, old: Array) -> Array:
@@ -309,8 +323,8 @@ def add_masks(
       state: After the step (or start) on that frame. Not changed.
       frame: The same frame again.
       masks: `[O', H, W]`, or a label map: only its labels change, 0 means nothing.
-      ids: Ids of the masks, or the labels to use; by default every label. A mask may be
-        empty only when `ids` are given.
+      ids: Ids of the masks, or the labels to use; by default every label. An empty
+        mask says that a known object is not in the frame.
 
     Returns:
       The state with the masks; more object slots are added where none is free.
@@ -320,7 +334,7 @@ def add_masks(
     """
     frame = _checked_frame(frame)
     if frame.shape != state.frame.shape or not np.array_equal(
-        np.asarray(_as_float_jitted(frame)), np.asarray(state.frame)
+        np.asarray(to_unit_range(frame)), np.asarray(state.frame)
     ):
         raise InputError(
             "frame: not the latest frame of the state; step on it first, then add masks"
@@ -336,16 +350,13 @@ def merge_masks(
     time: int,
 ) -> State:
     """`add_masks` for a caller that knows the frame and its time."""
-    needed = np.ndim(masks) == 3
-    given, ids = _checked_masks(state.frame, masks, ids, ids_needed=needed)
     known = np.asarray(state.ids).tolist()
+    given, ids = _checked_masks(state.frame, masks, ids, known)
     new = []
     for number in (n for n in ids if n not in known):
         free = known.index(0) if 0 in known else len(known)
         known[free:] = [number, *known[free + 1 :]]
         new.append(free)
-    if len(known) - known.count(0) > MAX_OBJECTS:
-        raise InputError(f"more than {MAX_OBJECTS} objects; label maps are 8 bit")
     state = reserve(method, state, time + 1, len(known))
     slots = np.array([known.index(number) for number in ids])
     is_new = np.isin(np.arange(len(known)), new)
@@ -387,7 +398,7 @@ def remove_object(state: State, id: int | Array) -> State:
     Raises:
       InputError: The state has no object of that id (not checked when traced).
     """
-    if not _is_traced((state.ids, id)) and id not in np.asarray(state.ids).tolist():
+    if not _is_traced((state.ids, id)) and not (state.active & (state.ids == id)).any():
         raise InputError(f"id {id}: no such object; the state has {_names(state.ids)}")
     gone = (state.ids == id) & state.active
     objects = jnp.where(gone[:, None, None], 0, state.probs[1:])
@@ -437,15 +448,6 @@ def _abstract_state(
     return jax.eval_shape(fill, variables, frame, probs)
 
 
-def _as_float(frame: Array) -> Float[Array, "H W 3"]:
-    if frame.dtype == jnp.uint8:
-        return frame.astype(jnp.float32) / 255
-    return frame.astype(jnp.float32)
-
-
-_as_float_jitted = jax.jit(_as_float)
-
-
 def _checked_frame(frame: ArrayLike) -> Array:
     frame = frame if isinstance(frame, jax.Array) else jnp.asarray(frame)
     if frame.ndim != 3 or frame.shape[-1] != 3:
@@ -456,9 +458,15 @@ def _checked_frame(frame: ArrayLike) -> Array:
 
 
 def _checked_masks(
-    frame: Array, masks: ArrayLike, ids: Sequence[int] | None, ids_needed: bool = False
+    frame: Array,
+    masks: ArrayLike,
+    ids: Sequence[int] | None,
+    known: Collection[int] | None = None,
 ) -> tuple[Float[Array, "O+1 H W"], Sequence[int]]:
-    """Masks as probabilities with background first, and their ids."""
+    """Masks as probabilities with background first, and their ids.
+
+    Objects already `known` need ids, and may be said to be gone by an empty mask.
+    """
     masks = masks if isinstance(masks, jax.Array) else np.asarray(masks)
     if masks.ndim not in (2, 3):
         raise InputError(
@@ -478,7 +486,7 @@ def _checked_masks(
         numbers = np.array([0, *ids]).reshape(-1, 1, 1)
         given = masks[None] == numbers
     else:
-        if ids is None and ids_needed:
+        if ids is None and known is not None:
             raise InputError("ids: needed with masks of shape [O, H, W]")
         ids = list(range(1, len(masks) + 1)) if ids is None else ids
         if len(ids) != len(masks):
@@ -488,10 +496,13 @@ def _checked_masks(
         given = xp.concatenate([background, masks.astype(np.float32)])
     _check_ids(ids)
     if not traced:
-        hollow = ~np.any(np.asarray(given[1:]) > 0, axis=(1, 2))
-        if hollow.any():
-            empty = [id for id, none in zip(ids, hollow.tolist(), strict=True) if none]
-            raise InputError(f"masks: no pixel of object {_list(empty)}")
+        host = np.asarray(given[1:])
+        low, high = host.min(initial=0), host.max(initial=0)
+        if not 0 <= low <= high <= 1:
+            raise InputError(f"masks: values from {low:g} to {high:g}; use 0..1")
+        empty = [id for id, mask in zip(ids, host, strict=True) if not mask.any()]
+        if missing := [id for id in empty if id not in (known or ())]:
+            raise InputError(f"masks: no pixel of object {_list(missing)}")
     return jnp.asarray(given, jnp.float32), ids
 
 

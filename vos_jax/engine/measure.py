@@ -58,7 +58,7 @@ def compile_program(
 
 @contextmanager
 def _without_disk_cache() -> Iterator[None]:
-    enabled = jax.config.jax_enable_compilation_cache
+    enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         yield

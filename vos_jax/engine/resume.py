@@ -1,7 +1,6 @@
 """The state of an interrupted run on disk, so that it can go on exactly there."""
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,20 +60,24 @@ def load(path: Path, run: Mapping[str, Any]) -> Saved:
     try:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
-            raw = [file[f"leaf{i}"] for i in range(len(header["leaves"]))]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            leaves = [
+                np.frombuffer(file[f"leaf{i}"].tobytes(), jnp.dtype(dtype)).reshape(
+                    shape
+                )
+                for i, (dtype, shape) in enumerate(header["leaves"])
+            ]
+            settings, position = dict(header["run"]), int(header["position"])
+            views = int(header["views"])
+    # Which exception a damaged archive raises depends on where the damage is.
+    except Exception as error:
         raise InputError(
             f"{path}: damaged; remove it and run again to start over"
         ) from error
-    differing = sorted(k for k in run if header["run"].get(k) != run[k])
+    differing = sorted(k for k in run if settings.get(k) != run[k])
     if differing:
-        was = ", ".join(f"{k}={header['run'].get(k)!r}" for k in differing)
+        was = ", ".join(f"{k}={settings.get(k)!r}" for k in differing)
         raise InputError(
             f"{path}: of a run with other settings ({was}); give the same ones, or"
             " run without --resume to start over"
         )
-    leaves = [
-        jnp.asarray(np.frombuffer(x.tobytes(), jnp.dtype(dtype)).reshape(shape))
-        for x, (dtype, shape) in zip(raw, header["leaves"], strict=True)
-    ]
-    return Saved(header["position"], header["views"], leaves)
+    return Saved(position, views, [jnp.asarray(x) for x in leaves])

@@ -30,7 +30,10 @@ from vos_jax.engine.resume import Saved
 from vos_jax.errors import InputError
 from vos_jax.methods.base import Method
 from vos_jax.nn.layers import fold_norms
+from vos_jax.ops.image import to_unit_range
 from vos_jax.ops.resample import resize
+
+_NO_START = "the first frame needs a mask; give its labels"
 
 Masks = np.ndarray | Mapping[int, np.ndarray]
 """Label map `[H, W]` of the first frame, or maps by frame index."""
@@ -133,6 +136,7 @@ class VideoSegmenter:
         self.views: tuple[State, ...] = ()
         self.latest: Pending | None = None
         self._ids = np.zeros(0, np.int32)
+        self._full: tuple[int, int] | None = None
 
     def __call__(
         self,
@@ -141,7 +145,9 @@ class VideoSegmenter:
         ids: Sequence[int] | None = None,
     ) -> Pending:
         """Segments one frame, uint8 `[H, W, 3]`; `ids` picks among its `labels`."""
-        full = (int(frame.shape[0]), int(frame.shape[1]))
+        full = self._checked_size(frame)
+        if labels is not None:
+            labels = _checked_labels(labels, full)
         small = _shrink(jnp.asarray(frame), working_size(*full, self._size))
         if self.views:
             pending = self._advance(small, full)
@@ -150,7 +156,7 @@ class VideoSegmenter:
                 pending = _show_given(self._latest(full), labels, ids)
         else:
             if labels is None:
-                raise InputError("the first frame needs a mask; give its labels")
+                raise InputError(_NO_START)
             self._start(small, labels, ids)
             pending = self._latest(full)
             nothing = pending._replace(labels=jnp.zeros_like(pending.labels))
@@ -175,7 +181,9 @@ class VideoSegmenter:
 
     def many(self, frames: np.ndarray) -> Int[Array, "K H W"]:
         """Segments some frames, `[K, H, W, 3]`, in one program; labels only."""
-        full = (int(frames.shape[1]), int(frames.shape[2]))
+        if not self.views:
+            raise InputError(_NO_START)
+        full = self._checked_size(frames[0])
         self._reserve(self.index + len(frames))
         small = _shrink(jnp.asarray(frames), working_size(*full, self._size))
         self.views, labels = _advance_many(
@@ -183,6 +191,25 @@ class VideoSegmenter:
         )
         self.index += len(frames)
         return labels
+
+    def _checked_size(self, frame: np.ndarray) -> tuple[int, int]:
+        if frame.ndim != 3 or frame.shape[2] != 3:
+            raise InputError(
+                f"frame {self.index}: shape {frame.shape} given, [height, width, 3]"
+                " needed"
+            )
+        if frame.dtype != np.uint8 and not jnp.issubdtype(frame.dtype, jnp.floating):
+            raise InputError(
+                f"frame {self.index}: dtype {frame.dtype} given, uint8 needed"
+            )
+        size = (int(frame.shape[0]), int(frame.shape[1]))
+        self._full = self._full or size
+        if size != self._full:
+            raise InputError(
+                f"frame {self.index}: its size is {_text(size)}, that of the frames"
+                f" before {_text(self._full)}; all frames of a video must have one size"
+            )
+        return size
 
     def _start(
         self, frame: Array, labels: np.ndarray, ids: Sequence[int] | None
@@ -249,20 +276,39 @@ def _mirror(x: Any) -> Any:
     return x[:, ::-1]
 
 
-def _fit_labels(labels: np.ndarray, frame: Array) -> np.ndarray:
-    """Labels at the working size: the nearest pixel's."""
+def _checked_labels(labels: np.ndarray, full: tuple[int, int]) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 2:
         raise InputError(f"labels: shape {labels.shape} given, [H, W] needed")
-    sides = zip(labels.shape, frame.shape, strict=False)
+    if labels.shape != full:
+        raise InputError(
+            f"labels: their size is {_text(labels.shape)}, the frame's {_text(full)};"
+            " give both at one size"
+        )
+    return labels
+
+
+def _text(size: tuple[int, ...]) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def _fit_labels(labels: np.ndarray, frame: Array) -> np.ndarray:
+    """Labels at the working size: the nearest pixel's."""
+    sides = list(zip(labels.shape, frame.shape, strict=False))
     rows, columns = ((np.arange(n) + 0.5) * m / n for m, n in sides)
-    return labels[np.ix_(rows.astype(int), columns.astype(int))]
+    small = labels[np.ix_(rows.astype(int), columns.astype(int))]
+    # An object that falls between the samples is still an object: it keeps one pixel.
+    for lost in np.setdiff1d(labels, small):
+        pixels = np.argwhere(labels == lost)
+        middle = zip(pixels[len(pixels) // 2], sides, strict=True)
+        small[tuple(at * n // m for at, (m, n) in middle)] = lost
+    return small
 
 
 @partial(jax.jit, static_argnums=1)
 def _shrink(frames: Array, size: tuple[int, int]) -> Float[Array, "*K h w 3"]:
     """Frames in [0, 1] at the working size, antialiased."""
-    floats = frames.astype(jnp.float32) / 255
+    floats = to_unit_range(frames)
     if frames.shape[-3:-1] == size:
         return floats
     shape = (*frames.shape[:-3], *size, 3)

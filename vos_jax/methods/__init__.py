@@ -67,10 +67,10 @@ def create(name: str, **overrides: Any) -> Method:
             f" it has: {', '.join(sorted(fields))}"
         )
     backbone = overrides.get("backbone")
-    if isinstance(backbone, Mapping):
-        overrides["backbone"] = ResNetConfig(**backbone)
     try:
+        if isinstance(backbone, Mapping):
+            overrides["backbone"] = ResNetConfig(**backbone)
         config = dataclasses.replace(entry.config, **overrides)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"method {name!r}: {error}") from error
     return entry.module(config=config)

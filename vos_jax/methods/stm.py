@@ -23,7 +23,7 @@ from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
 from vos_jax.ops.padding import crop, pad
-from vos_jax.ops.read import Implementation, space_time_read
+from vos_jax.ops.read import IMPLEMENTATIONS, Implementation, space_time_read
 from vos_jax.ops.resample import upsample
 from vos_jax.ops.soft_aggregation import soft_aggregate
 
@@ -70,6 +70,8 @@ class STMConfig:
                 f"mem_capacity={self.mem_capacity} leaves no room for the first and"
                 f" the previous frame; use at least {memory_bank.KEPT}, or None"
             )
+        if self.read not in IMPLEMENTATIONS:
+            raise ValueError(f"read={self.read!r}: use one of {list(IMPLEMENTATIONS)}")
         _ = self.numerics, self.policy
 
     @property

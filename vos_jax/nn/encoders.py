@@ -52,7 +52,7 @@ class MaskedEncoder(nn.Module):
 
 def other_objects(masks: Float[Array, "O H W"]) -> Float[Array, "O H W"]:
     """For each object the union of all others, clamped to [0, 1]."""
-    return jnp.clip(masks.sum(0) - masks, 0, 1)
+    return jnp.clip(masks.sum(0, keepdims=True) - masks, 0, 1)
 
 
 class KeyValue(NamedTuple):

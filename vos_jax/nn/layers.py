@@ -127,6 +127,10 @@ def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {"params": _fold(variables["params"], variables.get("batch_stats", {}))}
 
 
+def _scale_outputs(value: Array, scale: Array) -> Array:
+    return value * scale.reshape((1,) * (value.ndim - 1) + (-1,))
+
+
 def _fold(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
     norm = params.get("norm")
     if not isinstance(norm, Mapping) or "norm" not in stats:
@@ -138,7 +142,7 @@ def _fold(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]
         }
     scale, shift = _affine(norm["scale"], norm["bias"], **stats["norm"])
     folded = {
-        name: {leaf: value * scale for leaf, value in child.items()}
+        name: {leaf: _scale_outputs(value, scale) for leaf, value in child.items()}
         for name, child in params.items()
         if name != "norm"
     }

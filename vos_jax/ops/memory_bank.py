@@ -143,26 +143,29 @@ def write(bank: Bank, policy: Policy, entry: Any, moment: Moment) -> Bank:
 def grow(bank: Bank, capacity: int) -> Bank:
     """The same content in a bank of more slots.
 
-    A bank that has begun to overwrite keeps what it has: the next kept frames go to the
-    new slots first.
+    The kept frames are put into the order of their age, so that a bank that had begun
+    to overwrite fills its new slots first and then goes on with the oldest frame.
     """
     extra = capacity - bank.capacity
     if extra < 0:
         raise ValueError(f"a bank of {bank.capacity} slots cannot shrink to {capacity}")
+    room = bank.capacity - KEPT
+    oldest = jnp.where(bank.kept > room, bank.kept % max(room, 1), 0)
 
     def widen(x: Array, fill: int) -> Array:
+        kept = jnp.roll(x[KEPT:], -oldest, axis=0)
+        x = jnp.concatenate([x[:KEPT], kept])
         return jnp.pad(x, [(0, extra)] + [(0, 0)] * (x.ndim - 1), constant_values=fill)
 
-    kept = jnp.minimum(bank.kept, bank.capacity - KEPT)
     return Bank(
         jax.tree.map(lambda x: widen(x, 0), bank.entries),
         widen(bank.time, _EMPTY),
-        kept.astype(jnp.int32),
+        jnp.minimum(bank.kept, room),
     )
 
 
 def add_objects(bank: Bank, objects: int) -> Bank:
-    """The same content with object slots added at the end, empty, up to `objects`."""
+    """The same content with empty object slots added at the end, up to `objects`."""
     extra = objects - bank.time.shape[1]
 
     def widen(x: Array, fill: int) -> Array:

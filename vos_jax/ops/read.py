@@ -54,7 +54,7 @@ def space_time_read(
     query = query_key.reshape(height * width, key_channels)
     key = memory_key.reshape(slots, objects, height * width, key_channels)
     value = memory_value.reshape(slots, objects, height * width, -1)
-    read = _IMPLEMENTATIONS[implementation]
+    read = IMPLEMENTATIONS[implementation]
     out = read(query, key, value, filled, top_k, partial(_product, precision))
     return out.reshape(objects, height, width, -1)
 
@@ -135,10 +135,10 @@ def _chunked(
         used = slot_filled[:, None, None]
         if threshold is not None:
             used = used & (scores >= threshold)
+            # Also before the maximum, or exp overflows and its gradient is 0 * inf.
+            scores = jnp.where(used, scores, _LOWEST)
         # The result does not depend on the maximum: it only keeps exp in range.
-        highest = lax.stop_gradient(
-            jnp.maximum(seen.highest, jnp.where(used, scores, _LOWEST).max(-1))
-        )
+        highest = lax.stop_gradient(jnp.maximum(seen.highest, scores.max(-1)))
         weights = jnp.where(used, jnp.exp(scores - highest[..., None]), 0)
         fade = jnp.exp(seen.highest - highest)
         read = product("oqm,omc->oqc", weights.astype(slot_value.dtype), slot_value)
@@ -168,7 +168,7 @@ def _over_slots(add, start, slots, filled):  # type: ignore[no-untyped-def]
     return lax.scan(body, start, (filled.any(1), slots))[0]
 
 
-_IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
+IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
     "auto": _chunked,
     "reference": _reference,
     "chunked": _chunked,

@@ -1,0 +1,46 @@
+# `make demo` and `make test` need Python 3.11 or newer, pip and make, nothing else.
+# Both work in .venv, which they make; no environment has to be active.
+
+PYTHON ?= python3
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint constraints.txt
+
+.PHONY: demo test lint slow clean
+
+demo: .venv/.core
+	$(BIN)/vos-jax demo --out demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+slow: .venv/.dev
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .venv demo build dist vos_jax.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+
+# Each stamp is newer than what it was made from, so that a second call does nothing.
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+	"vos_jax needs Python 3.11 or newer, this is %d.%d; name another one: \
+	make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.core: .venv/.made pyproject.toml constraints.txt
+	@echo "installing vos_jax into .venv (a minute or two the first time)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/.dev: .venv/.core
+	@echo "installing the development tools and PyTorch into .venv (some minutes)"
+	@$(INSTALL) --editable ".[dev]"
+	@touch $@

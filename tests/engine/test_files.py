@@ -1,0 +1,332 @@
+"""Files in, files out, and what is left when something goes wrong in between."""
+
+import errno
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vos_jax
+from tests.engine.clips import moving_clip, read_masks, write_frames, write_masks
+from vos_jax.cli import main
+from vos_jax.engine import video
+from vos_jax.engine.files import SegmentJob, segment_files
+from vos_jax.errors import InputError
+from vos_jax.media import open_frames, read_labels
+
+STATE = "masks/.resume.npz"
+
+
+@pytest.fixture(scope="module")
+def model(tiny_method, tiny_variables):
+    return vos_jax.inference_form(tiny_method, tiny_variables)
+
+
+@pytest.fixture
+def job(tmp_path, clip):
+    """Makes jobs on the clip, each with an `out` of its own name."""
+    frames, labels = clip
+    write_frames(tmp_path / "frames", frames)
+    write_masks(tmp_path, {"first": labels[0], "last": labels[-1]})
+
+    def make(out="out", **options) -> SegmentJob:
+        paths = {"input": tmp_path / "frames", "mask": tmp_path / "first.png"}
+        return SegmentJob(**{**paths, "out": tmp_path / out, **options})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def expected(model, clip):
+    return vos_jax.segment_video(*model, clip[0], clip[1][0])
+
+
+def assert_masks(folder: Path, expected: np.ndarray) -> None:
+    found = read_masks(folder)
+    assert sorted(found) == [f"{time:05d}" for time in range(len(expected))]
+    np.testing.assert_array_equal(list(found.values()), expected)
+
+
+def test_masks_are_those_of_segment_video_under_the_names_of_the_frames(
+    model, job, expected
+):
+    report = segment_files(*model, job())
+    assert_masks(job().out / "masks", expected)
+    assert (report.frames, report.skipped) == (8, 0)
+    assert report.frames_per_second > 0
+    assert not (job().out / STATE).exists()
+    assert [p.name for p in job().out.iterdir()] == ["masks"]
+
+
+def test_reverse_begins_at_the_last_frame(model, job, clip, tmp_path):
+    frames, labels = clip
+    segment_files(*model, job(mask=tmp_path / "last.png", reverse=True))
+    backwards = vos_jax.segment_video(*model, frames, labels[-1], reverse=True)
+    assert_masks(job().out / "masks", backwards)
+
+
+def test_scores_hold_probabilities_and_ids(model, job, expected):
+    segment_files(*model, job(save_scores=True))
+    files = sorted((job().out / "scores").iterdir())
+    assert [p.name for p in files] == [f"{time:05d}.npz" for time in range(8)]
+    with np.load(files[3]) as scores:
+        assert scores["probs"].dtype == np.float16
+        np.testing.assert_allclose(scores["probs"].sum(0), 1, atol=2e-3)
+        named = np.array([0, *scores["ids"]])[scores["probs"].argmax(0)]
+        assert (named == expected[3]).mean() > 0.99
+
+
+def test_an_overlay_has_a_frame_for_every_mask(model, job):
+    segment_files(*model, job(overlay=True))
+    overlay = open_frames(job().out / "overlay.mp4")
+    assert (len(overlay), overlay.size) == (8, (32, 48))
+
+
+def test_a_folder_of_masks_brings_objects_when_they_appear(model, job, clip, tmp_path):
+    frames, labels = clip
+    one = np.where(labels[2] == 1, 1, 0)
+    late = np.where(labels[4] == 2, 6, 0)
+    masks = write_masks(tmp_path / "given", {"00002": one, "00004": late})
+    (masks / "notes.txt").write_text("not a mask")
+    report = segment_files(*model, job(mask=masks))
+    found = read_masks(job().out / "masks")
+    assert sorted(found) == [f"{time:05d}" for time in range(2, 8)]
+    assert (report.frames, report.skipped) == (6, 2)
+    np.testing.assert_array_equal(found["00002"], one)
+    assert 6 not in found["00003"]
+    assert (found["00004"][late == 6] == 6).all()
+    given = {0: one.astype(np.uint8), 2: late.astype(np.uint8)}
+    whole = vos_jax.segment_video(*model, frames[2:], given, objects=2)
+    np.testing.assert_array_equal(list(found.values()), whole)
+
+
+def test_a_mask_that_belongs_to_no_frame_is_refused(model, job, clip, tmp_path):
+    masks = write_masks(tmp_path / "given", {"00000": clip[1][0], "7": clip[1][7]})
+    with pytest.raises(InputError, match=r"7\.png: no frame is called '7'; .*'00007'"):
+        segment_files(*model, job(mask=masks))
+    assert not job().out.exists()
+
+
+def test_a_folder_without_masks_and_no_mask_at_all_are_refused(model, job, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no mask files"):
+        segment_files(*model, job(mask=tmp_path / "empty"))
+    with pytest.raises(InputError, match=r"gone\.png does not exist; check --mask"):
+        segment_files(*model, job(mask=tmp_path / "gone.png"))
+
+
+def test_an_output_folder_that_is_a_file_is_refused(model, job, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*out"):
+        segment_files(*model, job())
+
+
+def test_a_scores_folder_that_is_a_file_is_refused(model, job, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "scores").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*scores"):
+        segment_files(*model, job(save_scores=True))
+
+
+# Stopped and resumed
+
+
+def damage(path: Path) -> bytes:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return content
+
+
+def test_a_run_stopped_by_a_bad_frame_goes_on_after_its_repair(
+    model, job, expected, tmp_path
+):
+    bad = tmp_path / "frames" / "00005.png"
+    content = damage(bad)
+    with pytest.raises(InputError, match=r"00005\.png"):
+        segment_files(*model, job())
+    assert_masks(job().out / "masks", expected[:5])
+    assert (job().out / STATE).exists()
+    bad.write_bytes(content)
+    report = segment_files(*model, job(resume=True))
+    assert report.frames == 3
+    assert_masks(job().out / "masks", expected)
+    assert not (job().out / STATE).exists()
+
+
+@pytest.mark.parametrize("options", [{"flip": True}, {"reverse": True}])
+def test_options_survive_a_resumed_run(model, job, tmp_path, options):
+    options |= {
+        "mask": tmp_path / ("last.png" if "reverse" in options else "first.png")
+    }
+    segment_files(*model, job("whole", **options))
+    bad = tmp_path / "frames" / "00003.png"
+    content = damage(bad)
+    with pytest.raises(InputError):
+        segment_files(*model, job(**options))
+    bad.write_bytes(content)
+    report = segment_files(*model, job(resume=True, **options))
+    assert 0 < report.frames < 8
+    whole = list(read_masks(job("whole").out / "masks").values())
+    assert_masks(job().out / "masks", np.array(whole))
+
+
+def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
+    model, job, expected, monkeypatch
+):
+    advance, calls = video._advance, []
+
+    def interrupted(*args):
+        result = advance(*args)
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(video, "_advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        segment_files(*model, job())
+    assert_masks(job().out / "masks", expected[:5])
+    assert segment_files(*model, job(resume=True)).frames == 3
+    assert_masks(job().out / "masks", expected)
+
+
+def test_a_step_that_fails_half_way_saves_no_state_that_fits_no_frame(
+    model, job, expected, monkeypatch
+):
+    advance, calls = video._advance, []
+
+    def failing(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            # The state is given away, as when the device runs out of memory.
+            advance(*args)
+            raise MemoryError
+        return advance(*args)
+
+    monkeypatch.setattr(video, "_advance", failing)
+    with pytest.raises(MemoryError):
+        segment_files(*model, job())
+    assert_masks(job().out / "masks", expected[:4])
+    assert segment_files(*model, job(resume=True)).frames in (4, 8)
+    assert_masks(job().out / "masks", expected)
+
+
+def interrupted_run(model, job, tmp_path) -> Path:
+    damage(tmp_path / "frames" / "00005.png")
+    with pytest.raises(InputError):
+        segment_files(*model, job(), "weights A")
+    return job().out / STATE
+
+
+def test_a_resumed_run_needs_the_same_settings(model, job, tmp_path, clip):
+    state = interrupted_run(model, job, tmp_path)
+    other = vos_jax.create("stm", **{**vars(model[0].config), "mem_every": 2})
+    write_masks(tmp_path, {"other": clip[1][3]})
+    for method, options, weights, name in [
+        (model[0], {}, "weights B", "weights"),
+        (other, {}, "weights A", "method"),
+        (model[0], {"flip": True}, "weights A", "flip"),
+        (model[0], {"size": 16}, "weights A", "size"),
+        (model[0], {"save_scores": True}, "weights A", "scores"),
+        (model[0], {"mask": tmp_path / "other.png"}, "weights A", "masks"),
+    ]:
+        with pytest.raises(InputError, match=f"other settings .*{name}="):
+            segment_files(method, model[1], job(resume=True, **options), weights)
+    assert state.exists()
+
+
+def test_a_damaged_state_is_refused_and_the_masks_stay(model, job, tmp_path, expected):
+    state = interrupted_run(model, job, tmp_path)
+    damage(state)
+    with pytest.raises(InputError, match="damaged; remove it and run again"):
+        segment_files(*model, job(resume=True), "weights A")
+    assert_masks(job().out / "masks", expected[:5])
+
+
+def test_without_resume_an_old_state_is_dropped(model, job, tmp_path):
+    state = interrupted_run(model, job, tmp_path)
+    damage(tmp_path / "frames" / "00001.png")
+    with pytest.raises(InputError, match=r"00001\.png"):
+        segment_files(*model, job(), "weights B")
+    with pytest.raises(InputError, match="weights='weights B'"):
+        segment_files(*model, job(resume=True), "weights A")
+    assert state.exists()
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_leaves_whole_masks_only(model, job, expected, monkeypatch, reason):
+    save, written = Image.Image.save, []
+
+    def short(image, path, *args, **options):
+        save(image, path, *args, **options)
+        written.append(path)
+        if len(written) > 3:
+            damage(Path(path))
+            raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(Image.Image, "save", short)
+    with pytest.raises(InputError, match=f"{os.strerror(reason)}; free some space"):
+        segment_files(*model, job())
+    found = read_masks(job().out / "masks")
+    assert len(found) == 3
+    for name, labels in found.items():
+        np.testing.assert_array_equal(labels, expected[int(name)])
+    assert {p.suffix for p in (job().out / "masks").iterdir()} <= {".png", ".npz"}
+    monkeypatch.undo()
+    segment_files(*model, job(resume=True))
+    assert_masks(job().out / "masks", expected)
+
+
+def test_a_terminated_process_goes_on_where_it_was(
+    tiny_method, tiny_variables, tmp_path, capsys
+):
+    weights = tmp_path / "tiny.safetensors"
+    vos_jax.save_weights(weights, "stm", tiny_method, tiny_variables)
+    frames, labels = moving_clip(200)
+    write_frames(tmp_path / "frames", frames)
+    mask = write_masks(tmp_path, {"first": labels[0]}) / "first.png"
+    command = ["segment", str(tmp_path / "frames"), "--mask", str(mask)]
+    command += ["--method", "stm", "--weights", str(weights), "--json", "--out"]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vos_jax", *command, str(stopped)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        # As this process compiles, so that results are comparable bit by bit.
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+    )
+    try:
+        while process.poll() is None and not (stopped / "masks/00010.png").exists():
+            try:
+                process.wait(0.01)
+            except subprocess.TimeoutExpired:
+                continue
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (130, ""), err
+    assert err == "vos-jax: interrupted; what is written is whole\n"
+    done = len(list((stopped / "masks").glob("*.png")))
+    assert 10 < done < 200
+    assert (stopped / STATE).exists()
+    assert main([*command, str(stopped), "--resume"]) == 0
+    assert f'"frames": {200 - done},' in capsys.readouterr().out
+    assert main([*command, str(whole)]) == 0
+    masks = np.array(list(read_masks(whole / "masks").values()))
+    assert len(np.unique(masks)) > 1
+    assert_masks(stopped / "masks", masks)
+
+
+def test_a_short_run_has_no_rate(model, job, tmp_path, clip):
+    short = write_frames(tmp_path / "short", clip[0][:3])
+    assert math.isnan(segment_files(*model, job(input=short)).frames_per_second)
+    assert read_labels(job().out / "masks" / "00002.png").shape == (32, 48)

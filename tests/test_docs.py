@@ -1,0 +1,96 @@
+"""The README and the pages of docs/ are executed as they stand.
+
+Blocks of a page run in their order in one folder, the Python ones with common names.
+Shell blocks below a `<!-- run -->` comment run too; in all others the commands of
+vos-jax are read by its parser.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from vos_jax.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(
+    r"(?P<mark><!-- run -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
+)
+LINK = re.compile(r"\]\((?P<target>[^)#\s]+)[^)]*\)")
+
+
+class Block(NamedTuple):
+    language: str
+    code: str
+    line: int
+    runs: bool
+
+
+def _blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text()
+    for match in FENCE.finditer(text):
+        line = text.count("\n", 0, match.start("code"))
+        marked = match["mark"] is not None
+        yield Block(match["language"], match["code"], line, marked)
+
+
+def _commands(code: str) -> Iterator[list[str]]:
+    """The words of each command, lines that end in a backslash joined."""
+    for line in code.replace("\\\n", " ").splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def _name(page: Path) -> str:
+    return page.stem
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_a_page_runs_as_it_stands(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in _blocks(page):
+        if block.language == "python":
+            # Empty lines in front make tracebacks point into the page.
+            code = "\n" * block.line + block.code
+            exec(compile(code, page, "exec"), names)
+        elif block.runs:
+            for program, *words in _commands(block.code):
+                assert program == "vos-jax", f"{page.name}: cannot run {program}"
+                assert main(words) == 0, f"{page.name}: vos-jax {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_parser_accepts_every_command_of_a_page(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for block in _blocks(page):
+        if block.language not in ("sh", "bash"):
+            continue
+        for program, *words in _commands(block.code):
+            if program == "vos-jax":
+                module = import_module(f"vos_jax.cli.{words[0]}")
+                monkeypatch.setattr(module, "run", lambda args: None)
+                assert main(words) == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_of_a_page_lead_to_files(page: Path) -> None:
+    text = page.read_text()
+    targets = [match["target"] for match in LINK.finditer(text)]
+    missing = [x for x in targets if "://" not in x and not (page.parent / x).exists()]
+    assert not missing
+
+
+def test_pages_with_commands_to_run_are_found() -> None:
+    running = {page.stem for page in PAGES if any(b.runs for b in _blocks(page))}
+    assert {"tutorial-segment-your-video", "evaluation"} <= running
+    python = {p.stem for p in PAGES if any(b.language == "python" for b in _blocks(p))}
+    assert {"README", "write-your-own-read"} <= python
