@@ -11,8 +11,10 @@ that training never draws.
 import argparse
 import json
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +26,12 @@ import optax
 
 import vos_jax
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.engine.model import load_weights, save_weights
 from vos_jax.engine.inference import label_map, start, step_traced
+from vos_jax.engine.model import load_weights, save_weights
 from vos_jax.methods.base import Method
 
-_TRAIN, _VALIDATION = 0, 1
+_TRAIN = 0
+_AHEAD = 6
 
 
 class Batch(NamedTuple):
@@ -38,35 +41,37 @@ class Batch(NamedTuple):
     labels: Any
 
 
-def make_clip(
-    split: int, seed: int, frames: int, size: int, objects: int, hardest: float
-) -> Batch:
-    """One clip; its temporal stride and difficulty follow from the seed."""
-    rng = np.random.default_rng((split, seed))
-    clip = generate_clip(
-        (split, seed),
-        frames,
-        (size, size),
-        objects,
-        difficulty=float(rng.uniform(0.2, hardest)),
-        stride=int(rng.integers(1, 4)),
-    )
-    return Batch(clip.frames, clip.labels)
+class Clips(NamedTuple):
+    """What training clips are like; a seed settles the rest."""
+
+    frames: int
+    sizes: tuple[tuple[int, int], ...]
+    objects: int
+    hardest: float
+
+    def make(self, number: int, seed: int) -> Batch:
+        """Clip `seed` of batch `number`, whose clips all have one size."""
+        rng = np.random.default_rng((_TRAIN, seed))
+        clip = generate_clip(
+            (_TRAIN, seed),
+            self.frames,
+            self.sizes[number % len(self.sizes)],
+            self.objects,
+            difficulty=float(rng.uniform(0.2, self.hardest)),
+            stride=int(rng.integers(1, 4)),
+        )
+        return Batch(clip.frames, clip.labels)
 
 
-def batches(
-    batch: int, workers: int, first_clip: int, **clip: Any
-) -> Iterator[Batch]:
+def batches(clips: Clips, batch: int, workers: int, first: int) -> Iterator[Batch]:
     """Endless training batches, generated in other processes; always the same ones."""
-    make = partial(make_clip, _TRAIN, **clip)
     with get_context("spawn").Pool(workers) as pool:
-        seed = first_clip
-        ahead = []
-        while True:
-            while len(ahead) < 6:
-                ahead.append(pool.map_async(make, range(seed, seed + batch)))
-                seed += batch
-            yield Batch(*map(np.stack, zip(*ahead.pop(0).get(), strict=True)))
+        ahead: deque[Any] = deque()
+        for number in count():
+            seeds = range(first + number * batch, first + (number + 1) * batch)
+            ahead.append(pool.starmap_async(clips.make, [(number, s) for s in seeds]))
+            if len(ahead) > _AHEAD:
+                yield Batch(*map(np.stack, zip(*ahead.popleft().get(), strict=True)))
 
 
 def clip_loss(
@@ -127,7 +132,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=4)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--sizes", nargs="+", default=["128x128"], metavar="HxW")
     parser.add_argument("--objects", type=int, default=2)
     parser.add_argument("--hardest", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -137,9 +142,8 @@ def main() -> None:
     args = parser.parse_args()
 
     method = vos_jax.create("stm-tiny", read="reference")
-    shape = (args.size, args.size)
     variables = method.init(
-        jax.random.key(0), jnp.zeros((*shape, 3)), jnp.zeros((args.objects, *shape))
+        jax.random.key(0), jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
     )
     if args.resume:
         variables = load_weights(args.resume)
@@ -154,9 +158,9 @@ def main() -> None:
     average = jax.tree.map(jnp.copy, params)
     train_step = make_train_step(method, optimizer, args.objects)
     started, window, log = time.monotonic(), [], []
-    clip = {"frames": args.frames, "size": args.size, "objects": args.objects}
-    clip["hardest"] = args.hardest
-    source = batches(args.batch, args.workers, args.first_clip, **clip)
+    sizes = tuple(tuple(map(int, size.split("x"))) for size in args.sizes)
+    clips = Clips(args.frames, sizes, args.objects, args.hardest)
+    source = batches(clips, args.batch, args.workers, args.first_clip)
     for step, batch in enumerate(source, 1):
         done = (time.monotonic() - started) / (60 * args.minutes)
         if done >= 1:

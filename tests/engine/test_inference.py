@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -112,6 +113,14 @@ def test_scan_over_frames_and_vmap_over_videos_equal_the_loop(
     both = jax.jit(jax.vmap(scanned))(states, videos)
     expected = [[o.probs for o in outs[:4]] for outs in (looped[1], other_outputs)]
     np.testing.assert_allclose(both, np.array(expected), atol=NOISE)
+
+
+def test_a_step_can_be_exported(model, clip, started, looped):
+    method, variables = model
+    step = jax.jit(partial(vos_jax.step, method))
+    exported = jax.export.export(step)(variables, started, clip[0][1])
+    _, out = exported.call(variables, started, clip[0][1])
+    np.testing.assert_allclose(out.probs, looped[1][0].probs, atol=NOISE)
 
 
 def test_start_may_be_traced_and_mapped_over_videos(model, clip):

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from types import FrameType
 
@@ -27,12 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except InputError as error:
         if args.debug:
-            raise
+            traceback.print_exc()
         print(f"vos-jax: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if args.debug:
-            raise
+            traceback.print_exc()
         print("vos-jax: interrupted; what is written is whole", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -1,10 +1,128 @@
-"""placeholder"""
+"""`vos-jax bench`: time compiled reads and whole models."""
 
 import argparse
+from pathlib import Path
 
-SUMMARY = "Benchmark compiled memory reads and whole models."
-EXAMPLE = "vos-jax bench read --out benchmarks/results"
+from vos_jax.cli import options
+from vos_jax.errors import InputError
+
+SUMMARY = "Benchmark compiled memory reads, or a whole method."
+EXAMPLE = "vos-jax bench read --frames 1 5 20 --objects 1 3 --out benchmarks/results"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
+    """Declares what there is to time and its options."""
+    kinds = parser.add_subparsers(metavar="read|model", required=True)
+    read = kinds.add_parser(
+        "read",
+        help="the space-time read: implementations x frames x objects x types",
+        epilog=f"example: {EXAMPLE}",
+        allow_abbrev=False,
+    )
+    _add_common(read, objects=[1, 3, 5], dtypes=["float32", "bfloat16"])
+    read.add_argument(
+        "--frames", type=int, nargs="+", default=[1, 2, 5, 10, 20], metavar="T"
+    )
+    read.add_argument("--top-k", type=int, default=20, metavar="N")
+    read.add_argument(
+        "--plot", action="store_true", help="draw time against T into --out"
+    )
+    read.set_defaults(run=run_read)
+    model = kinds.add_parser(
+        "model",
+        help="a method: frames/s, time of each stage, memory against video length",
+        epilog="example: vos-jax bench model --method stm --objects 1 3",
+        allow_abbrev=False,
+    )
+    _add_common(model, objects=[1, 3], dtypes=["float32"])
+    model.add_argument("--method", default="stm", metavar="NAME")
+    model.add_argument(
+        "--weights", type=Path, metavar="PATH", help="random weights by default"
+    )
+    model.add_argument(
+        "--frames",
+        type=int,
+        nargs="+",
+        default=[1, 5, 20],
+        metavar="T",
+        help="memory frames that a step reads",
+    )
+    model.set_defaults(run=run_model)
+
+
+def _add_common(
+    parser: argparse.ArgumentParser, objects: list[int], dtypes: list[str]
+) -> None:
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=854)
+    parser.add_argument("--objects", type=int, nargs="+", default=objects, metavar="O")
+    parser.add_argument(
+        "--dtype", nargs="+", default=dtypes, choices=("float32", "bfloat16")
+    )
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV and JSON")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
+    options.add_json_option(parser)
+
+
+def run_read(args: argparse.Namespace) -> None:
+    """Times the reads."""
+    options.positive(args, "top_k")
+    if args.plot and args.out is None:
+        raise InputError("--plot needs --out, the folder to draw into")
+    from vos_jax.engine import bench_read
+
+    result = bench_read.bench_read(
+        bench_read.ReadOptions(
+            height=args.height,
+            width=args.width,
+            frames=tuple(args.frames),
+            objects=tuple(args.objects),
+            dtypes=tuple(args.dtype),
+            top_k=args.top_k,
+            repeats=args.repeats,
+        )
+    )
+    if args.out is not None:
+        bench_read.write(result, args.out)
+        if args.plot:
+            bench_read.plot(result, args.out)
+    if args.json:
+        rows = [row._asdict() for row in result.rows]
+        options.print_figures({"rows": rows}, as_json=True)
+    else:
+        print(bench_read.show(result))
+
+
+def run_model(args: argparse.Namespace) -> None:
+    """Times a method."""
+    from vos_jax.engine import bench_model
+    from vos_jax.engine.model import load_model, random_model
+
+    if args.weights is None:
+        method, variables = random_model(args.method)
+    else:
+        method, variables = load_model(args.method, args.weights)
+    result = bench_model.bench_model(
+        method,
+        variables,
+        bench_model.ModelOptions(
+            height=args.height,
+            width=args.width,
+            objects=tuple(args.objects),
+            memory_frames=tuple(args.frames),
+            dtypes=tuple(args.dtype),
+            repeats=args.repeats,
+        ),
+    )
+    if args.out is not None:
+        bench_model.write(result, args.out)
+    if args.json:
+        tables = {
+            name: [r._asdict() for r in t] for name, t in result._asdict().items()
+        }
+        options.print_figures(tables, as_json=True)
+    else:
+        print(bench_model.show(result))

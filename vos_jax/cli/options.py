@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,17 @@ def positive(args: argparse.Namespace, *names: str) -> None:
 def print_figures(figures: dict[str, Any], as_json: bool) -> None:
     """Figures as JSON, or one `name: value` a line."""
     if as_json:
-        # JSON has no NaN.
-        known = {name: None if x != x else x for name, x in figures.items()}
-        print(json.dumps(known))
+        print(json.dumps(_without_nan(figures), allow_nan=False))
         return
     for name, value in figures.items():
         text = f"{value:.3f}" if isinstance(value, float) else value
         print(f"{name.replace('_', ' ')}: {text}")
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN and infinity, which JSON lacks, as None."""
+    if isinstance(value, dict):
+        return {name: _without_nan(x) for name, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -367,7 +367,7 @@ def _picture(height: int, width: int, objects: int) -> tuple[jax.Array, jax.Arra
     if objects > width:
         raise InputError(f"objects: {objects} do not fit into {width} columns")
     column = jnp.arange(width) * objects // width
-    stripes = column == jnp.arange(objects)[:, None]
+    stripes = column[None] == jnp.arange(objects)[:, None]
     masks = jnp.broadcast_to(stripes[:, None], (objects, height, width))
     return frame, masks.astype(jnp.float32)
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vos_jax.convert.mapping import convert_state_dict, export_state_dict
+from vos_jax.convert.reason import one_line
 from vos_jax.convert.state_dict import read_state_dict
 from vos_jax.convert.tree import flatten
 from vos_jax.convert.weights import load_weights as read_weights
@@ -29,8 +30,7 @@ BACKBONES = {f"resnet{depth}": depth for depth in (18, 34, 50, 101)}
 """ImageNet networks in torchvision's naming that `convert` takes beside methods."""
 
 # What changes how a network computes, not what its weights are.
-_SETTINGS = {"dtype", "precision", "read", "folded", "top_k", "mem_every"}
-_SETTINGS |= {"mem_capacity"}
+_SETTINGS = {"dtype", "precision", "read", "top_k", "mem_every", "mem_capacity"}
 
 
 def demo_weights() -> Path:
@@ -78,10 +78,11 @@ def load_model(
     Args:
       name: Of the method.
       path: Weights file; None for the weights that ship, which `stm-tiny` has.
-      **overrides: Fields of the configuration to change.
+      **overrides: Fields of the configuration to change, but not the network's.
 
     Raises:
-      InputError: The file is of another method or does not fit, or as `create`.
+      InputError: The file is damaged, of another method or does not fit, or as
+        `create`.
     """
     create(name)
     if path is None:
@@ -97,16 +98,43 @@ def load_model(
             f"{path}: weights of {metadata.method!r}, not of {name!r};"
             f" use --method {metadata.method} or another file"
         )
+    stored, shapes = _stored(path, name, metadata.config)
     method = create(name, **{**metadata.config, **overrides})
+    network = architecture(method)
+    for option, x in architecture(stored).items():
+        if network[option] != x:
+            raise InputError(
+                f"{path}: its weights are for {option}={x!r}; leave that option out"
+            )
     variables = load_weights(path)
-    _check_shapes(path, method, variables)
+    _check_shapes(path, shapes, variables)
     return method, variables
 
 
-def _check_shapes(
-    path: str | Path, method: Method, variables: Mapping[str, Any]
-) -> None:
-    expected = {key: x.shape for key, x in flatten(variable_shapes(method)).items()}
+def _stored(
+    path: str | Path, name: str, config: Mapping[str, Any]
+) -> tuple[Method, Any]:
+    """The method of a file's configuration, and the shapes of its variables."""
+    try:
+        method = create(name, **config)
+        return method, variable_shapes(method)
+    # Any field may hold anything, so anything can fail.
+    except Exception as error:
+        raise InputError(
+            f"{path}: its configuration makes no {name!r} ({one_line(str(error))});"
+            " convert or export it again"
+        ) from error
+
+
+def random_model(name: str, **overrides: Any) -> tuple[Method, dict[str, Any]]:
+    """A method with random weights, for timing."""
+    method = create(name, **overrides)
+    frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
+    return method, jax.jit(method.init)(jax.random.key(0), frame, masks)
+
+
+def _check_shapes(path: str | Path, shapes: Any, variables: Mapping[str, Any]) -> None:
+    expected = {key: x.shape for key, x in flatten(shapes).items()}
     found = {key: x.shape for key, x in flatten(variables).items()}
     if expected != found:
         differing = {k for k in expected | found if expected.get(k) != found.get(k)}
