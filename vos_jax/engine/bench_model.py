@@ -24,7 +24,6 @@ from vos_jax.errors import InputError
 from vos_jax.methods.base import Method
 from vos_jax.methods.stm import STM
 from vos_jax.ops.memory_bank import Moment
-from vos_jax.ops.read import space_time_read
 
 STAGES_NAME, MEMORY_NAME = "bench_model_stages", "bench_model_memory"
 _LONGEST = 2**20
@@ -253,8 +252,8 @@ class _Bench:
             "segment": compile_program(self._segment, variables, memory, query, state),
             "step": self._compiled_step(state),
         }
-        read = _read_of(self._method)
-        if read is not None:
+        if isinstance(self._method, STM):
+            read = partial(self._method.apply, self._variables, method="read")
             programs["read"] = compile_program(read, memory, query)
         return programs
 
@@ -338,27 +337,6 @@ class _Bench:
 def _parted(state: State) -> tuple[Any, State]:
     """The memory, and the state without it."""
     return state.memory, state._replace(memory=())
-
-
-def _read_of(method: Method) -> Callable[[Any, Any], Any] | None:
-    """The method's read from memory and query, where it is the space-time read."""
-    if not isinstance(method, STM):
-        return None
-    config = method.config
-
-    def read(memory: Any, query: Any) -> Any:
-        bank = memory.bank
-        return space_time_read(
-            query.key,
-            bank.entries.key,
-            bank.entries.value,
-            bank.filled,
-            top_k=config.top_k,
-            implementation=config.read,
-            precision=config.precision,
-        )
-
-    return read
 
 
 def _picture(height: int, width: int, objects: int) -> tuple[jax.Array, jax.Array]:

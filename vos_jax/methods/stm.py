@@ -144,17 +144,13 @@ class STM(Method):
         skips = self.skip_branches(features.res3, features.res2)
         return Encoded(Query(key[0], value[0], skips), keep=())
 
-    def segment(
-        self,
-        memory: Memory,
-        query: Query,
-        frame: Float[Array, "H W 3"],
-        active: Bool[Array, " O"],
-        inputs: None = None,
-    ) -> Segmentation:
-        """Reads the memory (eqs. 1-2), decodes and merges the objects."""
+    def read(self, memory: Memory, query: Query) -> Float[Array, "O h w Cv"]:
+        """Retrieves each object's value at every query cell (eqs. 1-2).
+
+        What a variant of STM with another read overrides.
+        """
         bank = memory.bank
-        retrieved = space_time_read(
+        return space_time_read(
             query.key,
             bank.entries.key,
             bank.entries.value,
@@ -163,6 +159,17 @@ class STM(Method):
             implementation=self.config.read,
             precision=self.config.precision,
         )
+
+    def segment(
+        self,
+        memory: Memory,
+        query: Query,
+        frame: Float[Array, "H W 3"],
+        active: Bool[Array, " O"],
+        inputs: None = None,
+    ) -> Segmentation:
+        """Reads the memory, decodes and merges the objects (secs. 3.2-3.3)."""
+        retrieved = self.read(memory, query)
         own = jnp.broadcast_to(query.value, retrieved.shape)
         read = jnp.concatenate([retrieved.astype(own.dtype), own], axis=-1)
         logits = self.decoder(read, query.skips).astype(jnp.float32)
