@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vos_jax
+from vos_jax.data.synthetic import generate_clip
 from vos_jax.engine.inference import reserve, step_traced
 from vos_jax.errors import InputError
 from vos_jax.ops.memory_bank import FIRST, KEPT
@@ -505,3 +506,14 @@ def test_an_unknown_object_cannot_be_removed(looped):
     freed = vos_jax.remove_object(looped[0][0], 1)
     with pytest.raises(InputError, match="id 0: no such object"):
         vos_jax.remove_object(freed, 0)
+
+
+def test_every_corrected_frame_is_kept_beside_the_scheduled_ones(model):
+    clip = generate_clip(3, 9, (32, 48), 1)
+    state = vos_jax.start(*model, clip.frames[0], clip.labels[0], frames=1)
+    for frame, labels in zip(clip.frames[1:], clip.labels[1:], strict=True):
+        state, _ = vos_jax.step(*model, state, frame)
+        state = vos_jax.add_masks(*model, state, frame, labels, [1])
+    state, _ = vos_jax.step(*model, state, clip.frames[0])
+    held = np.asarray(bank_of(state).time)
+    assert sorted(held[held >= 0].tolist()) == list(range(9))

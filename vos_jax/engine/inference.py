@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from vos_jax.errors import InputError
 from vos_jax.methods.base import Encoded, Method
 from vos_jax.ops.image import to_unit_range
-from vos_jax.ops.memory_bank import KEPT, Bank, Moment, forget
+from vos_jax.ops.memory_bank import Bank, Moment, add_objects, forget, grow
 
 MAX_OBJECTS = 254
 """Labels are 8 bit: 0 is background, 255 means ignore."""
@@ -190,7 +190,9 @@ def step(
             f" {_size(state.frame)}; all frames of a video must have one size"
         )
     if not _is_traced(state):
-        state = reserve(method, state, int(state.time) + 2)
+        state = reserve(
+            method, state, int(state.time) + 2, corrections=_corrections(method, state)
+        )
     return _step_jitted(method, variables, state, frame, inputs)
 
 
@@ -250,14 +252,26 @@ def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any
 
 
 def reserve(
-    method: Method, state: State, frames: int, objects: int | None = None
+    method: Method,
+    state: State,
+    frames: int,
+    objects: int | None = None,
+    corrections: int = 0,
 ) -> State:
-    """The same state with room for a video of `frames` frames and `objects` objects.
+    """The same state with room for a longer video.
 
     Slots at least double, so that a long video is compiled for few capacities.
+
+    Args:
+      method: As given to `start`.
+      state: Not changed.
+      frames: Length of the video.
+      objects: Number of objects.
+      corrections: Number of frames that a user corrected: each is kept like every
+        N-th frame.
     """
     slots = _slot_capacity(state.memory)
-    needed = method.slots(frames)
+    needed = min(method.slots(frames) + corrections, _most_slots(method))
     have = state.ids.shape[0]
     if needed <= slots and (objects or 0) <= have:
         return state
@@ -281,25 +295,33 @@ def _bucket(method: Method, needed: int) -> int:
     """Rounds slots up to 2^n or 3 * 2^n: few capacities, so few compilations."""
     power = 1 << (needed - 1).bit_length()
     rounded = power * 3 // 4 if power * 3 // 4 >= needed else power
-    most = method.slots(1 << 40)
-    return min(rounded, most)
+    return min(rounded, _most_slots(method))
+
+
+def _most_slots(method: Method) -> int:
+    """Slots of an endless video; the bound of a method with a fixed capacity."""
+    return method.slots(1 << 40)
+
+
+def _corrections(method: Method, state: State) -> int:
+    """Frames kept beyond the schedule, with the latest if it was corrected."""
+    kept = max(int(bank.kept) for bank in _banks(state.memory))
+    scheduled = method.slots(int(state.time)) - method.slots(1)
+    return max(0, kept - scheduled) + int(state.corrected)
 
 
 def _slot_capacity(memory: Any) -> int:
-    banks = jax.tree.leaves(memory, is_leaf=lambda x: isinstance(x, Bank))
-    return max(bank.capacity for bank in banks if isinstance(bank, Bank))
+    return max(bank.capacity for bank in _banks(memory))
+
+
+def _banks(memory: Any) -> list[Bank]:
+    nodes = jax.tree.leaves(memory, is_leaf=lambda x: isinstance(x, Bank))
+    return [node for node in nodes if isinstance(node, Bank)]
 
 
 def _enlarge(larger: Any, old: Any) -> Any:
-    enlarged = jax.tree.map(_lay_into_corner, larger, old)
     if isinstance(old, Bank):
-        # One that has begun to overwrite takes the new slots first.
-        kept = jnp.minimum(old.kept, old.capacity - KEPT)
-        return enlarged._replace(kept=kept)
-    return enlarged
-
-
-def _lay_into_corner(larger: Array, old: Array) -> Array:
+        return add_objects(grow(old, larger.capacity), larger.time.shape[1])
     return larger.at[tuple(slice(size) for size in old.shape)].set(old)
 
 

@@ -136,6 +136,7 @@ class VideoSegmenter:
         self.views: tuple[State, ...] = ()
         self.latest: Pending | None = None
         self._ids = np.zeros(0, np.int32)
+        self._corrections = 0
         self._full: tuple[int, int] | None = None
 
     def __call__(
@@ -233,7 +234,10 @@ class VideoSegmenter:
         self._ids = np.asarray(self.views[0].ids)
 
     def _reserve(self, frames: int) -> None:
-        self.views = tuple(reserve(self._method, v, frames) for v in self.views)
+        self.views = tuple(
+            reserve(self._method, view, frames, corrections=self._corrections)
+            for view in self.views
+        )
 
     def _advance(self, frame: Array, full: tuple[int, int]) -> Pending:
         self._reserve(self.index + 1)
@@ -246,6 +250,8 @@ class VideoSegmenter:
         self, frame: Array, labels: np.ndarray, ids: Sequence[int] | None
     ) -> None:
         labels = _fit_labels(labels, frame)
+        # At most: whether known objects are among the labels is not asked here.
+        self._corrections += 1
         self._hold(
             merge_masks(self._method, state, view(labels), ids, self.index)
             for view, state in zip(self._mirrors(), self.views, strict=True)
