@@ -17,7 +17,7 @@ _MOST_DIFFERING = 0.0005
 
 
 def _published_checkpoint(path: Path, seed: int) -> None:
-    """A checkpoint as released: PyTorch, every name prefixed by the parallel wrapper."""
+    """A checkpoint as released, every name prefixed by the parallel wrapper."""
     torch = pytest.importorskip("torch")
     shapes = json.loads((_HERE / "stm_state_dict.json").read_text())
     state = fill_all({k: tuple(v) for k, v in shapes.items()}, seed)

@@ -19,16 +19,16 @@ HELD_OUT = 2
 """First number of the seeds of clips that neither training nor validation draws."""
 
 _SPLIT = "demo"
-_SIZE = (192, 320)
-_FRAMES = 32
-_STRIDE = 2
+_SIZE = (128, 208)
+_FRAMES = 24
+_DIFFICULTY = 0.5
 _COLUMNS = 5
 
 
 def demo_clip(number: int) -> Clip:
     """The `number`-th held-out clip, with one to three objects."""
     return generate_clip(
-        (HELD_OUT, number), _FRAMES, _SIZE, 1 + number % 3, stride=_STRIDE
+        (HELD_OUT, number), _FRAMES, _SIZE, 1 + number % 3, _DIFFICULTY
     )
 
 

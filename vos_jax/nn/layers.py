@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vos_jax.nn.numerics import Numerics
+from vos_jax.ops.convolution import conv, conv_few_products
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -42,14 +42,16 @@ class Conv(nn.Module):
         dtype = self.numerics.compute_dtype
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
-        x = jax.lax.conv_general_dilated(
+        precision, x, kernel = (
+            self.numerics.precision,
             x.astype(dtype),
             kernel.astype(dtype),
-            (self.stride, self.stride),
-            [(self.kernel // 2, self.kernel // 2)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=self.numerics.precision,
         )
+        # Inference only: gradients and the published numbers stay with the plain form.
+        if self.numerics.folded and (self.kernel, self.stride) == (3, 1):
+            x = conv_few_products(x, kernel, precision)
+        else:
+            x = conv(x, kernel, self.stride, precision)
         if not self.use_bias:
             return x
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vos_jax.nn.layers import ConvNorm
@@ -100,7 +102,9 @@ class Block(nn.Module):
             y = conv("conv2", features, 3, scale=last_scale)(y)
         if x.shape[-1] != features or self.stride != 1:
             x = conv("shortcut", features, 1, self.stride)(x)
-        return nn.relu(x + y)
+        # Without the barrier XLA computes the sum again in every later block of the
+        # stage, from all the blocks before it.
+        return jax.lax.optimization_barrier(nn.relu(x + y))
 
 
 class Stage(nn.Module):
@@ -127,6 +131,21 @@ class Stage(nn.Module):
         return x
 
 
+def _max_pool(x: Array) -> Array:
+    """3x3, stride 2, padding 1, one axis after the other; four times as fast on CPUs.
+
+    Sides are even.
+    """
+    for axis in (1, 2):
+        even = jax.lax.slice_in_dim(x, 0, None, 2, axis)
+        odd = jax.lax.slice_in_dim(x, 1, None, 2, axis)
+        pads = [(0, 0, 0)] * x.ndim
+        pads[axis] = (1, -1, 0)
+        before = jax.lax.pad(odd, jnp.array(-jnp.inf, x.dtype), pads)
+        x = jnp.maximum(jnp.maximum(even, odd), before)
+    return x
+
+
 class Trunk(nn.Module):
     """Everything behind the stem's convolution and norm, up to stage 4.
 
@@ -141,7 +160,7 @@ class Trunk(nn.Module):
     def __call__(self, stem: Float[Array, "B H2 W2 C1"]) -> Features:
         """From the normalised stem, before its ReLU, at stride 2."""
         x = nn.relu(stem)
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = _max_pool(x)
         outputs = []
         for stage in (2, 3, 4):
             x = Stage(

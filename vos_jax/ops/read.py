@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Implementation = Literal["auto", "reference", "chunked"]
 """`reference`: the plain formula; `chunked`: bounded memory; `auto`: by platform."""
@@ -43,7 +43,8 @@ def space_time_read(
       top_k: Keep only the k best memory cells of each query cell before the softmax.
         Cells that tie with the k-th are kept too, in both implementations.
       implementation: `reference` holds the whole `[O, hw, N hw]` affinity; `chunked`
-        one slot of it at a time. `auto` takes `chunked`, which is the faster one too.
+        one slot of one object at a time. `auto` takes `chunked`, which is the faster
+        one too.
       precision: Of the matrix products. "highest" is full float32 everywhere.
 
     Returns:
@@ -91,9 +92,9 @@ def _reference(
 class _Partial(NamedTuple):
     """Online softmax over the slots seen so far (Milakov & Gimelshein, 2018)."""
 
-    highest: Float[Array, "O q"]
-    total: Float[Array, "O q"]
-    value: Float[Array, "O q Cv"]
+    highest: Float[Array, " q"]
+    total: Float[Array, " q"]
+    value: Float[Array, "q Cv"]
 
 
 def _chunked(
@@ -104,68 +105,98 @@ def _chunked(
     top_k: int | None,
     product: _Product,
 ) -> Float[Array, "O q Cv"]:
-    """Slot by slot: never more than `[O, hw, hw]` of the affinity at once.
+    """One slot of one object at a time: only `[hw, hw]` of the affinity at once.
 
-    Slots that no object has filled are skipped, so the time follows what is filled and
-    not the capacity. Rematerialised in the backward pass, which is bounded likewise.
+    Slots that are not filled are skipped, so the time follows what is filled and not
+    the capacity. Rematerialised in the backward pass, which is bounded likewise.
     """
-    objects, queries = filled.shape[1], query.shape[0]
-    scale = query.shape[-1] ** -0.5
+    slots, objects = filled.shape
+    keys = key.reshape(slots * objects, *key.shape[2:])
+    values = value.reshape(slots * objects, *value.shape[2:])
+    if top_k is not None and top_k >= slots * keys.shape[1]:
+        top_k = None
 
-    def scores_of(slot_key: Array, slot_filled: Array) -> Float[Array, "O q m"]:
-        scores = product("qc,omc->oqm", query, slot_key) * scale
-        return jnp.where(slot_filled[:, None, None], scores, _LOWEST)
+    def read(own: tuple[Array, Array]) -> Float[Array, "q Cv"]:
+        return _read_slots(query, keys, values, *own, top_k, product)
+
+    indices = jnp.arange(slots * objects).reshape(slots, objects)
+    return lax.map(read, (indices.T, filled.T))
+
+
+def _read_slots(
+    query: Float[Array, "q Ck"],
+    keys: Float[Array, "E m Ck"],
+    values: Float[Array, "E m Cv"],
+    indices: Int[Array, " N"],
+    filled: Bool[Array, " N"],
+    top_k: int | None,
+    product: _Product,
+) -> Float[Array, "q Cv"]:
+    """Reads those of the entries that `indices` names and that are filled."""
+    queries, scale = query.shape[0], query.shape[-1] ** -0.5
+
+    def scores_of(index: Array) -> Float[Array, "q m"]:
+        return product("qc,mc->qm", query, _entry(keys, index)) * scale
 
     threshold = None
-    if top_k is not None and top_k < key.shape[0] * key.shape[2]:
-        best = jnp.full((objects, queries, top_k), _LOWEST)
-        best = _over_slots(
-            lambda best, slot: lax.top_k(
-                jnp.concatenate([best, scores_of(*slot)], -1), top_k
+    if top_k is not None:
+        best = _over_filled(
+            lambda best, index: lax.top_k(
+                jnp.concatenate([best, scores_of(index)], -1), top_k
             )[0],
-            best,
-            (key, filled),
+            jnp.full((queries, top_k), _LOWEST),
+            indices,
             filled,
         )
-        threshold = best[..., -1:]
+        threshold = best[:, -1:]
 
-    def add(seen: _Partial, slot: tuple[Array, Array, Array]) -> _Partial:
-        slot_key, slot_value, slot_filled = slot
-        scores = scores_of(slot_key, slot_filled)
-        used = slot_filled[:, None, None]
+    def add(seen: _Partial, index: Array) -> _Partial:
+        scores, slot_value = scores_of(index), _entry(values, index)
         if threshold is not None:
-            used = used & (scores >= threshold)
             # Also before the maximum, or exp overflows and its gradient is 0 * inf.
-            scores = jnp.where(used, scores, _LOWEST)
+            scores = jnp.where(scores < threshold, _LOWEST, scores)
         # The result does not depend on the maximum: it only keeps exp in range.
         highest = lax.stop_gradient(jnp.maximum(seen.highest, scores.max(-1)))
-        weights = jnp.where(used, jnp.exp(scores - highest[..., None]), 0)
+        weights = jnp.exp(scores - highest[:, None])
+        if threshold is not None:
+            weights = jnp.where(scores > _LOWEST, weights, 0)
         fade = jnp.exp(seen.highest - highest)
-        read = product("oqm,omc->oqc", weights.astype(slot_value.dtype), slot_value)
+        found = product("qm,mc->qc", weights.astype(slot_value.dtype), slot_value)
         return _Partial(
             highest,
             seen.total * fade + weights.sum(-1),
-            seen.value * fade[..., None] + read,
+            seen.value * fade[:, None] + found,
         )
 
     nothing = _Partial(
-        jnp.full((objects, queries), _LOWEST),
-        jnp.zeros((objects, queries)),
-        jnp.zeros((objects, queries, value.shape[-1])),
+        jnp.full((queries,), _LOWEST),
+        jnp.zeros((queries,)),
+        jnp.zeros((queries, values.shape[-1])),
     )
-    seen = _over_slots(add, nothing, (key, value, filled), filled)
-    return seen.value / jnp.where(seen.total > 0, seen.total, 1)[..., None]
+    seen = _over_filled(add, nothing, indices, filled)
+    return seen.value / jnp.where(seen.total > 0, seen.total, 1)[:, None]
 
 
-def _over_slots(add, start, slots, filled):  # type: ignore[no-untyped-def]
-    """Folds `add` over the leading axis of `slots`, leaving out slots nobody filled."""
+def _entry(bank: Float[Array, "E m C"], index: Array) -> Float[Array, "m C"]:
+    """One entry, taken inside the branch that needs it and held there.
+
+    XLA's CPU backend would otherwise convert or copy the whole bank, filled or not,
+    ahead of the loop.
+    """
+    return lax.optimization_barrier(
+        lax.dynamic_index_in_dim(bank, index, keepdims=False)
+    )
+
+
+def _over_filled(add, start, indices, filled):  # type: ignore[no-untyped-def]
+    """Folds `add` over the indices of what is filled."""
 
     @partial(jax.checkpoint, prevent_cse=False)
     def body(seen, slot):  # type: ignore[no-untyped-def]
-        any_filled, slot = slot
-        return lax.cond(any_filled, add, lambda seen, _: seen, seen, slot), None
+        is_filled, index = slot
+        return lax.cond(is_filled, add, lambda seen, _: seen, seen, index), None
 
-    return lax.scan(body, start, (filled.any(1), slots))[0]
+    return lax.scan(body, start, (filled, indices))[0]
 
 
 IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
