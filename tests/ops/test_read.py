@@ -286,5 +286,7 @@ def test_a_read_and_its_gradients_equal_those_of_the_default(implementation, top
     args = _random(5, 2, (5, 6), 16, 8)
     one = _value_and_grad(*args, top_k, implementation)
     other = _value_and_grad(*args, top_k, "auto")
-    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+    # The value is a sum of some 500 terms of size one that nearly cancel.
+    np.testing.assert_allclose(one[0], other[0], atol=500 * np.finfo(np.float32).eps)
+    for x, y in zip(jax.tree.leaves(one[1]), jax.tree.leaves(other[1]), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-6)

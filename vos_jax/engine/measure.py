@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.compilation_cache import compilation_cache
 
 _MATRIX_SIDES = {"cpu": (1024, 2048), "gpu": (4096, 8192, 16384)}
 _COPY_BYTES = {"cpu": 2**28, "gpu": 2**31}
@@ -60,10 +61,13 @@ def compile_program(
 def _without_disk_cache() -> Iterator[None]:
     enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
+    # JAX asks the option once and remembers the answer until it is told to forget.
+    compilation_cache.reset_cache()
     try:
         yield
     finally:
         jax.config.update("jax_enable_compilation_cache", enabled)
+        compilation_cache.reset_cache()
 
 
 class Timing(NamedTuple):
