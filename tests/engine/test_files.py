@@ -60,7 +60,6 @@ def test_masks_are_those_of_segment_video_under_the_names_of_the_frames(
     assert_masks(job().out / "masks", expected)
     assert (report.frames, report.skipped) == (8, 0)
     assert report.frames_per_second > 0
-    assert not (job().out / STATE).exists()
     assert [p.name for p in job().out.iterdir()] == ["masks"]
 
 
@@ -156,7 +155,19 @@ def test_a_run_stopped_by_a_bad_frame_goes_on_after_its_repair(
     report = segment_files(*model, job(resume=True))
     assert report.frames == 3
     assert_masks(job().out / "masks", expected)
-    assert not (job().out / STATE).exists()
+
+
+def test_resuming_a_finished_run_does_nothing_unless_masks_are_missing(
+    model, job, expected
+):
+    segment_files(*model, job())
+    masks = job().out / "masks"
+    before = {path: path.stat().st_mtime_ns for path in masks.iterdir()}
+    assert segment_files(*model, job(resume=True)).frames == 0
+    assert {path: path.stat().st_mtime_ns for path in masks.iterdir()} == before
+    (masks / "00003.png").unlink()
+    assert segment_files(*model, job(resume=True)).frames == len(expected)
+    assert_masks(masks, expected)
 
 
 @pytest.mark.parametrize("options", [{"flip": True}, {"reverse": True}])

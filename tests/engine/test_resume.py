@@ -53,6 +53,14 @@ def test_a_run_with_other_settings_is_refused(tmp_path, views, change):
     assert "\n" not in str(caught.value)
 
 
+def test_a_state_of_another_format_is_refused(tmp_path, views, monkeypatch):
+    path = tmp_path / "state.npz"
+    resume.save(path, 7, views, RUN)
+    monkeypatch.setattr(resume, "_FORMAT", 2)
+    with pytest.raises(InputError, match="another version of this program; run with"):
+        resume.load(path, RUN)
+
+
 def _without_header(content: bytes) -> bytes:
     return _repacked(content, lambda name, data: None if "header" in name else data)
 

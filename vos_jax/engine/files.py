@@ -19,6 +19,7 @@ import numpy as np
 from vos_jax.engine import resume
 from vos_jax.engine.interrupt import delayed_signals
 from vos_jax.engine.progress import Progress
+from vos_jax.engine.resume import Saved
 from vos_jax.engine.video import FrameResult, Pending, VideoSegmenter
 from vos_jax.errors import InputError
 from vos_jax.media import (
@@ -110,6 +111,7 @@ def segment_files(
         size=job.size,
         flip=job.flip,
         resume=job.resume,
+        leave_note=True,
     )
     report = run(method, variables, weights_id)
     if job.overlay:
@@ -132,6 +134,8 @@ class FileRun:
       resume: Go on from the state that an interrupted run left in `masks`.
       wanted: Names of the frames to write; None for all.
       reserve: Frames to reserve memory for; by default as many as there are.
+      leave_note: Leave a note in `masks` when all is done, so that resuming a finished
+        run does nothing.
       label: For the progress bar.
     """
 
@@ -145,6 +149,7 @@ class FileRun:
     resume: bool = False
     wanted: Collection[str] | None = None
     reserve: int | None = None
+    leave_note: bool = False
     label: str = "segment"
 
     @property
@@ -171,8 +176,11 @@ class FileRun:
         identity = self._identity(method, weights_id)
         state_file = self.masks / _STATE_FILE
         with MaskWriter(self.masks) as writer:
-            if self.resume and state_file.exists():
-                segmenter.restore(resume.load(state_file, identity))
+            saved = self._saved(state_file, identity)
+            if saved is not None and saved.position == len(self.order):
+                return Report(0, len(self.source) - len(self.order), 0, float("nan"))
+            if saved is not None:
+                segmenter.restore(saved)
             else:
                 state_file.unlink(missing_ok=True)
             checkpoint = partial(
@@ -180,8 +188,21 @@ class FileRun:
             )
             report = self._segment(segmenter, writer, checkpoint)
             writer.flush()
-        state_file.unlink(missing_ok=True)
+        if self.leave_note:
+            resume.save(state_file, len(self.order), (), identity)
+        else:
+            state_file.unlink(missing_ok=True)
         return report._replace(skipped=len(self.source) - len(self.order))
+
+    def _saved(self, state_file: Path, identity: Mapping[str, Any]) -> Saved | None:
+        """What there is to resume: nothing when masks of a finished run are missing."""
+        if not (self.resume and state_file.exists()):
+            return None
+        saved = resume.load(state_file, identity)
+        names = (self.source.names[index] for index in self.order)
+        if saved.views or all((self.masks / f"{name}.png").exists() for name in names):
+            return saved
+        return None
 
     def _segment(
         self,

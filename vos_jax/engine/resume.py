@@ -13,13 +13,16 @@ from vos_jax.engine.inference import State
 from vos_jax.errors import InputError
 from vos_jax.media import atomic_path
 
+# Of the file, and of what a state is made of: raised when either changes.
+_FORMAT = 1
+
 
 class Saved(NamedTuple):
     """A state and where it stands.
 
     Attributes:
       position: Number of frames done.
-      views: How many states there are.
+      views: How many states there are; none after the last frame.
       leaves: Their arrays, in the order of the tree.
     """
 
@@ -38,6 +41,7 @@ def save(
         for i, x in enumerate(leaves)
     }
     header = {
+        "format": _FORMAT,
         "position": position,
         "run": dict(run),
         "views": len(views),
@@ -67,12 +71,17 @@ def load(path: Path, run: Mapping[str, Any]) -> Saved:
                 for i, (dtype, shape) in enumerate(header["leaves"])
             ]
             settings, position = dict(header["run"]), int(header["position"])
-            views = int(header["views"])
+            views, written = int(header["views"]), header.get("format")
     # Which exception a damaged archive raises depends on where the damage is.
     except Exception as error:
         raise InputError(
             f"{path}: damaged; remove it and run again to start over"
         ) from error
+    if written != _FORMAT:
+        raise InputError(
+            f"{path}: of another version of this program; run without --resume to"
+            " start over"
+        )
     differing = sorted(k for k in run if settings.get(k) != run[k])
     if differing:
         was = ", ".join(f"{k}={settings.get(k)!r}" for k in differing)

@@ -41,12 +41,12 @@ def write_error(path: str | Path, error: OSError) -> InputError:
     path = Path(path)
     reason = error.strerror or str(error)
     if error.errno in _FULL:
-        remedy = "free some space and run again with --resume"
+        remedy = "free some space and run again, if it can with --resume"
     elif error.errno == errno.ENOENT:
         remedy = f"make the folder {path.parent} first"
     else:
         remedy = (
             f"check that {path.parent} is writable and has space, "
-            "then run again with --resume"
+            "then run again, if it can with --resume"
         )
     return InputError(f"cannot write {path}: {reason}; {remedy}")
