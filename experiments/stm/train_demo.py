@@ -1,4 +1,4 @@
-"""Trains the demo weights: `stm-tiny` on generated clips, from scratch, on one device.
+r"""Trains the demo weights: `stm-tiny` on generated clips, from scratch, on one device.
 
     python experiments/stm/train_demo.py --out stm_tiny.safetensors
 
@@ -11,6 +11,12 @@ Published STM starts from ImageNet weights, which bring two things that a random
 lacks. Its two encoders agree, so keys of the same appearance match from the first step:
 here the memory encoder starts as a copy of the query encoder (`twins`). And its norms
 are calibrated: here they follow the batch until the last phase freezes them.
+
+The weights that ship took 70 minutes of two cores, busy with other work as well: the
+command above, stopped in its second phase after 2000 of 2400 steps, and from there
+
+    python experiments/stm/train_demo.py --out stm_tiny.safetensors \
+        --resume stm_tiny.safetensors --from-phase 2 --scale 0.6 --first-clip 21600
 """
 
 import argparse
@@ -33,11 +39,11 @@ import vos_jax
 from vos_jax.data.synthetic import generate_clip
 from vos_jax.engine.inference import label_map, start, step_traced
 from vos_jax.engine.model import load_weights, save_weights
+from vos_jax.engine.twins import twins
 from vos_jax.methods.base import Method
 from vos_jax.nn.batch_statistics import batch_statistics
-from vos_jax.nn.layers import normalize_image
 from vos_jax.ops.image import to_unit_range
-from vos_jax.ops.padding import pad
+from vos_jax.types import ClipBatch
 
 _TRAIN = 0
 _AHEAD = 6
@@ -126,46 +132,6 @@ def given_masks(labels: jax.Array, objects: int) -> jax.Array:
     """One mask for each object, `[..., O, H, W]`, from labels `[..., H, W]`."""
     ids = jnp.arange(1, objects + 1)
     return (labels[..., None, :, :] == ids[:, None, None]).astype(jnp.float32)
-
-
-def twins(method: Method, variables: Any, clips: Batch, sharpness: float = 8.0) -> Any:
-    """Makes the memory's keys those of the query encoder, centred and scaled.
-
-    The cells of a frame then find one another by appearance before anything is learned:
-    their scores have the standard deviation `sharpness`.
-    """
-    params = jax.tree.map(jnp.asarray, variables["params"])
-    query, memory = params["query_encoder"], params["memory_encoder"]
-    memory["trunk"] = jax.tree.map(jnp.copy, query["trunk"])
-    memory["stem"]["image"]["kernel"] = jnp.copy(query["stem"]["conv"]["kernel"])
-    heads = [params[f"{side}_head"]["key"] for side in ("query", "memory")]
-    heads[1]["kernel"] = jnp.copy(heads[0]["kernel"])
-
-    def keys(module: Any, frame: jax.Array, masks: jax.Array) -> Any:
-        image = normalize_image(pad(frame)[None])
-        masks = pad(masks[..., None])[..., 0]
-        seen = module.query_encoder(image), module.memory_encoder(image, masks)
-        sides = zip((module.query_head, module.memory_head), seen, strict=True)
-        return [head(features.res4).key[0] for head, features in sides]
-
-    frames, masks = (
-        to_unit_range(clips.frames[:, 0]),
-        given_masks(clips.labels[:, 0], 1),
-    )
-    stats = batch_statistics(method, variables | {"params": params}, frames, masks)
-    variables = {"params": params, "batch_stats": stats}
-    found: Any = jax.vmap(partial(method.apply, variables, method=keys))(frames, masks)
-    for head, key in zip(heads, found, strict=True):
-        head["bias"] = -key.mean((0, 1, 2))
-    query_key, memory_key = (
-        (key - key.mean((0, 1, 2), keepdims=True)).reshape(len(key), -1, key.shape[-1])
-        for key in found
-    )
-    scores = jnp.einsum("bqc,bmc->bqm", query_key, memory_key)
-    spread = scores.std(-1).mean() / np.sqrt(query_key.shape[-1])
-    for head in heads:
-        head.update(jax.tree.map(lambda x: x * jnp.sqrt(sharpness / spread), head))
-    return variables
 
 
 def clip_loss(
@@ -299,7 +265,7 @@ def main() -> None:
         frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
         variables = method.init(jax.random.key(0), frame, masks)
         example = next(batches(phases[0]._replace(batch=16), 1, 10**9))
-        variables = twins(method, variables, example)
+        variables = twins(method, variables, ClipBatch(*example, valid=None))
     train(phases, variables, args)
 
 

@@ -1,0 +1,18 @@
+"""What packages of every layer hand to one another. Imports nothing of ours."""
+
+from typing import Any, NamedTuple
+
+
+class ClipBatch(NamedTuple):
+    """Training clips of one shape; NumPy on the host, jax.Array in a step.
+
+    Attributes:
+      frames: uint8 `[*B, T, H, W, 3]`, RGB.
+      labels: uint8 `[*B, T, H, W]`; 0 is background, 1 to O the objects, 255 is
+        ignored by losses and metrics.
+      valid: bool `[*B, O]`; which of the objects there are. All of them show in frame 0.
+    """
+
+    frames: Any
+    labels: Any
+    valid: Any
