@@ -10,7 +10,7 @@ class ClipBatch(NamedTuple):
       frames: uint8 `[*B, T, H, W, 3]`, RGB.
       labels: uint8 `[*B, T, H, W]`; 0 is background, 1 to O the objects, 255 is
         ignored by losses and metrics.
-      valid: bool `[*B, O]`; which of the objects there are. All of them show in frame 0.
+      valid: bool `[*B, O]`; which objects there are. All of them show in frame 0.
     """
 
     frames: Any

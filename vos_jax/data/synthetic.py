@@ -161,12 +161,31 @@ def generate_clip(
         raise InputError(f"frames={frames} gives no clip; use at least 1.")
     if stride < 1:
         raise InputError(f"stride={stride} does not go forward; use at least 1.")
+    times = [index * stride for index in range(frames)]
+    return generate_frames(seed, times, size, objects, difficulty)
+
+
+def generate_frames(
+    seed: int | Sequence[int],
+    times: Sequence[int],
+    size: tuple[int, int],
+    objects: int,
+    difficulty: float = 1.0,
+) -> Clip:
+    """Draws the frames at `times`, in any order, of the scene of `seed`.
+
+    The other arguments are those of `generate_clip`, whose frames these are.
+
+    Raises:
+      InputError: An argument is out of its range.
+    """
+    if len(times) == 0 or min(times) < 0:
+        raise InputError(f"times={list(times)} gives no frames; use 0 or later.")
     scene = _scene(seed, size, objects, difficulty)
-    clip = Clip(
-        np.empty((frames, *size, 3), np.uint8), np.empty((frames, *size), np.uint8)
-    )
-    for index in range(frames):
-        clip.frames[index], clip.labels[index] = _render(scene, index * stride)
+    shape = (len(times), *size)
+    clip = Clip(np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8))
+    for index, time in enumerate(times):
+        clip.frames[index], clip.labels[index] = _render(scene, time)
     return clip
 
 

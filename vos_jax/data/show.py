@@ -1,0 +1,43 @@
+"""A picture of a training batch, to see that masks sit on their objects."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vos_jax.data.pipeline import Clips
+from vos_jax.media import atomic_path, blend, contact_sheet
+
+
+def draw_batch(clips: Clips, step: int, cell_width: int = 256) -> np.ndarray:
+    """Draws a batch: one row a clip, masks over frames.
+
+    Args:
+      clips: Of the run.
+      step: Whose batch.
+      cell_width: Width of a frame on the sheet, in pixels.
+
+    Returns:
+      uint8 `[H, W, 3]`.
+
+    Raises:
+      InputError: As `Clips.example`.
+    """
+    rows, captions = [], []
+    for index in range(clips.batch):
+        example = clips.example(step, index)
+        pairs = zip(example.frames, example.labels, strict=True)
+        rows.append([blend(frame, labels) for frame, labels in pairs])
+        captions.append([f"{example.name} {time}" for time in example.times])
+    return contact_sheet(rows, captions, f"step {step}", cell_width)
+
+
+def write_batch(path: str | Path, clips: Clips, step: int) -> None:
+    """Writes the picture of a batch as a PNG.
+
+    Raises:
+      InputError: As `draw_batch`, or the file cannot be written.
+    """
+    sheet = Image.fromarray(draw_batch(clips, step))
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
