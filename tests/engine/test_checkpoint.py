@@ -1,0 +1,151 @@
+"""Checkpoints on disk."""
+
+import errno
+import shutil
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vos_jax.engine.checkpoint import SCORE, Checkpoints
+from vos_jax.errors import InputError
+
+
+class State(NamedTuple):
+    step: Any
+    params: Any
+    opt_state: Any
+    average: Any
+
+
+@pytest.fixture
+def state():
+    params = {"a": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "b": jnp.ones(4)}
+    half = jnp.full(3, 0.1, jnp.bfloat16)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
+    return State(jnp.int32(7), params | {"half": half}, optimizer.init(params), None)
+
+
+def assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, theirs in zip(
+        jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+    ):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_a_state_comes_back_bit_by_bit(tmp_path, state):
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        checkpoints.save(7, state)
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        assert checkpoints.latest == 7
+        zeros = jax.tree.map(jnp.zeros_like, state)
+        assert_same(checkpoints.restore(zeros), state)
+
+
+def test_a_state_may_be_given_away_right_after_saving(tmp_path, state):
+    big = {"x": jnp.arange(300_000.0)}
+    add = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in range(3):
+            checkpoints.save(step, big)
+            big = add(big)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in range(3):
+            found = checkpoints.restore(big, step)["x"]
+            np.testing.assert_array_equal(found, np.arange(300_000.0) + step)
+
+
+def test_the_newest_and_the_best_stay(tmp_path, state):
+    scores = {1: 0.2, 2: 0.9, 3: 0.5, 4: None, 5: 0.6, 6: None, 7: None}
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step, score in scores.items():
+            checkpoints.save(step, state, score and {SCORE: score, "J": 0.1})
+        checkpoints.wait()
+        assert checkpoints.steps == (2, 6, 7)
+        assert checkpoints.best == 2
+
+
+def test_saving_a_step_twice_keeps_the_first(tmp_path, state):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state)
+        checkpoints.save(7, state._replace(step=jnp.int32(8)))
+        checkpoints.wait()
+        assert checkpoints.restore(state).step == 7
+
+
+def test_what_a_killed_run_left_half_written_is_not_seen(tmp_path, state):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state)
+        checkpoints.wait()
+        shutil.copytree(
+            tmp_path / "step_7", tmp_path / "step_8.orbax-checkpoint-tmp-123"
+        )
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps == (7,)
+        checkpoints.save(8, state)
+        checkpoints.wait()
+        assert checkpoints.steps == (7, 8)
+
+
+# Orbax leaves readers behind that were never awaited when one of them fails.
+unawaited = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@unawaited
+def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path, state):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state)
+        checkpoints.save(9, state)
+        checkpoints.wait()
+        for file in (tmp_path / "step_9").rglob("*"):
+            if file.is_file() and "d" in file.parts[-2]:
+                file.write_bytes(file.read_bytes()[:10])
+        with pytest.raises(InputError, match=r"step_9: cannot .*from step 7") as caught:
+            checkpoints.restore(state)
+        assert "\n" not in str(caught.value)
+        assert_same(checkpoints.restore(state, 7), state)
+
+
+@unawaited
+def test_other_shapes_and_no_checkpoint_are_refused(tmp_path, state):
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(InputError, match="holds no checkpoint"):
+            checkpoints.restore(state)
+        checkpoints.save(7, state)
+        checkpoints.wait()
+        other = state._replace(params=state.params | {"b": jnp.ones(5)})
+        with pytest.raises(InputError, match="cannot be restored"):
+            checkpoints.restore(other)
+
+
+def test_a_full_disk_is_told_and_earlier_checkpoints_stay(tmp_path, state, monkeypatch):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state)
+        checkpoints.wait()
+
+        def full(*args, **options):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(InputError, match=r"No space left .*step 7 is whole; free"):
+            checkpoints.save(8, state)
+        monkeypatch.undo()
+        assert_same(checkpoints.restore(state), state)
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(InputError, match="run: is a file"):
+        Checkpoints(tmp_path / "run")
+
+
+def test_keeping_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="keep=0"):
+        Checkpoints(tmp_path, keep=0)

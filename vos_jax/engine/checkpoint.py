@@ -1,0 +1,176 @@
+"""Training checkpoints: whole or not there, written while training goes on.
+
+Orbax gives a checkpoint its name only when all of it is on disk, so whatever moment a
+run dies at, the newest one that can be seen is complete. Arrays are stored without
+their placement: a run goes on with another number of devices.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from vos_jax.errors import InputError
+
+SCORE = "J&F"
+
+
+class Checkpoints:
+    """The checkpoints of one run: the newest ones, and the best by validation."""
+
+    def __init__(self, folder: Path, keep: int = 3, keep_best: int = 1) -> None:
+        """Opens a folder, which is made if needed.
+
+        Args:
+          folder: Holds nothing but checkpoints.
+          keep: How many of the newest stay; at least 1.
+          keep_best: How many of the best by `SCORE` stay beside them.
+
+        Raises:
+          InputError: The folder cannot be made.
+        """
+        if keep < 1:
+            raise InputError(f"keep={keep} would keep no checkpoint; use at least 1")
+        # Its warnings are about Orbax's own choices, nothing that a user can act on.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._folder = Path(folder).resolve()
+        kept = [
+            checkpoint_managers.LatestN(keep),
+            checkpoint_managers.BestN(
+                get_metric_fn=_score,
+                n=keep_best,
+                keep_checkpoints_without_metrics=False,
+            ),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(kept),
+            # Without it Orbax drops the scores.
+            best_fn=_score,
+            step_prefix="step",
+            # What a killed run left half-written.
+            cleanup_tmp_directories=True,
+        )
+        if self._folder.exists() and not self._folder.is_dir():
+            raise InputError(f"{self._folder}: is a file; use another --workdir")
+        try:
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except OSError as error:
+            raise InputError(
+                f"{self._folder}: cannot be made: {error.strerror or error};"
+                " use another --workdir"
+            ) from error
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps of all complete checkpoints, in order."""
+        return tuple(sorted(self._manager.all_steps()))
+
+    @property
+    def best(self) -> int | None:
+        """Step of the checkpoint with the highest score; None without scores."""
+        scored = {step: self._manager.metrics(step) for step in self.steps}
+        scored = {step: m[SCORE] for step, m in scored.items() if m and SCORE in m}
+        return max(scored, key=lambda step: scored[step]) if scored else None
+
+    def save(
+        self, step: int, state: Any, scores: Mapping[str, float] | None = None
+    ) -> None:
+        """Copies `state` off the devices and writes it in the background.
+
+        The caller may donate `state` right after. A step that is there already is left
+        alone.
+
+        Raises:
+          InputError: This or the checkpoint before could not be written; those that
+            were complete stay.
+        """
+        if step in self._manager.all_steps():
+            return
+        scores = dict(scores) if scores and SCORE in scores else None
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scores)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def wait(self) -> None:
+        """Returns once everything is on disk.
+
+        Raises:
+          InputError: Something could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def restore(self, like: Any, step: int | None = None) -> Any:
+        """Reads a checkpoint.
+
+        Args:
+          like: A state of the same structure; gives shapes, types and placement.
+          step: Which one; by default the newest.
+
+        Raises:
+          InputError: There is none, it is damaged, or its arrays are of other shapes.
+        """
+        step = self.latest if step is None else step
+        if step is None or step not in self._manager.all_steps():
+            raise InputError(f"{self._folder}: holds no checkpoint of step {step}")
+        abstract = jax.tree.map(_abstract, like)
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.StandardRestore(abstract)
+            )
+        # Which exception a damaged checkpoint raises depends on where the damage is.
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(
+                f"{self._folder / f'step_{step}'}: cannot be restored ({reason});"
+                f" remove that folder to go on from {self._before(step)}"
+            ) from error
+        return restored
+
+    def _before(self, step: int) -> str:
+        earlier = [other for other in self.steps if other < step]
+        return f"step {earlier[-1]}" if earlier else "the beginning"
+
+    def _unwritable(self, error: Exception) -> InputError:
+        reason = str(error).strip().split("\n")[0]
+        there = f"step {self.latest} is whole" if self.steps else "none is there yet"
+        return InputError(
+            f"{self._folder}: a checkpoint could not be written ({reason}); {there};"
+            " free some space and give the same command again"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # An error of the body is the one to tell.
+        if error is None:
+            self.wait()
+        self._manager.close()
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    return metrics[SCORE]
+
+
+def _abstract(x: Any) -> Any:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)

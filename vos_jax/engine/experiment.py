@@ -1,0 +1,238 @@
+"""What a training run is: a frozen description, written as Python."""
+
+import ast
+import dataclasses
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from vos_jax.data.sampling import Recipe
+from vos_jax.engine.optimizers import OptimizerConfig
+from vos_jax.engine.train_step import StepConfig
+from vos_jax.errors import InputError
+
+_FOLDER = Path("experiments")
+_CHECKOUT = Path(__file__).parents[2] / _FOLDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """A data set to train on or to validate with.
+
+    Attributes:
+      source: Name for `vos_jax.data.sources.open_source`.
+      folder: Its folder inside `--data`; None for data that are generated.
+      options: What else the source takes: a split, a resolution.
+      repeat: How many times it counts in an epoch beside the others.
+    """
+
+    source: str
+    folder: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    repeat: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One stage of training.
+
+    Attributes:
+      method: Name for `vos_jax.create`.
+      method_options: Fields of its configuration to change.
+      weights: `.safetensors` file to begin with; None begins at random.
+      twins: From a random start, begin the memory encoder as a copy of the query
+        encoder, so that keys of the same appearance match from the first step.
+      data: What to train on, mixed.
+      recipe: How clips are drawn from it.
+      batch: Clips in a step, over all devices.
+      steps: Optimizer steps.
+      seed: Of everything random.
+      optimizer: Rates and schedule.
+      step: Loss, norms, averages.
+      validation: Videos that are segmented whole and scored; empty for none.
+      validate_every: Steps between validations.
+      checkpoint_every: Steps between checkpoints.
+      keep: Number of newest checkpoints that stay; the best one stays, too.
+      log_every: Steps that a row of the log is the mean of.
+    """
+
+    method: str
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    twins: bool = False
+    data: tuple[DataConfig, ...]
+    recipe: Recipe
+    batch: int
+    steps: int
+    seed: int = 0
+    optimizer: OptimizerConfig = OptimizerConfig()
+    step: StepConfig = StepConfig()
+    validation: tuple[DataConfig, ...] = ()
+    validate_every: int = 1000
+    checkpoint_every: int = 500
+    keep: int = 3
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ValueError("data=() trains on nothing; name at least one data set")
+        for name in ("batch", "steps", "validate_every", "checkpoint_every"):
+            _at_least_one(name, getattr(self, name))
+        _at_least_one("log_every", self.log_every)
+        _at_least_one("keep", self.keep)
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name}={value}: use at least 1")
+
+
+# What may differ between the parts of a resumed run: it changes no parameter.
+_PRESENTATION = (
+    "validation",
+    "validate_every",
+    "checkpoint_every",
+    "keep",
+    "log_every",
+)
+
+
+def load_experiment(name: str, changes: Sequence[str] = ()) -> Experiment:
+    """Runs an experiment file and changes some fields.
+
+    Args:
+      name: Path of a Python file with a function `experiment() -> Experiment`, or its
+        name under `experiments/`, as in `stm/main`.
+      changes: `field=value` each, from `--set`; `optimizer.rate=1e-4` reaches inside,
+        `data.0.folder=here` into a tuple. Values are Python literals, else text.
+
+    Raises:
+      InputError: No such file, no such function, no such field, a value that does not
+        fit.
+    """
+    path = _find(name)
+    module = _run(path)
+    if not callable(getattr(module, "experiment", None)):
+        raise InputError(f"{path}: has no function experiment(), which a run calls")
+    try:
+        experiment = module.experiment()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: experiment() fails: {error}") from error
+    if not isinstance(experiment, Experiment):
+        raise InputError(
+            f"{path}: experiment() gives a {type(experiment).__name__}, not an"
+            " Experiment"
+        )
+    for change in changes:
+        path_text, equals, text = change.partition("=")
+        if not equals:
+            raise InputError(f"--set {change}: write field=value")
+        experiment = _changed(experiment, path_text.split("."), _value(text), change)
+    return experiment
+
+
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as what JSON can hold."""
+    return json.loads(json.dumps(dataclasses.asdict(experiment), default=repr))
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Fields of two descriptions that differ and matter, as `field=theirs`."""
+    names = [name for name in ours if name not in _PRESENTATION]
+    return [
+        f"{name}={theirs.get(name)!r}"
+        for name in names
+        if ours[name] != theirs.get(name)
+    ]
+
+
+def _find(name: str) -> Path:
+    given = Path(name)
+    inside = given if given.suffix == ".py" else given.with_suffix(".py")
+    for path in (given, _FOLDER / inside, _CHECKOUT / inside):
+        if path.is_file():
+            return path
+    known = sorted(
+        str(path.relative_to(_CHECKOUT).with_suffix(""))
+        for path in _CHECKOUT.glob("*/*.py")
+        if "def experiment(" in path.read_text()
+    )
+    raise InputError(
+        f"{name}: no such experiment; give a Python file, or one of: {', '.join(known)}"
+    )
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{path}: {type(error).__name__}: {reason}") from error
+    return module
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _changed(thing: Any, path: Sequence[str], value: Any, change: str) -> Any:
+    """`thing` with the field at `path` replaced."""
+    name, *rest = path
+    if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
+        if not name.isdigit() or int(name) >= len(thing):
+            raise InputError(f"--set {change}: {name!r} is not one of {len(thing)}")
+        index = int(name)
+        part = _changed(thing[index], rest, value, change) if rest else value
+        return (*thing[:index], part, *thing[index + 1 :])
+    if isinstance(thing, Mapping):
+        part = _changed(thing.get(name, {}), rest, value, change) if rest else value
+        return {**thing, name: part}
+    if not dataclasses.is_dataclass(thing):
+        raise InputError(f"--set {change}: {name!r} is inside of a plain value")
+    fields = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+    if name not in fields:
+        raise InputError(
+            f"--set {change}: {type(thing).__name__} has no field {name!r};"
+            f" it has: {', '.join(fields)}"
+        )
+    old = fields[name]
+    new = _changed(old, rest, value, change) if rest else _fitting(old, value, change)
+    try:
+        return dataclasses.replace(thing, **{name: new})  # type: ignore[type-var]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--set {change}: {error}") from error
+
+
+def _fitting(old: Any, new: Any, change: str) -> Any:
+    """`new` as the type of the value it replaces, where that has one."""
+    if isinstance(old, bool) or old is None or new is None:
+        fits = old is None or new is None or isinstance(new, bool)
+    elif isinstance(old, float):
+        fits, new = isinstance(new, (int, float)) and not isinstance(new, bool), new
+    elif isinstance(old, int):
+        fits = isinstance(new, int) and not isinstance(new, bool)
+    elif isinstance(old, str):
+        fits, new = True, str(new)
+    elif isinstance(old, tuple):
+        new = tuple(new) if isinstance(new, list) else new
+        fits = isinstance(new, tuple)
+    else:
+        fits = isinstance(new, (type(old), Mapping)) if old is not None else True
+    if not fits:
+        raise InputError(
+            f"--set {change}: needs a value like {old!r} ({type(old).__name__})"
+        )
+    return new
