@@ -19,7 +19,7 @@ from vos_jax.cli import main
 from vos_jax.engine import demo
 from vos_jax.engine.model import export
 
-COMMANDS = ["demo", "segment", "convert", "evaluate", "score", "bench"]
+COMMANDS = ["demo", "segment", "convert", "evaluate", "score", "train", "data", "bench"]
 
 
 def strict_json(text: str) -> dict:
@@ -95,7 +95,13 @@ def one_line(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [*map(str.split, COMMANDS), ["bench", "read"], ["bench", "model"]]
+    "command",
+    [
+        *map(str.split, COMMANDS),
+        ["bench", "read"],
+        ["bench", "model"],
+        ["data", "show"],
+    ],
 )
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as left:

@@ -4,14 +4,15 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from types import FrameType
 
-from vos_jax.cli import bench, convert, demo, evaluate, score, segment
+from vos_jax.cli import bench, convert, data, demo, evaluate, score, segment, train
 from vos_jax.errors import InputError
 
-_COMMANDS = (demo, segment, convert, evaluate, score, bench)
+_COMMANDS = (demo, segment, convert, evaluate, score, train, data, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     args = parser.parse_args(_dashed(sys.argv[1:] if argv is None else argv))
-    signal.signal(signal.SIGTERM, _interrupt)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         args.run(args)
         sys.stdout.flush()
