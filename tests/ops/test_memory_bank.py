@@ -17,6 +17,7 @@ from vos_jax.ops.memory_bank import (
     grow,
     write,
 )
+from vos_jax.ops.read import space_time_read
 
 
 def _moment(index, active=(True,), first=None, keep=False):
@@ -273,3 +274,24 @@ def test_impossible_sizes_are_refused():
         Policy(every=0)
     with pytest.raises(ValueError, match="4 slots cannot shrink to 3"):
         grow(_bank(4), 3)
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+def test_writing_and_reading_a_donated_bank_copies_none_of_it(objects):
+    entry = {
+        "key": jnp.ones((objects, 4, 6, 32)),
+        "value": jnp.ones((objects, 4, 6, 64)),
+    }
+    bank = empty(entry, 200)
+    active = jnp.ones(objects, bool)
+
+    def step(bank, entry, query, time):
+        moment = Moment(time, active, ~active, jnp.bool_(False))
+        bank = write(bank, Policy(), entry, moment)
+        keys, values = bank.entries["key"], bank.entries["value"]
+        return bank, space_time_read(query, keys, values, bank.filled)
+
+    arguments = (bank, entry, jnp.ones((4, 6, 32)), jnp.int32(1))
+    compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(bank.entries))
+    assert compiled.memory_analysis().temp_size_in_bytes < size / 4

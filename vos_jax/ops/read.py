@@ -51,13 +51,11 @@ def space_time_read(
       float32 values; similarities and softmax are float32 whatever comes in.
     """
     height, width, key_channels = query_key.shape
-    slots, objects = filled.shape
     query = query_key.reshape(height * width, key_channels)
-    key = memory_key.reshape(slots, objects, height * width, key_channels)
-    value = memory_value.reshape(slots, objects, height * width, -1)
     read = IMPLEMENTATIONS[implementation]
-    out = read(query, key, value, filled, top_k, partial(_product, precision))
-    return out.reshape(objects, height, width, -1)
+    product = partial(_product, precision)
+    out = read(query, memory_key, memory_value, filled, top_k, product)
+    return out.reshape(-1, height, width, memory_value.shape[-1])
 
 
 _Product = Callable[..., Array]
@@ -71,13 +69,14 @@ def _product(precision: lax.PrecisionLike, equation: str, a: Array, b: Array) ->
 
 def _reference(
     query: Float[Array, "q Ck"],
-    key: Float[Array, "N O m Ck"],
-    value: Float[Array, "N O m Cv"],
+    keys: Float[Array, "N O h w Ck"],
+    values: Float[Array, "N O h w Cv"],
     filled: Bool[Array, "N O"],
     top_k: int | None,
     product: _Product,
 ) -> Float[Array, "O q Cv"]:
     """The formula as written: one affinity of all slots, one softmax."""
+    key, value = (x.reshape(*filled.shape, -1, x.shape[-1]) for x in (keys, values))
     scores = product("qc,nomc->oqnm", query, key) * query.shape[-1] ** -0.5
     mask = filled.T[:, None, :, None]
     scores = jnp.where(mask, scores, _LOWEST)
@@ -99,8 +98,8 @@ class _Partial(NamedTuple):
 
 def _chunked(
     query: Float[Array, "q Ck"],
-    key: Float[Array, "N O m Ck"],
-    value: Float[Array, "N O m Cv"],
+    keys: Float[Array, "N O h w Ck"],
+    values: Float[Array, "N O h w Cv"],
     filled: Bool[Array, "N O"],
     top_k: int | None,
     product: _Product,
@@ -110,48 +109,44 @@ def _chunked(
     Slots that are not filled are skipped, so the time follows what is filled and not
     the capacity. Rematerialised in the backward pass, which is bounded likewise.
     """
-    slots, objects = filled.shape
-    keys = key.reshape(slots * objects, *key.shape[2:])
-    values = value.reshape(slots * objects, *value.shape[2:])
-    if top_k is not None and top_k >= slots * keys.shape[1]:
+    slots, objects, height, width, _ = keys.shape
+    if top_k is not None and top_k >= slots * height * width:
         top_k = None
 
     def read(own: tuple[Array, Array]) -> Float[Array, "q Cv"]:
         return _read_slots(query, keys, values, *own, top_k, product)
 
-    indices = jnp.arange(slots * objects).reshape(slots, objects)
-    return lax.map(read, (indices.T, filled.T))
+    return lax.map(read, (jnp.arange(objects), filled.T))
 
 
 def _read_slots(
     query: Float[Array, "q Ck"],
-    keys: Float[Array, "E m Ck"],
-    values: Float[Array, "E m Cv"],
-    indices: Int[Array, " N"],
+    keys: Float[Array, "N O h w Ck"],
+    values: Float[Array, "N O h w Cv"],
+    which: Int[Array, ""],
     filled: Bool[Array, " N"],
     top_k: int | None,
     product: _Product,
 ) -> Float[Array, "q Cv"]:
-    """Reads those of the entries that `indices` names and that are filled."""
+    """Reads the slots of one object that are filled."""
     queries, scale = query.shape[0], query.shape[-1] ** -0.5
 
-    def scores_of(index: Array) -> Float[Array, "q m"]:
-        return product("qc,mc->qm", query, _entry(keys, index)) * scale
+    def scores_of(slot: Array) -> Float[Array, "q m"]:
+        return product("qc,mc->qm", query, _entry(keys, slot, which)) * scale
 
     threshold = None
     if top_k is not None:
         best = _over_filled(
-            lambda best, index: lax.top_k(
-                jnp.concatenate([best, scores_of(index)], -1), top_k
+            lambda best, slot: lax.top_k(
+                jnp.concatenate([best, scores_of(slot)], -1), top_k
             )[0],
             jnp.full((queries, top_k), _LOWEST),
-            indices,
             filled,
         )
         threshold = best[:, -1:]
 
-    def add(seen: _Partial, index: Array) -> _Partial:
-        scores, slot_value = scores_of(index), _entry(values, index)
+    def add(seen: _Partial, slot: Array) -> _Partial:
+        scores, slot_value = scores_of(slot), _entry(values, slot, which)
         if threshold is not None:
             # Also before the maximum, or exp overflows and its gradient is 0 * inf.
             scores = jnp.where(scores < threshold, _LOWEST, scores)
@@ -173,30 +168,32 @@ def _read_slots(
         jnp.zeros((queries,)),
         jnp.zeros((queries, values.shape[-1])),
     )
-    seen = _over_filled(add, nothing, indices, filled)
+    seen = _over_filled(add, nothing, filled)
     return seen.value / jnp.where(seen.total > 0, seen.total, 1)[:, None]
 
 
-def _entry(bank: Float[Array, "E m C"], index: Array) -> Float[Array, "m C"]:
+def _entry(
+    bank: Float[Array, "N O h w C"], slot: Array, which: Array
+) -> Float[Array, "m C"]:
     """One entry, taken inside the branch that needs it and held there.
 
     XLA's CPU backend would otherwise convert or copy the whole bank, filled or not,
-    ahead of the loop.
+    ahead of the loop. The same if the bank were reshaped before it is sliced.
     """
-    return lax.optimization_barrier(
-        lax.dynamic_index_in_dim(bank, index, keepdims=False)
-    )
+    sizes = (1, 1, *bank.shape[2:])
+    entry = lax.dynamic_slice(bank, (slot, which, 0, 0, 0), sizes)
+    return lax.optimization_barrier(entry).reshape(-1, bank.shape[-1])
 
 
-def _over_filled(add, start, indices, filled):  # type: ignore[no-untyped-def]
-    """Folds `add` over the indices of what is filled."""
+def _over_filled(add, start, filled):  # type: ignore[no-untyped-def]
+    """Folds `add` over the slots that are filled."""
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def body(seen, slot):  # type: ignore[no-untyped-def]
-        is_filled, index = slot
-        return lax.cond(is_filled, add, lambda seen, _: seen, seen, index), None
+    def body(seen, place):  # type: ignore[no-untyped-def]
+        is_filled, slot = place
+        return lax.cond(is_filled, add, lambda seen, _: seen, seen, slot), None
 
-    return lax.scan(body, start, (filled, indices))[0]
+    return lax.scan(body, start, (filled, jnp.arange(filled.shape[0])))[0]
 
 
 IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
