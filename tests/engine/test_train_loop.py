@@ -21,7 +21,7 @@ from vos_jax.engine.experiment import DataConfig, Experiment
 from vos_jax.engine.model import load_model, load_weights
 from vos_jax.engine.optimizers import OptimizerConfig
 from vos_jax.engine.train_log import read_log
-from vos_jax.engine.train_loop import open_data, train
+from vos_jax.engine.train_loop import claim, open_data, train
 from vos_jax.engine.train_step import StepConfig, create_train_state
 from vos_jax.errors import InputError
 
@@ -155,6 +155,17 @@ def test_the_folder_of_another_experiment_is_refused(experiment, whole):
     other = dataclasses.replace(experiment, seed=1)
     with pytest.raises(InputError, match=r"belongs to an experiment with seed=0; use"):
         train(other, whole[0])
+
+
+def test_a_run_that_never_saved_leaves_its_folder_to_another(experiment, tmp_path):
+    bad = dataclasses.replace(
+        experiment, optimizer=OptimizerConfig(warmup_steps=6), checkpoint_every=6
+    )
+    with pytest.raises(InputError, match="warmup_steps=6"):
+        train(bad, tmp_path)
+    claim(tmp_path, experiment)
+    described = json.loads((tmp_path / "experiment.json").read_text())
+    assert described["optimizer"]["warmup_steps"] == 0
 
 
 def test_a_step_that_is_not_finite_stops_the_run_and_names_the_clips(

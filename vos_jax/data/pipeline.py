@@ -370,11 +370,17 @@ def _dataset(loader: _Loader, tf: Any, workers: int, prefetch: int) -> Any:
     return batches.with_options(options)
 
 
-def _tensorflow() -> Any:
-    # Otherwise it writes lines about the machine on standard error, some of which only
-    # go with oneDNN; there are no layers here that would be slower without.
+def quieten_tensorflow() -> None:
+    """Keeps TensorFlow, not loaded yet, from writing about the machine to stderr.
+
+    Some of its lines only go with oneDNN; no layers here would be slower without.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def _tensorflow() -> Any:
+    quieten_tensorflow()
     try:
         import tensorflow as tf
     except ImportError as error:

@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -141,13 +141,21 @@ def describe(experiment: Experiment) -> dict[str, Any]:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Fields of two descriptions that differ and matter, as `field=theirs`."""
-    names = [name for name in ours if name not in _PRESENTATION]
-    return [
-        f"{name}={theirs.get(name)!r}"
-        for name in names
-        if ours[name] != theirs.get(name)
-    ]
+    """Fields of two descriptions that differ and matter, as `a.b=theirs`."""
+    ours, theirs = (
+        {name: x for name, x in each.items() if name not in _PRESENTATION}
+        for each in (ours, theirs)
+    )
+    return list(_differing("", ours, theirs))
+
+
+def _differing(path: str, ours: Any, theirs: Any) -> Iterator[str]:
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        for name in {**ours, **theirs}:
+            inside = f"{path}.{name}" if path else name
+            yield from _differing(inside, ours.get(name), theirs.get(name))
+    elif ours != theirs:
+        yield f"{path}={theirs!r}"
 
 
 def _find(name: str) -> Path:

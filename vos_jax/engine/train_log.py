@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vos_jax.data.pipeline import quieten_tensorflow
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path
 
@@ -108,6 +109,8 @@ class _Events:
 
 
 def _event_writer(folder: Path, step: int) -> _Events | None:
+    # TensorBoard loads TensorFlow where there is one.
+    quieten_tensorflow()
     try:
         return _Events(folder, step)
     except ImportError:

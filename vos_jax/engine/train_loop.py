@@ -330,13 +330,16 @@ def open_data(configs: tuple[DataConfig, ...], data: Path | None) -> Source:
 def claim(workdir: Path, experiment: Experiment) -> None:
     """Makes the working folder, or checks that it is this experiment's.
 
+    One without a checkpoint belongs to nobody: nothing is lost with it.
+
     Raises:
       InputError: It is another one's, or cannot be made.
     """
     path, ours = workdir / _EXPERIMENT, describe(experiment)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        theirs = json.loads(path.read_text()) if path.exists() else ours
+        begun = path.exists() and any(workdir.glob("checkpoints/step_*"))
+        theirs = json.loads(path.read_text()) if begun else ours
     except OSError as error:
         raise InputError(f"{workdir}: cannot be made: {error.strerror}") from error
     except ValueError as error:
