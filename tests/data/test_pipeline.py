@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -127,6 +128,22 @@ def test_batches_have_the_announced_shapes_and_types():
     assert batch.valid.shape == (4, 2)
     assert batch.frames.dtype == batch.labels.dtype == np.uint8
     assert batch.valid.dtype == np.bool_
+
+
+def test_sizes_take_turns_from_step_to_step_also_in_a_resumed_run():
+    recipe = replace(SMALL, other_sizes=((16, 48), (48, 24)))
+    batches = taken(5, recipe=recipe)
+    shapes = [batch.labels.shape[2:] for batch in batches]
+    assert shapes == [(32, 32), (16, 48), (48, 24), (32, 32), (16, 48)]
+    resumed = taken(2, recipe=recipe, first_step=3, host=1, hosts=2)
+    for batch, whole in zip(resumed, batches[3:], strict=True):
+        np.testing.assert_array_equal(batch.frames, whole.frames[2:])
+
+
+def test_a_damaged_file_is_named_whatever_size_its_clip_has():
+    recipe = replace(SMALL, other_sizes=((16, 48),))
+    with pytest.raises(InputError, match=r"00000\.jpg is damaged"):
+        taken(4, Painted(5, bad=(0, 1, 2, 3, 4)), recipe)
 
 
 def test_the_skip_of_a_clip_is_that_of_its_step():

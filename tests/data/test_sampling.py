@@ -269,6 +269,7 @@ def test_objects_are_renumbered_and_ignored_pixels_stay():
     [
         ({"frames": 1}, "frames=1"),
         ({"size": (8, 64)}, r"size=\(8, 64\)"),
+        ({"other_sizes": ((64, 64), (64, 8))}, r"size=\(64, 8\)"),
         ({"objects": 0}, "objects=0"),
         ({"objects": 255}, "objects=255"),
         ({"min_share": 1.0}, "min_share=1.0"),

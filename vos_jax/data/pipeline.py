@@ -144,8 +144,8 @@ class Clips:
             if not shown.size:
                 continue
             target = int(rng.choice(shown))
-            geometries = self._geometries(stored, places, target, rng)
-            size = self.recipe.size
+            size = self.recipe.size_at(step)
+            geometries = self._geometries(stored, places, target, size, rng)
             warped = np.stack(
                 [
                     warp_labels(stored.labels[place], geometry, size)
@@ -155,7 +155,7 @@ class Clips:
             ids = sampling.draw_objects(warped, self.recipe, rng)
             if ids.size:
                 return Example(
-                    frames=self._frames(stored, places, geometries, rng),
+                    frames=self._frames(stored, places, geometries, size, rng),
                     labels=sampling.renumber(warped, ids),
                     valid=np.arange(self.recipe.objects) < ids.size,
                     name=described.name,
@@ -168,10 +168,11 @@ class Clips:
         stored: Labelled,
         places: np.ndarray,
         target: int,
+        size: tuple[int, int],
         rng: np.random.Generator,
     ) -> list[Geometry]:
         """Draws a window around the target and the moves of the clip's frames."""
-        recipe, size = self.recipe, self.recipe.size
+        recipe = self.recipe
         largest = sampling.largest_window(stored.labels.shape[1:], size)
         window = np.multiply(largest, rng.uniform(*recipe.cover)).tolist()
         corner = sampling.draw_window(stored.labels[places], target, window, rng)
@@ -190,6 +191,7 @@ class Clips:
         stored: Labelled,
         places: np.ndarray,
         geometries: list[Geometry],
+        size: tuple[int, int],
         rng: np.random.Generator,
     ) -> np.ndarray:
         recipe = self.recipe
@@ -197,7 +199,7 @@ class Clips:
         clip = recipe.clip_colour.draw(rng)
         frames = []
         for place, geometry in zip(places, geometries, strict=True):
-            frame = warp_frame(images[place], geometry, recipe.size)
+            frame = warp_frame(images[place], geometry, size)
             colour = recipe.frame_colour.draw(rng) @ clip
             frames.append(recolour(frame, colour, recipe.blur.draw(rng)))
         return np.stack(frames)
@@ -309,7 +311,8 @@ class _Loader:
             )
         except Exception as error:
             self._errors[place] = error
-            frames, labels, valid = (np.zeros(*each) for each in self.shapes())
+            shapes = self.shapes(self.clips.recipe.size_at(self._first_step + step))
+            frames, labels, valid = (np.zeros(*each) for each in shapes)
             return frames, labels, valid
         if example.skipped:
             self._skipped[place] = example.skipped
@@ -325,10 +328,10 @@ class _Loader:
                     self._warned.add(message)
                     warnings.warn(f"skipped: {message}", stacklevel=3)
 
-    def shapes(self) -> tuple[tuple[tuple[int, ...], Any], ...]:
+    def shapes(self, size: tuple[Any, Any]) -> tuple[tuple[tuple[Any, ...], Any], ...]:
         """Of an example's arrays, with their types."""
         recipe = self.clips.recipe
-        clip = (recipe.frames, *recipe.size)
+        clip = (recipe.frames, *size)
         return ((*clip, 3), np.uint8), (clip, np.uint8), ((recipe.objects,), np.bool_)
 
 
@@ -351,7 +354,9 @@ def _stream(
 
 
 def _dataset(loader: _Loader, tf: Any, workers: int, prefetch: int) -> Any:
-    shapes = loader.shapes()
+    recipe = loader.clips.recipe
+    # TensorFlow need not know a size that changes from batch to batch.
+    shapes = loader.shapes((None, None) if recipe.other_sizes else recipe.size)
 
     def load(place: Any) -> Any:
         arrays = tf.numpy_function(loader.load, [place], [d for _, d in shapes])

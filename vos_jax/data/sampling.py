@@ -31,11 +31,13 @@ _LIMIT = 1 << 32
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How clips of one shape are made; see its two kinds for the defaults.
+    """How clips are made; see its two kinds for the defaults.
 
     Attributes:
       frames: T, at least 2.
       size: (H, W) of the clips.
+      other_sizes: More of them, which take turns with `size` step by step. One size
+        alone teaches a small network where things are instead of what they look like.
       objects: O; more of them in the first frame become background.
       min_share: Least share of the first frame for an object that is asked for;
         smaller ones become background.
@@ -53,6 +55,7 @@ class Recipe:
 
     frames: int = 3
     size: tuple[int, int] = (384, 384)
+    other_sizes: tuple[tuple[int, int], ...] = ()
     objects: int = 3
     min_share: float = 0.0007
     cover: tuple[float, float] = (1.0, 1.0)
@@ -67,8 +70,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.frames < 2:
             raise InputError(f"frames={self.frames}: a clip has at least 2")
-        if min(self.size) < 16:
-            raise InputError(f"size={self.size}: both sides must be 16 pixels or more")
+        for size in self.sizes:
+            if min(size) < 16:
+                raise InputError(f"size={size}: both sides must be 16 pixels or more")
         if not 1 <= self.objects < _IGNORE:
             raise InputError(f"objects={self.objects}: use a number from 1 to 254")
         if not 0 <= self.min_share < 1:
@@ -80,6 +84,15 @@ class Recipe:
     def accepts(self, video: Video) -> bool:
         """Whether the video is long enough."""
         return video.length - first_time(video) >= self.shortest
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """All (H, W), in their turn."""
+        return (self.size, *self.other_sizes)
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Returns the (H, W) of the clips of a step."""
+        return self.sizes[step % len(self.sizes)]
 
     @property
     def shortest(self) -> int:
