@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 from vos_jax.media import write_labels
 
@@ -72,3 +74,19 @@ def damage(path: Path) -> None:
 def numbers(frames: np.ndarray) -> list[int]:
     """Which `frame_pixels` these are."""
     return [round((float(frame.mean()) - 20) / 10) for frame in frames]
+
+
+def write_matlab(path: Path, labels: np.ndarray, *, compressed: bool = True) -> Path:
+    """The structure that SBD stores for each image, with its three fields."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids = [label for label in np.unique(labels) if label]
+    boundaries = np.empty((len(ids), 1), object)
+    for place, label in enumerate(ids):
+        boundaries[place, 0] = csc_matrix(labels == label)
+    fields = {
+        "Segmentation": labels,
+        "Boundaries": boundaries,
+        "Categories": np.full((len(ids), 1), 15, np.uint8),
+    }
+    savemat(path, {"GTinst": fields}, do_compression=compressed)
+    return path

@@ -1,5 +1,7 @@
 """Sets of still images, in the layout of their release and in that of bundles."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from tests.data.sources.layouts import (
     numbers,
     write_frame,
     write_grey,
+    write_matlab,
     write_palette,
     write_text,
 )
@@ -22,6 +25,7 @@ from vos_jax.data.sources.stills import (
     open_pairs,
     open_pascal_s,
     open_pascal_voc,
+    open_sbd,
 )
 from vos_jax.errors import InputError
 
@@ -205,3 +209,90 @@ def test_a_corrupt_mask_of_pascal_voc_is_named(pascal_voc):
     damage(pascal_voc / "SegmentationObject" / "2007_000032.png")
     with pytest.raises(InputError, match=r"2007_000032\.png is damaged"):
         open_pascal_voc(pascal_voc).read(1, [0])
+
+
+def test_masks_of_sbd_beside_those_of_pascal_voc_are_read(pascal_voc):
+    folder = pascal_voc / "SegmentationObjectAug"
+    for name in ("2007_000032", "2007_000042"):
+        write_palette(folder / f"{name}.png", label_pixels(7))
+    write_text(
+        pascal_voc / "ImageSets/Segmentation/trainaug.txt", "2007_000032\n2007_000042\n"
+    )
+    source = open_pascal_voc(pascal_voc, split="trainaug", masks=folder.name)
+    assert source.videos == (Video("2007_000032", 1), Video("2007_000042", 1))
+    np.testing.assert_array_equal(source.read(1, [0]).labels, [label_pixels(7)])
+
+
+@pytest.fixture
+def sbd(tmp_path):
+    """Three images in two lists, as the archive unpacks."""
+    folder = tmp_path / "SBD" / "benchmark_RELEASE" / "dataset"
+    names = ("2008_000002", "2008_000003", "2008_000007")
+    for number, name in enumerate(names):
+        write_frame(folder / "img" / f"{name}.jpg", number)
+        write_matlab(folder / "inst" / f"{name}.mat", label_pixels(1, 2, number))
+    write_text(folder / "train.txt", f"{names[1]}\n{names[2]}\n")
+    write_text(folder / "val.txt", f"{names[0]}\n")
+    return tmp_path / "SBD"
+
+
+def test_both_lists_of_sbd_are_read(sbd):
+    source = open_sbd(sbd)
+    names = [video.name for video in source.videos]
+    assert names == ["2008_000003", "2008_000007", "2008_000002"]
+    frames, labels = source.read(1, [0, 0])
+    assert numbers(frames) == [2, 2]
+    np.testing.assert_array_equal(labels, [label_pixels(1, 2, 2)] * 2)
+    assert pickle.loads(pickle.dumps(source)) == source
+
+
+def test_one_list_of_sbd_and_the_folder_inside_can_be_named(sbd):
+    folder = sbd / "benchmark_RELEASE" / "dataset"
+    assert open_sbd(folder, split="val").videos == (Video("2008_000002", 1),)
+    with pytest.raises(InputError, match=r"list .*test\.txt .*\['train', 'val'\]"):
+        open_sbd(sbd, split="test")
+
+
+def test_images_of_sbd_that_another_set_has_are_left_out(sbd, tmp_path):
+    write_text(tmp_path / "VOC2012" / "trainval.txt", "2008_000003\n2007_000032\n")
+    source = open_sbd(sbd, leave_out="../VOC2012/trainval.txt")
+    assert source.videos == (Video("2008_000007", 1), Video("2008_000002", 1))
+    np.testing.assert_array_equal(source.read(1, [0]).labels, [label_pixels(1, 2)])
+
+
+def test_a_link_to_sbd_has_the_list_beside_it(sbd, tmp_path):
+    data = tmp_path / "data"
+    write_text(data / "VOC2012.txt", "2008_000003\n")
+    (data / "SBD").symlink_to(sbd)
+    assert len(open_sbd(data / "SBD", leave_out="../VOC2012.txt").videos) == 2
+
+
+def test_a_list_to_leave_out_that_is_missing_or_leaves_nothing_is_named(sbd):
+    with pytest.raises(InputError, match=r"list .*nowhere\.txt cannot be read"):
+        open_sbd(sbd, leave_out="nowhere.txt")
+    with pytest.raises(InputError, match=r"val\.txt leaves no image of .*dataset"):
+        open_sbd(sbd, split="val", leave_out="benchmark_RELEASE/dataset/val.txt")
+
+
+@pytest.mark.parametrize("folder", ["img", "inst"])
+def test_a_listed_image_of_sbd_without_its_files_is_named(sbd, folder):
+    (path,) = sbd.rglob(f"{folder}/2008_000002.*")
+    path.unlink()
+    with pytest.raises(
+        InputError, match=rf"{folder} lacks 2008_000002, which .*val\.txt lists"
+    ):
+        open_sbd(sbd)
+
+
+@pytest.mark.parametrize("folder", ["img", "inst"])
+def test_a_missing_folder_of_sbd_is_named(sbd, folder):
+    (sbd / "benchmark_RELEASE" / "dataset" / folder).rename(sbd / "elsewhere")
+    with pytest.raises(InputError, match=rf"dataset/{folder} cannot be listed"):
+        open_sbd(sbd)
+
+
+def test_a_corrupt_mask_of_sbd_is_named(sbd):
+    (path,) = sbd.rglob("2008_000002.mat")
+    damage(path)
+    with pytest.raises(InputError, match=r"inst/2008_000002\.mat is damaged"):
+        open_sbd(sbd, split="val").read(0, [0])

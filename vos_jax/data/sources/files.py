@@ -59,29 +59,44 @@ class FileSource:
             or frames differ in size.
         """
         files = self.files[video]
-        frames: list[np.ndarray] = []
-        labels: list[np.ndarray] = []
-        for time in times:
-            path = files.frame_folder / files.frames[time]
-            frame, mask = self._read_pair(path, files.mask_folder / files.masks[time])
-            if frames and frame.shape != frames[0].shape:
-                first = files.frame_folder / files.frames[times[0]]
-                raise InputError(
-                    f"{path} is {size_text(frame)} but {first} is "
-                    f"{size_text(frames[0])}; scale the frames of a video to one size"
+        return read_pairs(
+            [
+                (
+                    files.frame_folder / files.frames[time],
+                    files.mask_folder / files.masks[time],
                 )
-            frames.append(frame)
-            labels.append(mask)
-        return Labelled(np.stack(frames), np.stack(labels))
+                for time in times
+            ],
+            self.read_mask,
+        )
 
-    def _read_pair(self, path: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
-        frame, labels = read_frame(path), self.read_mask(mask)
-        if labels.shape != frame.shape[:2]:
+
+def read_pairs(
+    paths: Sequence[tuple[Path, Path]], read_mask: Callable[[Path], np.ndarray]
+) -> Labelled:
+    """Reads frames and their masks, at least one.
+
+    Raises:
+      InputError: A file is missing or damaged, a mask is not as large as its frame, or
+        frames differ in size.
+    """
+    frames: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for path, mask_path in paths:
+        frame, mask = read_frame(path), read_mask(mask_path)
+        if mask.shape != frame.shape[:2]:
             raise InputError(
-                f"{mask} is {size_text(labels)} but {path} is {size_text(frame)}; "
+                f"{mask_path} is {size_text(mask)} but {path} is {size_text(frame)}; "
                 "a mask must be as large as its frame"
             )
-        return frame, labels
+        if frames and frame.shape != frames[0].shape:
+            raise InputError(
+                f"{path} is {size_text(frame)} but {paths[0][0]} is "
+                f"{size_text(frames[0])}; scale the frames of a video to one size"
+            )
+        frames.append(frame)
+        labels.append(mask)
+    return Labelled(np.stack(frames), np.stack(labels))
 
 
 def read_frame(path: Path) -> np.ndarray:

@@ -5,8 +5,9 @@ fits is read. `bundle` is the one in which training programs pass all of them on
 image `name.jpg` and the mask `name.png` in one folder.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from os import walk
+from os.path import normpath
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +22,11 @@ from vos_jax.data.sources.files import (
     read_names,
 )
 from vos_jax.data.sources.labels import READERS, read_ids
+from vos_jax.data.sources.matlab import read_instances
 from vos_jax.errors import InputError
 
 _PHOTOGRAPHS = frozenset({".jpg", ".jpeg"})
+_MATLAB = frozenset({".mat"})
 _DUTS = {"train": "DUTS-TR", "test": "DUTS-TE"}
 
 
@@ -141,7 +144,9 @@ def open_pascal_s(root: str | Path) -> FileSource:
     return _open(root, (official, _BUNDLE))
 
 
-def open_pascal_voc(root: str | Path, *, split: str = "trainval") -> FileSource:
+def open_pascal_voc(
+    root: str | Path, *, split: str = "trainval", masks: str = "SegmentationObject"
+) -> FileSource:
     """Opens the objects of PASCAL VOC 2012 (Everingham et al., IJCV 2010).
 
     The borders between objects are void and stay 255, to be ignored.
@@ -150,28 +155,83 @@ def open_pascal_voc(root: str | Path, *, split: str = "trainval") -> FileSource:
       root: The folder that holds `JPEGImages`, `SegmentationObject` and
         `ImageSets/Segmentation`: `VOCdevkit/VOC2012` of the release.
       split: Name of the list.
+      masks: Folder of the masks; "SegmentationObjectAug" is what those of SBD are
+        called where they were converted to PNG and put beside VOC's own.
 
     Raises:
       InputError: The list is missing, or names an image without image or mask.
     """
     root = check_root(root)
     file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    files = _listed(file, root / "JPEGImages", root / masks, MASKS)
+    return FileSource(
+        videos=tuple(Video(name, 1) for name in files),
+        files=tuple(files.values()),
+        read_mask=read_ids,
+    )
+
+
+def open_sbd(
+    root: str | Path, *, split: str = "trainval", leave_out: str | None = None
+) -> FileSource:
+    """Opens the objects of SBD (Hariharan et al., ICCV 2011): 11355 images of VOC 2011.
+
+    2237 of them have masks in PASCAL VOC 2012, too. Published code that trains on
+    both takes such an image once, with VOC's mask (DEXTR, CVPR 2018; PANet, ICCV 2019).
+
+    Args:
+      root: The folder that holds `img`, `inst`, `train.txt` and `val.txt`, or one that
+        has it below as in the release: `benchmark_RELEASE/dataset`.
+      split: "trainval" for all, or the name of a list. SBD's "train" has images that
+        VOC validates with.
+      leave_out: A list of images not to open; its path from the root, such as
+        "../VOC2012/ImageSets/Segmentation/trainval.txt".
+
+    Raises:
+      InputError: A folder or list is missing, a list names an image without image or
+        mask, or none is left.
+    """
+    root = check_root(root)
+    folders = (root / each for each in ("dataset", "benchmark_RELEASE/dataset"))
+    folder = next((each for each in folders if each.is_dir()), root)
+    files: dict[str, VideoFiles] = {}
+    for name in ("train", "val") if split == "trainval" else (split,):
+        file = folder / f"{name}.txt"
+        files |= _listed(file, folder / "img", folder / "inst", _MATLAB)
+    if leave_out is not None:
+        # Up and down along the names: the root may be a link to somewhere else.
+        there = Path(normpath(root / leave_out))
+        for name in read_names(there):
+            files.pop(name, None)
+        if not files:
+            raise InputError(f"{there} leaves no image of {folder}; name another list")
+    return FileSource(
+        videos=tuple(Video(name, 1) for name in files),
+        files=tuple(files.values()),
+        read_mask=read_instances,
+    )
+
+
+def _listed(
+    file: Path, images: Path, masks: Path, suffixes: Collection[str]
+) -> dict[str, VideoFiles]:
+    """Finds the image and the mask of every name in a list.
+
+    Raises:
+      InputError: The list or a folder is missing, or a name lacks a file.
+    """
     names = read_names(file)
-    folders = root / "JPEGImages", root / "SegmentationObject"
-    images, masks = list_files(folders[0], _PHOTOGRAPHS), list_files(folders[1], MASKS)
+    frames, labels = list_files(images, _PHOTOGRAPHS), list_files(masks, suffixes)
     for name in names:
-        for folder, files in zip(folders, (images, masks), strict=True):
-            if name not in files:
+        for folder, there in ((images, frames), (masks, labels)):
+            if name not in there:
                 raise InputError(
                     f"{folder} lacks {name}, which {file} lists; extract it again"
                 )
-    return FileSource(
-        videos=tuple(Video(name, 1) for name in names),
-        files=tuple(
-            VideoFiles(*folders, (images[name],), (masks[name],)) for name in names
-        ),
-        read_mask=read_ids,
-    )
+    return {
+        name: VideoFiles(images, masks, (frames[name],), (labels[name],))
+        for name in names
+    }
 
 
 def _open(

@@ -18,7 +18,9 @@ from vos_jax.data.sources.stills import (
     open_pairs,
     open_pascal_s,
     open_pascal_voc,
+    open_sbd,
 )
+from vos_jax.data.sources.tfds_records import open_tfds
 from vos_jax.data.sources.videos import (
     open_bl30k,
     open_davis2016,
@@ -41,12 +43,14 @@ SOURCES: Mapping[str, Callable[..., Source]] = {
     "pascal-s": open_pascal_s,
     "pairs": open_pairs,
     "pascal-voc": open_pascal_voc,
+    "sbd": open_sbd,
     "coco": open_coco,
+    "tfds": open_tfds,
 }
 GENERATED = "generated"
 
 
-def open_source(name: str, root: str | Path | None = None, **options: Any) -> Source:
+def open_source(name: str, /, root: str | Path | None = None, **options: Any) -> Source:
     """Opens a data set of `SOURCES`, or generated clips, which have no root.
 
     Args:
