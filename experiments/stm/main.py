@@ -1,18 +1,19 @@
-"""STM, second stage: real video with a growing skip (ICCV 2019, sec. 3.5).
+r"""STM, second stage: real video with a growing skip (ICCV 2019, sec. 3.5).
 
     vos-jax train stm/main --data DATA --workdir runs/stm_main \
         --set weights=runs/stm_pretrain/weights.safetensors
 
 Three frames in the order of time, the largest gap between two of them growing from 0 to
 25, random 384 x 384, batches of 4, Adam at 1e-5. As for the paper's results marked
-"+YV", DAVIS 2017 and YouTube-VOS are mixed; copy this file for one of them alone. In
-published code of later methods DAVIS counts five times, since YouTube-VOS has 58 times
-as many videos.
+"+YV", DAVIS 2017 and YouTube-VOS are mixed; `stm/main:davis` and `stm/main:youtube_vos`
+have one of them alone, see `experiments/stm/README.md`. In published code of later
+methods DAVIS counts five times, since YouTube-VOS has 58 times as many videos.
 """
 
-from vos_jax.data.sampling import VideoRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment
-from vos_jax.engine.optimizers import OptimizerConfig
+from dataclasses import replace
+
+from vos_jax.data.recipes import VideoRecipe
+from vos_jax.engine.experiment import DataConfig, Experiment, load_experiment
 
 _DAVIS = DataConfig(
     source="davis2017", folder="DAVIS", options={"split": "train"}, repeat=5
@@ -21,17 +22,20 @@ _YOUTUBE = DataConfig(source="youtube-vos", folder="YouTubeVOS")
 
 
 def experiment() -> Experiment:
-    """The published settings."""
-    return Experiment(
-        method="stm",
+    """The settings of the first stage, but for data, clips and length."""
+    return replace(
+        load_experiment("stm/pretrain"),
         data=(_DAVIS, _YOUTUBE),
         recipe=VideoRecipe(),
-        batch=4,
         steps=260_000,
-        optimizer=OptimizerConfig(name="adam", learning_rate=1e-5),
-        validation=(
-            DataConfig(source="davis2017", folder="DAVIS", options={"split": "val"}),
-        ),
-        validate_every=20_000,
-        checkpoint_every=2_000,
     )
+
+
+def davis() -> Experiment:
+    """DAVIS 2017 alone; the paper reports 69.2 J and 74.0 F on its val split."""
+    return replace(experiment(), data=(replace(_DAVIS, repeat=1),))
+
+
+def youtube_vos() -> Experiment:
+    """YouTube-VOS alone."""
+    return replace(experiment(), data=(_YOUTUBE,))

@@ -19,7 +19,10 @@ from vos_jax.cli import main
 from vos_jax.engine import demo
 from vos_jax.engine.model import export
 
-COMMANDS = ["demo", "segment", "convert", "evaluate", "score", "train", "data", "bench"]
+COMMANDS = [
+    *("demo", "segment", "convert", "evaluate", "score", "train", "export", "data"),
+    "bench",
+]
 
 
 def strict_json(text: str) -> dict:
@@ -100,6 +103,7 @@ def one_line(capsys):
         *map(str.split, COMMANDS),
         ["bench", "read"],
         ["bench", "model"],
+        ["bench", "train"],
         ["data", "show"],
     ],
 )

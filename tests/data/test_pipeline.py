@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vos_jax.data.augmentation import Affine, Blur, Colour, Spline
-from vos_jax.data.pipeline import Clips, batch_at, train_batches
-from vos_jax.data.sampling import StaticRecipe, VideoRecipe
+from vos_jax.data.augmentation import Affine, Spline
+from vos_jax.data.clips import Clips, batch_at
+from vos_jax.data.colour import Blur, Colour
+from vos_jax.data.pipeline import train_batches
+from vos_jax.data.recipes import StaticRecipe, VideoRecipe
 from vos_jax.data.source import Labelled, Video
 from vos_jax.errors import InputError
 

@@ -1,4 +1,4 @@
-"""Choices without pixels: which videos, frames, windows and objects, from what seed."""
+"""Choices without pixels: which videos, windows and objects, from what seed."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vos_jax.data import sampling
-from vos_jax.data.sampling import StaticRecipe, VideoRecipe, shuffled
-from vos_jax.data.source import Video
+from vos_jax.data.recipes import VideoRecipe
+from vos_jax.data.sampling import shuffled
 from vos_jax.errors import InputError
 
 
@@ -56,96 +56,6 @@ def test_every_epoch_has_every_video_once_in_another_order():
     assert epochs[0] != epochs[1]
     assert epochs[0] != [shuffled(8, i, 10) for i in range(10)]
     assert epochs[0] == [shuffled(7, i, 10) for i in range(10)]
-
-
-# Times
-
-
-def drawn_times(recipe, video, step=10**9, count=200):
-    return np.array([recipe.times(video, step, rng(seed)) for seed in range(count)])
-
-
-def test_an_image_is_the_same_frame_several_times():
-    times = drawn_times(StaticRecipe(frames=4), Video("a", 1))
-    assert times.shape == (200, 4)
-    assert not times.any()
-
-
-def test_images_are_drawn_from_videos_too_where_they_show_objects():
-    times = drawn_times(StaticRecipe(), Video("a", 6, {1: 4, 2: 2}))
-    assert (times == times[:, :1]).all()
-    assert set(times[:, 0]) == {2, 3, 4, 5}
-
-
-def test_the_skip_grows_evenly_from_first_to_last():
-    recipe = VideoRecipe(max_skip=25, skip_steps=2600)
-    skips = [recipe.skip_at(step) for step in range(3000)]
-    assert skips[:100] == [0] * 100
-    assert skips[100] == 1
-    assert skips[2499:2501] == [24, 25]
-    assert set(skips[2500:]) == {25}
-    assert sorted(skips) == skips
-
-
-def test_the_published_skip_is_there_from_the_beginning_if_asked():
-    assert VideoRecipe(skip_steps=0).skip_at(0) == 25
-    assert VideoRecipe(first_skip=5, max_skip=9).skip_at(0) == 5
-
-
-def test_frames_keep_their_order_and_leave_out_no_more_than_the_skip():
-    recipe = VideoRecipe(max_skip=3, skip_steps=0)
-    gaps = np.diff(drawn_times(recipe, Video("a", 90)))
-    assert set(gaps.ravel()) == {1, 2, 3, 4}
-    assert (np.ptp(gaps, axis=1) > 0).any()
-
-
-def test_no_skip_means_consecutive_frames():
-    recipe = VideoRecipe(skip_steps=100)
-    assert (np.diff(drawn_times(recipe, Video("a", 90), step=0)) == 1).all()
-
-
-def test_the_skip_counts_video_frames_where_labels_are_sparse():
-    recipe, video = VideoRecipe(skip_steps=0), Video("a", 90, stride=5)
-    assert set(np.diff(drawn_times(recipe, video)).ravel()) == set(range(1, 7))
-
-
-def test_gaps_of_a_clip_may_be_equal():
-    gaps = np.diff(
-        drawn_times(VideoRecipe(even=True, frames=4, skip_steps=0), Video("a", 90))
-    )
-    assert np.ptp(gaps, axis=1).max() == 0
-    assert len(set(gaps[:, 0])) > 5
-
-
-def test_frames_may_be_shuffled():
-    times = drawn_times(VideoRecipe(shuffle=True), Video("a", 5))
-    assert {tuple(np.argsort(each)) for each in times} == {
-        *((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-    }
-
-
-@pytest.mark.parametrize("length", [3, 4, 8, 27])
-@pytest.mark.parametrize("even", [False, True])
-def test_short_videos_limit_the_skip_and_all_of_them_is_used(length, even):
-    times = drawn_times(VideoRecipe(skip_steps=0, even=even), Video("a", length), 1000)
-    assert times.min() == 0
-    assert times.max() == length - 1
-    assert (np.diff(times) > 0).all()
-
-
-def test_clips_begin_where_the_first_object_does():
-    times = drawn_times(VideoRecipe(skip_steps=0), Video("a", 20, {1: 12, 2: 9}))
-    assert times.min() == 9
-    assert times.max() == 19
-
-
-def test_videos_that_are_too_short_are_not_accepted():
-    recipe = VideoRecipe(frames=3)
-    assert recipe.accepts(Video("a", 3))
-    assert not recipe.accepts(Video("a", 2))
-    assert not recipe.accepts(Video("a", 9, {1: 7}))
-    assert StaticRecipe(frames=3).accepts(Video("a", 1))
-    assert not StaticRecipe().accepts(Video("a", 0))
 
 
 # Windows
@@ -259,34 +169,3 @@ def test_objects_are_renumbered_and_ignored_pixels_stay():
     renumbered = sampling.renumber(labels, np.array([3, 200]))
     assert renumbered.dtype == np.uint8
     assert renumbered.tolist() == [[0, 1, 0, 255, 2]]
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"frames": 1}, "frames=1"),
-        ({"size": (8, 64)}, r"size=\(8, 64\)"),
-        ({"other_sizes": ((64, 64), (64, 8))}, r"size=\(64, 8\)"),
-        ({"objects": 0}, "objects=0"),
-        ({"objects": 255}, "objects=255"),
-        ({"min_share": 1.0}, "min_share=1.0"),
-        ({"flip": 1.5}, "flip=1.5"),
-        ({"cover": (1.0, 0.5)}, r"cover=\(1.0, 0.5\)"),
-        ({"max_skip": 2, "first_skip": 3}, "max_skip=2 and first_skip=3"),
-        ({"first_skip": -1}, "first_skip=-1"),
-        ({"skip_steps": -1}, "skip_steps=-1"),
-    ],
-)
-def test_a_setting_out_of_range_is_named(change, named):
-    with pytest.raises(InputError, match=named) as error:
-        VideoRecipe(**change)
-    assert "\n" not in str(error.value)
-
-
-def test_recipes_are_hashable_values():
-    assert hash(StaticRecipe()) == hash(StaticRecipe())
-    assert VideoRecipe() == VideoRecipe()
-    assert VideoRecipe(frames=4) != VideoRecipe()

@@ -1,6 +1,7 @@
 """Checkpoints on disk."""
 
 import errno
+import resource
 import shutil
 from typing import Any, NamedTuple
 
@@ -12,6 +13,12 @@ import pytest
 
 from vos_jax.engine.checkpoint import SCORE, Checkpoints
 from vos_jax.errors import InputError
+
+# Orbax leaves readers behind that were never awaited when one of them fails; Python
+# finds them at some later time.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 
 class State(NamedTuple):
@@ -92,13 +99,6 @@ def test_what_a_killed_run_left_half_written_is_not_seen(tmp_path, state):
         assert checkpoints.steps == (7, 8)
 
 
-# Orbax leaves readers behind that were never awaited when one of them fails.
-unawaited = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
-
-
-@unawaited
 def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path, state):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(7, state)
@@ -113,7 +113,6 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path, state):
         assert_same(checkpoints.restore(state, 7), state)
 
 
-@unawaited
 def test_other_shapes_and_no_checkpoint_are_refused(tmp_path, state):
     with Checkpoints(tmp_path) as checkpoints:
         with pytest.raises(InputError, match="holds no checkpoint"):
@@ -140,10 +139,51 @@ def test_a_full_disk_is_told_and_earlier_checkpoints_stay(tmp_path, state, monke
         assert_same(checkpoints.restore(state), state)
 
 
+@pytest.mark.parametrize("saves", [1, 2])
+def test_files_that_cannot_grow_are_told_and_earlier_checkpoints_stay(tmp_path, saves):
+    """As on a full disk, where the writing fails in the background."""
+    noise = np.random.default_rng(0).random(300_000, np.float32)
+    big = {"x": jnp.asarray(noise)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(InputError, match=r"step 7 is whole; free some") as caught:
+        with Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save(7, big)
+            checkpoints.wait()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+            try:
+                for step in range(8, 8 + saves):
+                    checkpoints.save(step, big)
+                checkpoints.wait()
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps == (7,)
+        np.testing.assert_array_equal(checkpoints.restore(big)["x"], noise)
+        checkpoints.save(8, big)
+        checkpoints.wait()
+        assert checkpoints.steps == (7, 8)
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(InputError, match="run: is a file"):
         Checkpoints(tmp_path / "run")
+
+
+def test_reading_changes_nothing(tmp_path, state):
+    with pytest.raises(InputError, match="run: no such folder"):
+        Checkpoints(tmp_path / "run", read_only=True)
+    assert not (tmp_path / "run").exists()
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in range(4):
+            checkpoints.save(step, state, {SCORE: -step})
+    shutil.copytree(tmp_path / "step_3", tmp_path / "step_9.orbax-checkpoint-tmp-1")
+    before = sorted(tmp_path.rglob("*"))
+    with Checkpoints(tmp_path, keep=1, read_only=True) as checkpoints:
+        assert (checkpoints.latest, checkpoints.best) == (3, 0)
+        assert_same(checkpoints.restore(state), state)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_keeping_none_is_refused(tmp_path):

@@ -8,7 +8,7 @@ from vos_jax.engine.experiment import describe, differences, load_experiment
 from vos_jax.errors import InputError
 
 FILE = """
-from vos_jax.data.sampling import VideoRecipe
+from vos_jax.data.recipes import VideoRecipe
 from vos_jax.engine.experiment import DataConfig, Experiment
 
 def experiment():
@@ -32,8 +32,8 @@ def file(tmp_path):
 def test_fields_are_changed_at_any_depth(file):
     changes = [
         "steps=9",
-        "optimizer.learning_rate=1e-3",
-        "recipe.size=(96, 80)",
+        "optimizer.learning_rate=1",
+        "recipe.size=[96, 80]",
         "data.0.options.count=7",
         "data.0.folder=here",
         "weights=some/file.safetensors",
@@ -42,7 +42,7 @@ def test_fields_are_changed_at_any_depth(file):
     ]
     found = load_experiment(file, changes)
     assert found.steps == 9
-    assert found.optimizer.learning_rate == 1e-3
+    assert found.optimizer.learning_rate == 1
     assert found.recipe.size == (96, 80)
     assert found.data[0].options == {"count": 7}
     assert found.data[0].folder == "here"
@@ -59,6 +59,12 @@ def test_fields_are_changed_at_any_depth(file):
         ("steps", "write field=value"),
         ("steps=many", r"needs a value like 4 \(int\)"),
         ("steps=0", "steps=0: use at least 1"),
+        ("keep=0", "keep=0: use at least 1"),
+        ("log_every=-1", "log_every=-1: use at least 1"),
+        ("steps=True", r"needs a value like 4 \(int\)"),
+        ("optimizer.learning_rate=fast", r"needs a value like 1e-05 \(float\)"),
+        ("recipe=static", r"needs a value like VideoRecipe.*\(VideoRecipe\)"),
+        ("recipe.size=96", r"needs a value like \(64, 64\) \(tuple\)"),
         ("steps=1.5", "needs a value like 4"),
         ("twins=3", "needs a value like False"),
         ("steps.more=3", "'more' is inside of a plain value"),
@@ -81,6 +87,10 @@ def test_a_change_that_does_not_fit_is_refused(file, change, message):
         ("def experiment(): return 3", "gives a int, not an Experiment"),
         ("def experiment(:", "small.py: SyntaxError"),
         ("import nothing_like_it", "small.py: ModuleNotFoundError"),
+        (
+            "from vos_jax.engine.step_config import StepConfig\nStepConfig(loss='l1')",
+            "small.py: .*loss='l1': use cross_entropy",
+        ),
         ("def experiment(): return 1 + ''", r"small.py: experiment\(\) fails"),
     ],
 )

@@ -214,12 +214,34 @@ def test_paths_have_slashes(params):
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"weight_decay": -1.0}, "weight_decay=-1.0"),
         ({"momentum": 1.5}, "momentum=1.5"),
+        ({"momentum": 1.0}, "momentum=1.0: use 0 or more and less than 1"),
+        ({"beta1": 1.0}, "beta1=1.0: use 0 or more and less than 1"),
+        ({"beta2": 1.0}, "beta2=1.0: use 0 or more and less than 1"),
+        ({"beta1": -0.1}, "beta1=-0.1"),
+        ({"end_factor": 1.1}, "end_factor=1.1: use 0 to 1"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf: use a finite number"),
+        ({"learning_rate": "fast"}, "learning_rate='fast': use a finite number"),
+        ({"epsilon": 0}, "epsilon=0: use more than 0"),
+        ({"warmup_steps": 2.5}, "warmup_steps=2.5: use a whole number"),
+        ({"warmup_steps": -1}, "warmup_steps=-1: use a whole number"),
+        ({"schedule": "step", "milestones": (-5, 3)}, r"milestones=\(-5, 3\): use"),
+        ({"schedule": "step", "milestones": (2.5,)}, r"milestones=\(2.5,\): use"),
+        ({"schedule": "step", "milestones": ("a",)}, r"milestones=\('a',\): use"),
+        ({"schedule": "step", "milestones": 5}, "milestones=5: use a tuple"),
         ({"rates": (("head/*", 0.0),)}, "head/.*frozen"),
+        ({"rates": (("head/*", float("inf")),)}, "rates=.*: use a tuple of pairs"),
+        ({"rates": (("x",),)}, r"rates=\(\('x',\),\): use a tuple of pairs"),
+        ({"rates": (("x", "y"),)}, "rates=.*: use a tuple of pairs"),
+        ({"rates": ("xy",)}, r"rates=\('xy',\): use a tuple of pairs"),
+        ({"rates": "xy"}, "rates='xy': use a tuple of pairs"),
+        ({"frozen": "head/*"}, r"frozen='head/\*': use a tuple of patterns"),
+        ({"frozen": (3,)}, r"frozen=\(3,\): use a tuple of patterns"),
     ],
 )
 def test_wrong_options_are_named(options, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         OptimizerConfig(**options)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

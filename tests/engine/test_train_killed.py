@@ -19,10 +19,10 @@ pytest.importorskip("tensorflow")
 
 KILLS = 20
 EXPERIMENT = """
-from vos_jax.data.sampling import VideoRecipe
+from vos_jax.data.recipes import VideoRecipe
 from vos_jax.engine.experiment import DataConfig, Experiment
 from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.train_step import StepConfig
+from vos_jax.engine.step_config import StepConfig
 
 def experiment():
     options = {"count": 9, "length": 6, "size": (32, 32), "objects": (1, 2)}

@@ -11,47 +11,20 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
+from tests.engine import small_run
 from vos_jax.data import pipeline
-from vos_jax.data.sampling import VideoRecipe
-from vos_jax.engine import train_loop
-from vos_jax.engine.checkpoint import Checkpoints
+from vos_jax.engine import train_loop, train_start
+from vos_jax.engine.checkpoint import SCORE, Checkpoints
 from vos_jax.engine.compilation_cache import use_compilation_cache
-from vos_jax.engine.devices import make_mesh
-from vos_jax.engine.experiment import DataConfig, Experiment
 from vos_jax.engine.model import load_model, load_weights
 from vos_jax.engine.optimizers import OptimizerConfig
 from vos_jax.engine.train_log import read_log
-from vos_jax.engine.train_loop import claim, open_data, train
-from vos_jax.engine.train_step import StepConfig, create_train_state
+from vos_jax.engine.train_loop import train
+from vos_jax.engine.train_start import open_data
 from vos_jax.errors import InputError
+from vos_jax.methods import METHODS
 
 pytest.importorskip("tensorflow")
-
-OPTIONS = {"count": 4, "length": 6, "size": (32, 32), "objects": (1, 2)}
-GENERATED = DataConfig(source="generated", options=OPTIONS)
-
-
-@pytest.fixture(scope="module")
-def experiment():
-    return Experiment(
-        method="stm",
-        method_options={
-            "backbone": {"depth": 18, "width": 4},
-            "key_dim": 4,
-            "value_dim": 4,
-            "decoder_dim": 4,
-        },
-        twins=True,
-        data=(GENERATED,),
-        recipe=VideoRecipe(frames=2, size=(32, 32), objects=2),
-        batch=2,
-        steps=6,
-        optimizer=OptimizerConfig(learning_rate=1e-3),
-        step=StepConfig(norms="batch", ema_decay=0.9),
-        log_every=2,
-        checkpoint_every=2,
-        validate_every=4,
-    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,15 +36,32 @@ def compiled_once(tmp_path_factory):
     )
     before = {name: getattr(jax.config, name) for name in names}
     use_compilation_cache(tmp_path_factory.mktemp("programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # Half of the time of these tests would be optimisation.
+    jax.config.update("jax_disable_most_optimizations", True)
     compilation_cache.reset_cache()
     yield
+    jax.config.update("jax_disable_most_optimizations", False)
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_method():
+    """A method that compiles in a second."""
+    METHODS["small"] = small_run.ENTRY
+    yield
+    del METHODS["small"]
+
+
 @pytest.fixture(scope="module")
-def whole(experiment, tmp_path_factory):
+def experiment(small_method):
+    return small_run.experiment()
+
+
+@pytest.fixture(scope="module")
+def whole(experiment, compiled_once, tmp_path_factory):
     """A run that was never stopped."""
     workdir = tmp_path_factory.mktemp("whole")
     return workdir, train(experiment, workdir)
@@ -82,11 +72,12 @@ def assert_same_weights(found, expected):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_a_run_leaves_weights_a_log_and_pictures(experiment, whole):
+def test_a_run_leaves_weights_a_log_and_pictures(whole):
     workdir, trained = whole
     assert trained.steps == 6
-    method, _ = load_model("stm", trained.weights)
-    assert method.config.key_dim == 4
+    assert trained.best is None
+    method, _ = load_model("small", trained.weights)
+    assert method.config.dtype == "float32"
     rows = read_log(workdir)
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert {"loss", "iou", "grad_norm", "clips_per_second", "data_wait"} <= set(rows[0])
@@ -97,20 +88,14 @@ def test_a_run_leaves_weights_a_log_and_pictures(experiment, whole):
     assert any((workdir / "tensorboard").iterdir())
 
 
-def test_the_exported_weights_are_the_average_of_the_last_checkpoint(experiment, whole):
+def test_the_weights_are_the_average_of_the_last_checkpoint(whole):
     workdir, trained = whole
-    variables = load_weights(trained.weights)
-    optimizer = experiment.optimizer.build(6, variables["params"])
-    like = create_train_state(variables, optimizer, make_mesh(), experiment.step)
+    weights = load_weights(trained.weights)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         assert checkpoints.steps == (2, 4, 6)
-        state = checkpoints.restore(like)
-    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.average)
-    jax.tree.map(
-        np.testing.assert_array_equal, variables["batch_stats"], state.batch_stats
-    )
-    moved = jax.tree.map(lambda x, y: bool((x != y).any()), state.params, state.average)
-    assert any(jax.tree.leaves(moved))
+        jax.tree.map(
+            np.testing.assert_array_equal, weights, checkpoints.read_variables(6)
+        )
 
 
 def stop_after(monkeypatch, steps, action):
@@ -138,14 +123,54 @@ def test_a_run_stopped_by_a_signal_saves_and_ends_with_the_same_bits(
     monkeypatch.undo()
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.latest == steps
+    # What a run begins with is of no use to one that goes on.
+    monkeypatch.delattr(train_start, "begin")
     trained = train(experiment, tmp_path)
     assert trained.steps == 6 - steps
     assert_same_weights(trained.weights, whole[1].weights)
-    steps_logged = [row["step"] for row in read_log(tmp_path)]
-    assert steps_logged == [2, 4, 6]
+    ours, theirs = read_log(tmp_path), read_log(whole[0])
+    assert [row["step"] for row in ours] == [2, 4, 6]
+    assert [row["loss"] for row in ours][steps // 2 + steps % 2 :] == [
+        row["loss"] for row in theirs
+    ][steps // 2 + steps % 2 :]
 
 
-def test_a_finished_run_has_nothing_to_do(experiment, whole, tmp_path):
+def test_a_fault_in_the_middle_of_an_epoch_saves_what_was_done(
+    experiment, tmp_path, monkeypatch
+):
+    def corrupt(clips, step, index):
+        if step == 3:
+            raise InputError("JPEGImages/bear/00004.jpg: is corrupt")
+        return example(clips, step, index)
+
+    example = pipeline.Clips.example
+    monkeypatch.setattr(pipeline.Clips, "example", corrupt)
+    with pytest.raises(InputError, match=r"00004\.jpg: is corrupt"):
+        train(experiment, tmp_path)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps == (2, 3)
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_was_saved(
+    experiment, whole, tmp_path, monkeypatch
+):
+    def full(manager, step, **options):
+        if step >= 4:
+            raise OSError(28, "No space left on device")
+        return save(manager, step, **options)
+
+    manager = train_loop.Checkpoints.__init__.__globals__["ocp"].CheckpointManager
+    save = manager.save
+    monkeypatch.setattr(manager, "save", full)
+    with pytest.raises(InputError, match=r"No space left .* step 2 is whole; free"):
+        train(experiment, tmp_path)
+    monkeypatch.undo()
+    trained = train(experiment, tmp_path)
+    assert trained.steps == 4
+    assert_same_weights(trained.weights, whole[1].weights)
+
+
+def test_a_finished_run_has_nothing_to_do(experiment, whole):
     trained = train(experiment, whole[0])
     assert trained.steps == 0
     assert_same_weights(trained.weights, whole[1].weights)
@@ -158,14 +183,10 @@ def test_the_folder_of_another_experiment_is_refused(experiment, whole):
 
 
 def test_a_run_that_never_saved_leaves_its_folder_to_another(experiment, tmp_path):
-    bad = dataclasses.replace(
-        experiment, optimizer=OptimizerConfig(warmup_steps=6), checkpoint_every=6
-    )
+    bad = dataclasses.replace(experiment, optimizer=OptimizerConfig(warmup_steps=6))
     with pytest.raises(InputError, match="warmup_steps=6"):
         train(bad, tmp_path)
-    claim(tmp_path, experiment)
-    described = json.loads((tmp_path / "experiment.json").read_text())
-    assert described["optimizer"]["warmup_steps"] == 0
+    assert train_start.claim(tmp_path, experiment) is None
 
 
 def test_a_step_that_is_not_finite_stops_the_run_and_names_the_clips(
@@ -189,45 +210,59 @@ def test_a_step_that_is_not_finite_stops_the_run_and_names_the_clips(
     with pytest.raises(InputError, match=r"step 4: .* not finite, on the clips") as e:
         train(experiment, tmp_path)
     source = open_data(experiment.data, None)
-    clips = pipeline.Clips(source, experiment.recipe, seed=0, batch=2)
-    for index in range(2):
+    clips = pipeline.Clips(source, experiment.recipe, seed=0, batch=8)
+    for index in range(8):
         assert clips.example(3, index).name in str(e.value)
     assert "checkpoint is that of step 2" in str(e.value)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.steps == (2,)
 
 
-def test_validation_is_logged_drawn_and_keeps_the_best(experiment, tmp_path):
+def test_validation_is_logged_drawn_and_keeps_the_best(
+    experiment, tmp_path, monkeypatch
+):
+    scores = iter([0.7, 0.6])
+
+    def validate(method, variables, source):
+        assert len(source.videos) == 8
+        return {"J": 0.1, "F": 0.2, SCORE: next(scores)}, np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr(train_loop, "validate", validate)
     watched = dataclasses.replace(
         experiment,
-        validation=(dataclasses.replace(GENERATED, options=OPTIONS | {"seed": 1}),),
+        validation=(small_run.GENERATED,),
+        validate_every=4,
+        checkpoint_every=2,
         keep=1,
         steps=5,
     )
     trained = train(watched, tmp_path)
-    assert set(trained.scores) == {"J", "F", "J&F"}
+    assert trained.scores == {"J": 0.1, "F": 0.2, SCORE: 0.6}
     rows = [row for row in read_log(tmp_path) if "validation J&F" in row]
-    assert [row["step"] for row in rows] == [4, 5]
-    assert rows[-1]["validation J&F"] == pytest.approx(trained.scores["J&F"])
+    assert [(row["step"], row["validation J&F"]) for row in rows] == [
+        (4, 0.7),
+        (5, 0.6),
+    ]
     assert sorted(p.name for p in (tmp_path / "validation").iterdir()) == [
         "step_4.png",
         "step_5.png",
     ]
-    best = max(rows, key=lambda row: row["validation J&F"])["step"]
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        assert set(checkpoints.steps) == {best, 5}
+        assert checkpoints.steps == (4, 5)
+        best = checkpoints.read_variables(4)
+    assert trained.best == tmp_path / "best.safetensors"
+    jax.tree.map(np.testing.assert_array_equal, load_weights(trained.best), best)
+    with pytest.raises(AssertionError):
+        assert_same_weights(trained.best, trained.weights)
 
 
 def test_missing_data_are_named_before_anything_is_made(experiment, tmp_path):
-    real = DataConfig(source="davis2017", folder="DAVIS")
+    real = dataclasses.replace(
+        small_run.GENERATED, source="davis2017", folder="DAVIS", options={}
+    )
     missing = dataclasses.replace(experiment, data=(real,))
     with pytest.raises(InputError, match=r"say with --data where 'DAVIS' is"):
         train(missing, tmp_path / "run")
     with pytest.raises(InputError, match="DAVIS"):
         train(missing, tmp_path / "run", tmp_path)
     assert not (tmp_path / "run").exists()
-
-
-def test_repeated_data_count_several_times():
-    twice = dataclasses.replace(GENERATED, repeat=2)
-    assert len(open_data((twice, GENERATED), None).videos) == 12

@@ -1,13 +1,7 @@
 """The train step against a plain loop, and what must not change its result."""
 
 import dataclasses
-import os
-import socket
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,16 +11,12 @@ import optax
 import pytest
 
 from tests.engine.clips import moving_clip
-from vos_jax.engine.devices import initialize_distributed, make_mesh, shard_batch
+from vos_jax.engine.clip_loss import ClipSums
+from vos_jax.engine.devices import make_mesh, shard_batch
 from vos_jax.engine.inference import start, step_traced
 from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.train_step import (
-    ClipSums,
-    StepConfig,
-    clip_loss,
-    create_train_state,
-    make_train_step,
-)
+from vos_jax.engine.step_config import StepConfig
+from vos_jax.engine.train_step import create_train_state, make_train_step
 from vos_jax.errors import InputError
 from vos_jax.methods.base import Encoded, Method, Segmentation
 from vos_jax.nn.batch_statistics import batch_statistics
@@ -73,7 +63,7 @@ class Small(Method):
     def slots(self, frames):
         return Policy().slots(frames)
 
-    def due(self, moment):
+    def due(self, memory, moment):
         return True
 
     def encode(self, frame):
@@ -265,63 +255,6 @@ def test_free_object_slots_change_nothing(plain, variables):
     assert_near(changes(state, variables), changes(plain[0], variables))
     for found, expected in zip(metrics, plain[1], strict=True):
         assert_near(found, expected)
-
-
-def test_labels_of_objects_that_are_not_valid_are_ignored(variables, batch):
-    first = jax.tree.map(lambda x: x[0], batch)
-
-    @jax.jit
-    def loss(labels, valid):
-        clip = ClipBatch(first.frames, labels, valid)
-        return clip_loss(Small(), variables, clip, jax.random.key(0), StepConfig())
-
-    one = loss(first.labels, jnp.array([True, False]))
-    without = np.where(first.labels == 2, 255, first.labels)
-    jax.tree.map(
-        np.testing.assert_array_equal, one, loss(without, jnp.array([True, False]))
-    )
-    assert one.objects == 2
-    assert loss(first.labels, jnp.array([True, True])).objects == 4
-    assert one.loss != loss(first.labels, jnp.array([True, True])).loss
-
-
-def test_a_clip_needs_no_compilation_around_it_and_two_frames(variables, batch):
-    clip = jax.tree.map(lambda x: x[0], make_batch(1, 1, objects=3))
-    with pytest.raises(InputError, match="clips of 1 frame"):
-        clip_loss(Small(), variables, clip, jax.random.key(0), StepConfig())
-    clip = jax.tree.map(lambda x: x[0], make_batch(1, 2, objects=3))
-    found = clip_loss(Small(), variables, clip, jax.random.key(0), StepConfig())
-    assert found.frames == 1
-
-
-def test_the_bootstrapped_loss_takes_the_hardest_pixels(variables, batch):
-    clip = jax.tree.map(lambda x: x[1], batch)
-    config = StepConfig(
-        loss="bootstrapped",
-        bootstrap_start=10,
-        bootstrap_end=20,
-        bootstrap_fraction=0.2,
-    )
-
-    @jax.jit
-    def loss(step):
-        return clip_loss(Small(), variables, clip, jax.random.key(0), config, step)
-
-    def pixels():
-        masks = np.stack([clip.labels[0] == 1, clip.labels[0] == 2]).astype(np.float32)
-        state = start(Small(), variables, clip.frames[0], masks)
-        for frame, truth in zip(clip.frames[1:], clip.labels[1:], strict=True):
-            state, out = step_traced(Small(), variables, state, frame)
-            own = np.take_along_axis(
-                np.asarray(out.probs), np.minimum(truth, 2)[None].astype(int), 0
-            )
-            yield np.sort(-np.log(own[0][truth < 255]))[::-1]
-
-    frames = list(pixels())
-    for step, fraction in ((0, 1.0), (15, 0.6), (30, 0.2)):
-        expected = sum(x[: int(fraction * len(x))].mean() for x in frames)
-        # Logarithms of rounded probabilities.
-        np.testing.assert_allclose(loss(step).loss, expected, rtol=1e-4)
 
 
 def test_bfloat16_is_near_float32(plain, variables, batch):
@@ -536,102 +469,6 @@ def test_the_callers_arrays_outlive_the_steps():
     assert first.params["w"].is_deleted()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"loss": "dice"}, "loss='dice'.*bootstrapped"),
-        ({"norms": "group"}, "norms='group'.*frozen or batch"),
-        ({"bootstrap_start": 9, "bootstrap_end": 5}, "bootstrap_start=9"),
-        ({"bootstrap_fraction": 0.0}, "bootstrap_fraction=0.0"),
-        ({"statistics_rate": 1.5}, "statistics_rate=1.5"),
-        ({"accumulation": 0}, "accumulation=0"),
-        ({"ema_decay": 1.0}, "ema_decay=1.0"),
-        ({"clip_norm": 0.0}, "clip_norm=0.0"),
-    ],
-)
-def test_wrong_options_are_named(options, message):
-    with pytest.raises(InputError, match=message):
-        StepConfig(**options)
-
-
 def test_a_batch_that_does_not_divide_is_named():
     with pytest.raises(InputError, match=r"3 clips.*1 devices x 2.*multiple of 2"):
         toy_train(toy_batch(1, 2, 3), StepConfig(accumulation=2))
-
-
-# --- Several devices and processes ----------------------------------------------------
-
-
-def run_alone(out: str, process: int, processes: int, coordinator: str) -> None:
-    """What a process of the tests below does: its share of the batch, three steps."""
-    jax.config.update("jax_num_cpu_devices", 8 if processes == 1 else 1)
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-    if processes > 1:
-        assert initialize_distributed(coordinator, processes, process)
-        with pytest.raises(InputError, match=f"a batch of {processes} clips"):
-            shard_batch(make_mesh(), make_batch(1), accumulation=2)
-    assert jax.device_count() == (8 if processes == 1 else processes)
-    share = slice(process * CLIPS // processes, (process + 1) * CLIPS // processes)
-    batch = ClipBatch(*(x[share] for x in make_batch()))
-
-    def check(program: str) -> None:
-        # Each device has its own clips, and only sums go from one to the other.
-        assert f"u8[{CLIPS // jax.device_count()},3,32,32,3]" in program
-        assert "all-reduce" in program
-        for moved in ("all-gather", "all-to-all", "collective-permute"):
-            assert moved not in program
-
-    state, metrics = train(Small(), small_variables(), batch, steps=3, check=check)
-    leaves = jax.tree.leaves(state.params)
-    losses = np.array([each["loss"] for each in metrics])
-    np.savez(out, *leaves, losses=losses)
-
-
-def start_process(*arguments: Any) -> subprocess.Popen[str]:
-    program = "from tests.engine.test_train_step import run_alone; "
-    return subprocess.Popen(
-        [sys.executable, "-c", program + f"run_alone{arguments!r}"],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-    )
-
-
-def finish(*processes: subprocess.Popen[str]) -> None:
-    try:
-        for process in processes:
-            said, _ = process.communicate(timeout=300)
-            assert process.returncode == 0, said
-    finally:
-        for process in processes:
-            process.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("localhost", 0))
-        return server.getsockname()[1]
-
-
-def assert_same_run(out, plain, variables):
-    state, metrics = plain
-    stored = dict(np.load(out))
-    assert_near(stored.pop("losses"), [each["loss"] for each in metrics], 1e-5)
-    treedef = jax.tree.structure(state.params)
-    found = state._replace(params=jax.tree.unflatten(treedef, stored.values()))
-    assert_near(changes(found, variables), changes(state, variables))
-
-
-def test_eight_devices_do_what_one_does(plain, variables, tmp_path):
-    finish(start_process(str(tmp_path / "out.npz"), 0, 1, ""))
-    assert_same_run(tmp_path / "out.npz", plain, variables)
-
-
-def test_two_processes_do_what_one_does(plain, variables, tmp_path):
-    coordinator = f"localhost:{free_port()}"
-    outs = [tmp_path / f"{process}.npz" for process in range(2)]
-    finish(*(start_process(str(out), i, 2, coordinator) for i, out in enumerate(outs)))
-    for out in outs:
-        assert_same_run(out, plain, variables)

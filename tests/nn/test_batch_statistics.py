@@ -90,3 +90,37 @@ def test_gradients_are_those_of_batch_normalisation(variables, clips):
         np.testing.assert_allclose(ours, theirs, atol=5e-6 * np.abs(theirs).max())
 
     jax.tree.map(assert_near, found, expected)
+
+
+def test_they_are_float32_for_any_compute_type():
+    class Half(nn.Module):
+        @nn.compact
+        def __call__(self, frame, masks):
+            return FrozenNorm(name="norm")(frame[None].astype(jnp.bfloat16))
+
+    rng = np.random.default_rng(2)
+    frames = jnp.asarray(rng.normal(20, 1, (4, 16, 16, 3)), jnp.float32)
+    masks = jnp.zeros((4, 1, 16, 16))
+    variables = Half().init(jax.random.key(0), frames[0], masks[0])
+    stats = batch_statistics(Half(), variables, frames, masks)["norm"]
+    assert {x.dtype for x in stats.values()} == {jnp.dtype(jnp.float32)}
+    # Of what bfloat16 leaves of the values; a float32 sum of 1,024 of them.
+    rounded = np.asarray(frames.astype(jnp.bfloat16), np.float64)
+    np.testing.assert_allclose(stats["mean"], rounded.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], rounded.var((0, 1, 2)), rtol=1e-4)
+    # The values themselves lose little: steps of 1/8 beside a deviation of 1.
+    np.testing.assert_allclose(stats["var"], frames.var((0, 1, 2)), rtol=0.01)
+
+
+def test_clips_on_other_devices_count(variables, clips):
+    def of_each(frame, masks):
+        each = frame[None], masks[None]
+        return batch_statistics(Net(), variables, *each, axis_name="others")
+
+    found = jax.vmap(of_each, axis_name="others")(*clips)
+    expected = batch_statistics(Net(), variables, *clips)
+
+    def assert_near(ours, theirs):
+        np.testing.assert_allclose(ours, np.stack([theirs] * 3), rtol=1e-5, atol=1e-6)
+
+    jax.tree.map(assert_near, found, expected)

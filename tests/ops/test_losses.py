@@ -133,6 +133,12 @@ def test_the_fraction_falls_evenly_between_its_steps():
     np.testing.assert_allclose(found, [1, 1, 0.575, 0.15, 0.15], rtol=1e-6)
 
 
+@pytest.mark.parametrize("end", [10, 11])
+def test_the_last_step_of_the_fall_has_the_final_fraction(end):
+    found = [annealed_fraction(step, 10, end, 0.15) for step in (0, 9, end, end + 1)]
+    np.testing.assert_allclose(found, [1, 1, 0.15, 0.15], rtol=1e-6)
+
+
 def test_soft_iou_counts_objects_that_show():
     probs = np.zeros((4, 1, 4), np.float32)
     probs[1] = [[1, 0.5, 0.5, 1]]

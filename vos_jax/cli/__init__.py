@@ -9,10 +9,20 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
-from vos_jax.cli import bench, convert, data, demo, evaluate, score, segment, train
+from vos_jax.cli import (
+    bench,
+    convert,
+    data,
+    demo,
+    evaluate,
+    export,
+    score,
+    segment,
+    train,
+)
 from vos_jax.errors import InputError
 
-_COMMANDS = (demo, segment, convert, evaluate, score, train, data, bench)
+_COMMANDS = (demo, segment, convert, evaluate, score, train, export, data, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

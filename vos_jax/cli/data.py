@@ -1,12 +1,12 @@
 """`vos-jax data`: look at what training sees."""
 
 import argparse
-import ast
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vos_jax.cli import options
+from vos_jax.data.literal import literal
 from vos_jax.errors import InputError
 
 SUMMARY = "Show the batches that training draws from a data set."
@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draws the batch."""
     options.positive(args, "batch")
-    from vos_jax.data.pipeline import Clips
-    from vos_jax.data.sampling import Recipe, StaticRecipe, VideoRecipe
+    from vos_jax.data.clips import Clips
+    from vos_jax.data.recipes import Recipe, StaticRecipe, VideoRecipe
     from vos_jax.data.show import write_batch
     from vos_jax.data.sources import open_source
 
@@ -86,8 +86,5 @@ def parsed_options(given: Sequence[str]) -> dict[str, Any]:
         name, equals, text = each.partition("=")
         if not equals or not name.isidentifier():
             raise InputError(f"--option {each}: write NAME=VALUE")
-        try:
-            values[name] = ast.literal_eval(text)
-        except (SyntaxError, ValueError):
-            values[name] = text
+        values[name] = literal(text)
     return values

@@ -1,9 +1,14 @@
 """`vos-jax train`: run an experiment."""
 
 import argparse
+import os
+import sys
+import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from vos_jax.cli import options
+from vos_jax.errors import InputError
 
 SUMMARY = "Train a method as an experiment file says; goes on where a run stopped."
 EXAMPLE = "vos-jax train stm/main --data data/ --workdir runs/stm"
@@ -52,7 +57,20 @@ def run(args: argparse.Namespace) -> None:
     """Trains and says where the weights are."""
     from vos_jax.engine.devices import initialize_distributed
 
-    initialize_distributed(args.coordinator, args.processes, args.process)
+    if not initialize_distributed(args.coordinator, args.processes, args.process):
+        _train(args)
+        return
+    from vos_jax.engine.interrupt import AgreedInterrupt
+
+    try:
+        _train(args)
+    except AgreedInterrupt:
+        raise
+    except BaseException as error:
+        _leave(error, args.debug)
+
+
+def _train(args: argparse.Namespace) -> None:
     from vos_jax.engine.compilation_cache import use_compilation_cache
     from vos_jax.engine.experiment import load_experiment
     from vos_jax.engine.train_loop import train
@@ -62,4 +80,26 @@ def run(args: argparse.Namespace) -> None:
     experiment = load_experiment(args.experiment, args.changes)
     trained = train(experiment, args.workdir, args.data, skip_bad=args.skip_bad)
     figures = {"weights": str(trained.weights), "steps": trained.steps}
+    if trained.best is not None:
+        figures["best"] = str(trained.best)
     options.print_figures(figures | dict(trained.scores), args.json)
+
+
+def _leave(error: BaseException, debug: bool) -> NoReturn:
+    """Ends this process of several at once, with what `main` would have said.
+
+    An orderly end waits for the other processes, and they wait for this one's part of
+    the next step. They notice that it is gone.
+    """
+    status = 1
+    if isinstance(error, InputError):
+        status = 2
+        print(f"vos-jax: error: {error}", file=sys.stderr)
+    elif isinstance(error, KeyboardInterrupt):
+        status = 130
+        print("vos-jax: interrupted; what is written is whole", file=sys.stderr)
+    if debug or status == 1:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vos_jax.data.pipeline import Clips
+from vos_jax.data.clips import Clips
 from vos_jax.media import atomic_path, blend, contact_sheet
 
 

@@ -12,27 +12,38 @@ from types import TracebackType
 from typing import Any, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vos_jax.errors import InputError
 
 SCORE = "J&F"
+# Orbax's name for what was saved without one.
+_ITEM = "default"
 
 
 class Checkpoints:
     """The checkpoints of one run: the newest ones, and the best by validation."""
 
-    def __init__(self, folder: Path, keep: int = 3, keep_best: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keep: int = 3,
+        keep_best: int = 1,
+        *,
+        read_only: bool = False,
+    ) -> None:
         """Opens a folder, which is made if needed.
 
         Args:
           folder: Holds nothing but checkpoints.
           keep: How many of the newest stay; at least 1.
           keep_best: How many of the best by `SCORE` stay beside them.
+          read_only: Change nothing: another process may be writing there.
 
         Raises:
-          InputError: The folder cannot be made.
+          InputError: The folder cannot be made, or is missing if it is only read.
         """
         if keep < 1:
             raise InputError(f"keep={keep} would keep no checkpoint; use at least 1")
@@ -53,8 +64,12 @@ class Checkpoints:
             best_fn=_score,
             step_prefix="step",
             # What a killed run left half-written.
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
         )
+        if read_only and not self._folder.exists():
+            raise InputError(f"{self._folder}: no such folder; no checkpoint was saved")
         if self._folder.exists() and not self._folder.is_dir():
             raise InputError(f"{self._folder}: is a file; use another --workdir")
         try:
@@ -99,7 +114,8 @@ class Checkpoints:
         scores = dict(scores) if scores and SCORE in scores else None
         try:
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scores)
-        except OSError as error:
+        # The second is how TensorStore tells of the one before.
+        except (OSError, ValueError) as error:
             raise self._unwritable(error) from error
 
     def wait(self) -> None:
@@ -134,12 +150,45 @@ class Checkpoints:
             )
         # Which exception a damaged checkpoint raises depends on where the damage is.
         except Exception as error:
-            reason = str(error).strip().split("\n")[0]
-            raise InputError(
-                f"{self._folder / f'step_{step}'}: cannot be restored ({reason});"
-                f" remove that folder to go on from {self._before(step)}"
-            ) from error
+            raise self._damaged(step, error) from error
         return restored
+
+    def read_variables(self, step: int) -> dict[str, Any]:
+        """Reads what to evaluate of a `TrainState`: no optimizer, no devices.
+
+        Returns:
+          `params`, the averaged ones where there are, and `batch_stats`, as NumPy
+          arrays.
+
+        Raises:
+          InputError: The checkpoint is damaged.
+        """
+        reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+        path = self._folder / f"step_{step}" / _ITEM
+        try:
+            stored = reader.metadata(path).item_metadata.tree
+            wanted = {name: stored[name] for name in ("params", "batch_stats")}
+            if stored["average"] is not None:
+                wanted["average"] = stored["average"]
+            like = jax.tree.map(_no_memory, wanted)
+            numpy = jax.tree.map(
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like
+            )
+            arguments = ocp.args.PyTreeRestore(
+                item=like, restore_args=numpy, partial_restore=True
+            )
+            restored = reader.restore(path, args=arguments)
+        except Exception as error:
+            raise self._damaged(step, error) from error
+        params = restored.get("average", restored["params"])
+        return {"params": params, "batch_stats": restored["batch_stats"]}
+
+    def _damaged(self, step: int, error: Exception) -> InputError:
+        reason = str(error).strip().split("\n")[0]
+        return InputError(
+            f"{self._folder / f'step_{step}'}: cannot be restored ({reason});"
+            f" remove that folder to go on from {self._before(step)}"
+        )
 
     def _before(self, step: int) -> str:
         earlier = [other for other in self.steps if other < step]
@@ -165,7 +214,11 @@ class Checkpoints:
         # An error of the body is the one to tell.
         if error is None:
             self.wait()
-        self._manager.close()
+        # Orbax would wait here for all processes. Only an interrupt is something that
+        # they have agreed on; what else stops one may have stopped no other.
+        agreed = error is None or isinstance(error, KeyboardInterrupt)
+        if agreed or jax.process_count() == 1:
+            self._manager.close()
 
 
 def _score(metrics: Mapping[str, float]) -> float:
@@ -174,3 +227,8 @@ def _score(metrics: Mapping[str, float]) -> float:
 
 def _abstract(x: Any) -> Any:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+
+def _no_memory(x: Any) -> np.ndarray:
+    """An array of the same shape and type, for what reads only these."""
+    return np.broadcast_to(np.zeros((), x.dtype), x.shape)

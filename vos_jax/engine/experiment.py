@@ -1,6 +1,5 @@
 """What a training run is: a frozen description, written as Python."""
 
-import ast
 import dataclasses
 import importlib.util
 import json
@@ -10,9 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vos_jax.data.sampling import Recipe
+from vos_jax.data.literal import literal
+from vos_jax.data.recipes import Recipe
 from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.train_step import StepConfig
+from vos_jax.engine.step_config import StepConfig
 from vos_jax.errors import InputError
 
 _FOLDER = Path("experiments")
@@ -44,6 +44,8 @@ class Experiment:
       method: Name for `vos_jax.create`.
       method_options: Fields of its configuration to change.
       weights: `.safetensors` file to begin with; None begins at random.
+      backbones: `.safetensors` files of ImageNet networks, for the encoders of a random
+        start.
       twins: From a random start, begin the memory encoder as a copy of the query
         encoder, so that keys of the same appearance match from the first step.
       data: What to train on, mixed.
@@ -63,6 +65,7 @@ class Experiment:
     method: str
     method_options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    backbones: tuple[str, ...] = ()
     twins: bool = False
     data: tuple[DataConfig, ...]
     recipe: Recipe
@@ -80,15 +83,21 @@ class Experiment:
     def __post_init__(self) -> None:
         if not self.data:
             raise ValueError("data=() trains on nothing; name at least one data set")
-        for name in ("batch", "steps", "validate_every", "checkpoint_every"):
-            _at_least_one(name, getattr(self, name))
-        _at_least_one("log_every", self.log_every)
-        _at_least_one("keep", self.keep)
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name}={value}: use at least 1")
+        if self.weights is not None and self.backbones:
+            raise ValueError(
+                f"weights={self.weights!r} have encoders of their own; leave out either"
+                " them or backbones"
+            )
+        for name in (
+            "batch",
+            "steps",
+            "validate_every",
+            "checkpoint_every",
+            "keep",
+            "log_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: use at least 1")
 
 
 # What may differ between the parts of a resumed run: it changes no parameter.
@@ -106,32 +115,35 @@ def load_experiment(name: str, changes: Sequence[str] = ()) -> Experiment:
 
     Args:
       name: Path of a Python file with a function `experiment() -> Experiment`, or its
-        name under `experiments/`, as in `stm/main`.
-      changes: `field=value` each, from `--set`; `optimizer.rate=1e-4` reaches inside,
-        `data.0.folder=here` into a tuple. Values are Python literals, else text.
+        name under `experiments/`, as in `stm/main`. `stm/tiny:long_clips` calls another
+        function of the file.
+      changes: `field=value` each, from `--set`; `optimizer.learning_rate=1e-4` reaches
+        inside, `data.0.folder=here` into a tuple. Values are Python literals, else
+        text.
 
     Raises:
       InputError: No such file, no such function, no such field, a value that does not
         fit.
     """
-    path = _find(name)
-    module = _run(path)
-    if not callable(getattr(module, "experiment", None)):
-        raise InputError(f"{path}: has no function experiment(), which a run calls")
+    file, _, chosen = name.partition(":")
+    path, function = _find(file), chosen or "experiment"
+    make = getattr(_run(path), function, None)
+    if not callable(make):
+        raise InputError(f"{path}: has no function {function}(), which a run calls")
     try:
-        experiment = module.experiment()
+        experiment = make()
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: experiment() fails: {error}") from error
+        raise InputError(f"{path}: {function}() fails: {error}") from error
     if not isinstance(experiment, Experiment):
         raise InputError(
-            f"{path}: experiment() gives a {type(experiment).__name__}, not an"
+            f"{path}: {function}() gives a {type(experiment).__name__}, not an"
             " Experiment"
         )
     for change in changes:
         path_text, equals, text = change.partition("=")
         if not equals:
             raise InputError(f"--set {change}: write field=value")
-        experiment = _changed(experiment, path_text.split("."), _value(text), change)
+        experiment = _changed(experiment, path_text.split("."), literal(text), change)
     return experiment
 
 
@@ -181,19 +193,10 @@ def _run(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except InputError:
-        raise
     except Exception as error:
         reason = str(error).split("\n")[0]
         raise InputError(f"{path}: {type(error).__name__}: {reason}") from error
     return module
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _changed(thing: Any, path: Sequence[str], value: Any, change: str) -> Any:
@@ -226,20 +229,16 @@ def _changed(thing: Any, path: Sequence[str], value: Any, change: str) -> Any:
 
 def _fitting(old: Any, new: Any, change: str) -> Any:
     """`new` as the type of the value it replaces, where that has one."""
-    if isinstance(old, bool) or old is None or new is None:
-        fits = old is None or new is None or isinstance(new, bool)
-    elif isinstance(old, float):
-        fits, new = isinstance(new, (int, float)) and not isinstance(new, bool), new
-    elif isinstance(old, int):
-        fits = isinstance(new, int) and not isinstance(new, bool)
-    elif isinstance(old, str):
-        fits, new = True, str(new)
-    elif isinstance(old, tuple):
-        new = tuple(new) if isinstance(new, list) else new
-        fits = isinstance(new, tuple)
-    else:
-        fits = isinstance(new, (type(old), Mapping)) if old is not None else True
-    if not fits:
+    # None stands for "not given", of whatever type the field is then.
+    if old is None or new is None:
+        return new
+    if isinstance(old, str):
+        return str(new)
+    if isinstance(old, tuple) and isinstance(new, list):
+        return tuple(new)
+    # A bool is an int to Python, and an int is as good as a float.
+    kinds = (int, float) if isinstance(old, float) else type(old)
+    if isinstance(new, bool) != isinstance(old, bool) or not isinstance(new, kinds):
         raise InputError(
             f"--set {change}: needs a value like {old!r} ({type(old).__name__})"
         )

@@ -245,7 +245,7 @@ def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any
             method="memorize",
         )
 
-    due = method.due(moment)
+    due = method.due(state.memory, moment)
     if due is True:
         return memorize(state.memory)
     return lax.cond(due, memorize, lambda memory: memory, state.memory)

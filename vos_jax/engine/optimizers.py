@@ -4,9 +4,11 @@ Parameters are named by their path, `query_encoder/trunk/res2/block0/conv1/conv/
 and chosen by shell patterns of it, in which `*` crosses the slashes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -44,7 +46,7 @@ class OptimizerConfig:
     Attributes:
       name: `adam` and `sgd` add weight decay to the gradient, as PyTorch does; `adamw`
         to the update.
-      learning_rate: The highest.
+      learning_rate: The highest; finite, as all of these numbers are.
       schedule: After the warm-up: `constant`; `step`, times `decay` at each of the
         `milestones`; `polynomial`, (1 - progress)^`power`; `cosine`, half a wave. The
         last two end at `end_factor` times the highest rate.
@@ -89,6 +91,7 @@ class OptimizerConfig:
                 known = ", ".join(get_args(allowed))
                 raise InputError(f"optimizer {option}={value!r}: use one of {known}")
         self._check_ranges()
+        self._check_tuples()
         if (self.schedule == "step") != bool(self.milestones):
             raise InputError(
                 f"optimizer schedule={self.schedule!r} with milestones="
@@ -100,19 +103,51 @@ class OptimizerConfig:
             )
 
     def _check_ranges(self) -> None:
-        unit = ("beta1", "beta2", "momentum", "end_factor")
-        not_negative = ("warmup_steps", "weight_decay")
+        # Means that decay by 1 never learn anything, and Adam would divide 0 by 0.
+        below_one = ("beta1", "beta2", "momentum")
         positive = ("learning_rate", "decay", "power", "epsilon")
-        for option in (*unit, *not_negative, *positive):
+        for option in (*below_one, *positive, "end_factor", "weight_decay"):
             value = getattr(self, option)
-            if option in positive and not value > 0:
-                raise InputError(f"optimizer {option}={value}: use more than 0")
-            if not value >= 0:
-                raise InputError(f"optimizer {option}={value}: use 0 or more")
-            if option in unit and value > 1:
-                raise InputError(f"optimizer {option}={value}: use 0 to 1")
+            if not _is_finite(value) or value < 0:
+                fault = "use a finite number, 0 or more"
+            elif option in positive and value == 0:
+                fault = "use more than 0"
+            elif option in below_one and value >= 1:
+                fault = "use 0 or more and less than 1"
+            elif option == "end_factor" and value > 1:
+                fault = "use 0 to 1"
+            else:
+                continue
+            raise InputError(f"optimizer {option}={value!r}: {fault}")
+        if not _is_count(self.warmup_steps):
+            raise InputError(
+                f"optimizer warmup_steps={self.warmup_steps!r}: use a whole number, 0"
+                " or more"
+            )
+
+    def _check_tuples(self) -> None:
+        if not (
+            isinstance(self.milestones, tuple) and all(map(_is_count, self.milestones))
+        ):
+            raise InputError(
+                f"optimizer milestones={self.milestones!r}: use a tuple of steps, whole"
+                " numbers from 0"
+            )
+        if not (
+            isinstance(self.frozen, tuple)
+            and all(isinstance(pattern, str) for pattern in self.frozen)
+        ):
+            raise InputError(
+                f"optimizer frozen={self.frozen!r}: use a tuple of patterns, as in"
+                " ('decoder/*',)"
+            )
+        if not (isinstance(self.rates, tuple) and all(map(_is_rate, self.rates))):
+            raise InputError(
+                f"optimizer rates={self.rates!r}: use a tuple of pairs of a pattern and"
+                " a factor, as in (('decoder/*', 0.1),)"
+            )
         for pattern, factor in self.rates:
-            if not factor > 0:
+            if factor <= 0:
                 raise InputError(
                     f"optimizer rates: {pattern}={factor}: use a factor above 0, or"
                     " name the pattern in frozen"
@@ -209,6 +244,19 @@ class OptimizerConfig:
 def parameter_paths(params: Any) -> list[str]:
     """Names of all parameters, `a/b/c`, as patterns see them."""
     return jax.tree.leaves(_by_path(lambda path: path, params))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) >= 0
+
+
+def _is_rate(value: Any) -> bool:
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    return is_pair and isinstance(value[0], str) and _is_finite(value[1])
 
 
 def _by_path(function: Callable[[str], Any], tree: Any) -> Any:

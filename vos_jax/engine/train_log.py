@@ -19,13 +19,16 @@ class TrainLog:
     `log.jsonl` has one row a line. TensorBoard's event file is written beside it when
     that package is installed. A resumed run drops the rows after its checkpoint, whose
     steps it does again.
+
+    One process at a time has the log of a working folder open: opening it writes the
+    file anew, and another one would go on writing to the old file, which is gone.
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
         """Opens the log of a run that goes on after `step`; 0 for a new one.
 
         Raises:
-          InputError: The existing log is damaged.
+          InputError: The existing log is damaged, or cannot be read or written.
         """
         self._path = workdir / _ROWS
         rows = [row for row in read_log(workdir) if row["step"] <= step]
@@ -35,7 +38,11 @@ class TrainLog:
         self._events = _event_writer(workdir / "tensorboard", step)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Adds a row; it is on disk when this returns."""
+        """Adds a row, which outlives this process from now on.
+
+        The system writes it to the disk when it likes to: the last rows may be gone
+        after a power cut, as the steps after the last checkpoint are.
+        """
         self._file.write(json.dumps({"step": step, **figures}) + "\n")
         self._file.flush()
         if self._events is not None:
@@ -58,16 +65,22 @@ class TrainLog:
 def read_log(workdir: Path) -> list[dict[str, Any]]:
     """The rows of a run so far; none when it has no log.
 
-    A last line that a killed run left unfinished is dropped.
+    A last line that is damaged is dropped: a run was killed in the middle of it.
 
     Raises:
-      InputError: Another line is damaged.
+      InputError: Another line is damaged, or the file cannot be read.
     """
     path = workdir / _ROWS
     if not path.exists():
         return []
+    try:
+        # As bytes: what is damaged need not be text.
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror}; check its permissions"
+        ) from error
     rows: list[dict[str, Any]] = []
-    lines = path.read_text().splitlines()
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

@@ -45,11 +45,11 @@ def twins(
     Raises:
       InputError: The method has other parts.
     """
-    params = jax.tree.map(jnp.asarray, dict(variables["params"]))
-    if not all(part in params for part in _PARTS):
+    if not all(part in variables["params"] for part in _PARTS):
         raise InputError(
             "twins=True: the method has no pair of encoders; use twins=False"
         )
+    params = jax.tree.map(jnp.asarray, dict(variables["params"]))
     query, memory = params["query_encoder"], params["memory_encoder"]
     memory["trunk"] = jax.tree.map(jnp.copy, query["trunk"])
     memory["stem"]["image"]["kernel"] = jnp.copy(query["stem"]["conv"]["kernel"])
@@ -63,7 +63,7 @@ def twins(
     keys = jax.jit(jax.vmap(partial(method.apply, started, method=_keys)))
     found: Any = keys(frames, masks)
     for head, key in zip(heads, found, strict=True):
-        head["bias"] = -key.mean((0, 1, 2))
+        head["bias"] = head["bias"] - key.mean((0, 1, 2))
     query_key, memory_key = (
         (key - key.mean((0, 1, 2), keepdims=True)).reshape(len(key), -1, key.shape[-1])
         for key in found

@@ -31,6 +31,19 @@ class Validation(NamedTuple):
     sheet: np.ndarray
 
 
+def check_validation(source: Source) -> None:
+    """Checks what `validate` needs, before hours are spent on the way to it.
+
+    Reads one frame of each video.
+
+    Raises:
+      InputError: A video is too short, has no object in its first frame, or that frame
+        cannot be read.
+    """
+    for number, _ in enumerate(source.videos):
+        _first_labels(source, number)
+
+
 def validate(
     method: Method, variables: Mapping[str, Any], source: Source
 ) -> Validation:
@@ -45,7 +58,7 @@ def validate(
       source: Videos of three or more frames.
 
     Raises:
-      InputError: A video is too short or has no object in its first frame.
+      InputError: As `check_validation`, or another frame cannot be read.
     """
     method, variables = inference_form(method, variables)
     regions, contours, rows, captions = [], [], [], []
@@ -53,20 +66,12 @@ def validate(
     total = sum(video.length for video in source.videos)
     with Progress("validate", total) as progress:
         for number, video in enumerate(source.videos):
-            first = source.read(number, [0])
-            objects = [int(i) for i in np.unique(first.labels) if 0 < i < 255]
-            if video.length < 3 or not objects:
-                raise InputError(
-                    f"validation video {video.name}: needs three frames and an object"
-                    " in the first one; choose another one"
-                )
+            given, objects = _first_labels(source, number)
             shown = set(np.linspace(0, video.length - 1, _COLUMNS).round().astype(int))
             row, scores = [], []
             pairs, truth = tee(_read(source, number, video.length))
             frames = (frame for frame, _ in pairs)
-            results = stream_video(
-                method, variables, frames, first.labels[0], length=length
-            )
+            results = stream_video(method, variables, frames, given, length=length)
             for result, (frame, labels) in zip(results, truth, strict=True):
                 if 0 < result.time < video.length - 1:
                     scores.append(score_frame(result.labels, labels, objects))
@@ -83,6 +88,24 @@ def validate(
     mean = {"J": float(np.mean(regions)), "F": float(np.mean(contours))}
     scores_of_all = {**mean, "J&F": (mean["J"] + mean["F"]) / 2}
     return Validation(scores_of_all, contact_sheet(rows, captions, "Validation"))
+
+
+def _first_labels(source: Source, number: int) -> tuple[np.ndarray, list[int]]:
+    """Labels `[H, W]` of a video's first frame, and the objects in it, ascending."""
+    video = source.videos[number]
+    if video.length < 3:
+        raise InputError(
+            f"validation video {video.name}: has {video.length} labelled frames; choose"
+            " one with three or more, as the first and the last one are not scored"
+        )
+    labels = source.read(number, [0]).labels[0]
+    objects = [int(i) for i in np.unique(labels) if 0 < i < 255]
+    if not objects:
+        raise InputError(
+            f"validation video {video.name}: has no object in its first labelled frame;"
+            " choose one that has"
+        )
+    return labels, objects
 
 
 def _read(

@@ -66,7 +66,7 @@ class Method(nn.Module):
         """Slots that a video of `frames` frames fills; the bank starts that large."""
         raise NotImplementedError
 
-    def due(self, moment: Moment) -> bool | Bool[Array, ""]:
+    def due(self, memory: Any, moment: Moment) -> bool | Bool[Array, ""]:
         """Whether this frame is memorised at all; a plain True when every frame is."""
         raise NotImplementedError
 

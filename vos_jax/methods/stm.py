@@ -133,7 +133,7 @@ class STM(Method):
         needed = self.config.policy.slots(frames)
         return min(needed, self.config.mem_capacity or needed)
 
-    def due(self, moment: Moment) -> bool | Bool[Array, ""]:
+    def due(self, memory: Memory, moment: Moment) -> bool | Bool[Array, ""]:
         """Every frame is the previous one once."""
         return self.config.policy.due(moment)
 

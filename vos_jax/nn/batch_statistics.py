@@ -6,6 +6,7 @@ first follow the batch, as batch normalisation does (Ioffe & Szegedy, ICML 2015)
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -24,6 +25,7 @@ def batch_statistics(
     variables: Mapping[str, Any],
     frames: Float[Array, "B H W 3"],
     masks: Float[Array, "B O H W"],
+    axis_name: str | None = None,
 ) -> dict[str, Any]:
     """The mean and variance of what reaches each `FrozenNorm`, over a batch.
 
@@ -35,13 +37,16 @@ def batch_statistics(
       variables: Its `params` and `batch_stats`; the latter's values do not matter.
       frames: RGB in [0, 1].
       masks: Of the objects, in [0, 1].
+      axis_name: Axis of a mesh that has further clips, inside of `jax.shard_map`. The
+        statistics are then those of all of them.
 
     Returns:
-      A new `batch_stats` collection.
+      A new `batch_stats` collection; float32 for any compute type.
     """
+    axes = (_AXIS,) if axis_name is None else (_AXIS, axis_name)
 
     def measure(frame: Array, mask: Array) -> dict[str, Any]:
-        with nn.intercept_methods(_measure_input):
+        with nn.intercept_methods(partial(_measure_input, axes)):
             _, changed = module.apply(variables, frame, mask, mutable=["batch_stats"])
         return changed["batch_stats"]
 
@@ -50,6 +55,7 @@ def batch_statistics(
 
 
 def _measure_input(
+    axes: tuple[str, ...],
     call: Callable[..., Any],
     args: Any,
     kwargs: Any,
@@ -58,9 +64,11 @@ def _measure_input(
     module = context.module
     if isinstance(module, FrozenNorm) and context.method_name == "__call__":
         (x,) = args
-        mean = jax.lax.pmean(x.mean((0, 1, 2)), _AXIS)
-        deviation = jnp.square(x - mean[None, None, None])
-        variance = jax.lax.pmean(deviation.mean((0, 1, 2)), _AXIS)
+        # A variance is a small difference where the mean is large.
+        seen = x.astype(jnp.float32)
+        mean = jax.lax.pmean(seen.mean((0, 1, 2)), axes)
+        deviation = jnp.square(seen - mean[None, None, None])
+        variance = jax.lax.pmean(deviation.mean((0, 1, 2)), axes)
         module.put_variable("batch_stats", "mean", mean)
         module.put_variable("batch_stats", "var", variance)
     return call(*args, **kwargs)

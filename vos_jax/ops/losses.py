@@ -108,12 +108,13 @@ def annealed_fraction(
 
     Args:
       step: Optimizer step, from 0; may be traced.
-      start: Last step with all pixels.
+      start: Last step with all pixels, if it is before `end`.
       end: First step with the final fraction.
       final: In (0, 1].
     """
-    progress = (jnp.asarray(step, jnp.float32) - start) / max(end - start, 1)
-    return 1 - (1 - final) * jnp.clip(progress, 0, 1)
+    step = jnp.asarray(step, jnp.float32)
+    progress = jnp.clip((step - start) / max(end - start, 1), 0, 1)
+    return 1 - (1 - final) * jnp.where(step >= end, 1, progress)
 
 
 def soft_iou(

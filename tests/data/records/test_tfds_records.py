@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vos_jax.data.pipeline import batch_at, train_batches
+from vos_jax.data.clips import batch_at
+from vos_jax.data.pipeline import train_batches
 from vos_jax.data.recipes import StaticRecipe, VideoRecipe
 from vos_jax.data.records.index import to_index
 from vos_jax.data.records.prepare import prepare

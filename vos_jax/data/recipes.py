@@ -1,0 +1,213 @@
+"""How training clips are made: which choices there are, which frames are drawn.
+
+Where the STM paper gives no numbers, the defaults are those of published training code,
+named at each recipe.
+"""
+
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import numpy as np
+
+from vos_jax.data.augmentation import Affine, Spline
+from vos_jax.data.colour import Blur, Colour
+from vos_jax.data.ranges import check_number, check_range, check_size, check_whole
+from vos_jax.data.source import Video
+from vos_jax.errors import InputError
+
+_STILL, _STRAIGHT, _PLAIN, _SHARP = Affine(), Spline(), Colour(), Blur()
+_STCN_MOVE = Affine(rotation=20, shear=10, zoom=(0.9, 1.1), translation=0.1)
+_STCN_COLOUR = Colour(brightness=0.1, contrast=0.05, saturation=0.05)
+_STCN_CLIP_COLOUR = replace(_STCN_COLOUR, hue=0.05, grey=0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How clips are made; see its two kinds for the defaults.
+
+    Attributes:
+      frames: T, at least 2.
+      size: (H, W) of the clips.
+      other_sizes: More of them, which take turns with `size` step by step. One size
+        alone teaches a small network where things are instead of what they look like.
+      objects: O; more of them in the first frame become background.
+      min_share: Least share of the first frame for an object that is asked for;
+        smaller ones become background.
+      cover: Smallest and largest size of the window that is cut out and scaled to
+        `size`, 1 being the largest of that shape within the picture. Beyond 1 the
+        window shows what lies outside of the picture.
+      flip: Probability of a mirrored clip.
+      clip_affine: One move of the whole clip.
+      frame_affine: A move of each frame.
+      spline: A bend of each frame.
+      clip_colour: One change of the whole clip.
+      frame_colour: A change of each frame.
+      blur: Of each frame.
+    """
+
+    frames: int = 3
+    size: tuple[int, int] = (384, 384)
+    other_sizes: tuple[tuple[int, int], ...] = ()
+    objects: int = 3
+    min_share: float = 0.0007
+    cover: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.5
+    clip_affine: Affine = _STILL
+    frame_affine: Affine = _STILL
+    spline: Spline = _STRAIGHT
+    clip_colour: Colour = _PLAIN
+    frame_colour: Colour = _PLAIN
+    blur: Blur = _SHARP
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.frames, Integral) and int(self.frames) >= 2):
+            raise InputError(
+                f"{type(self).__name__} frames={self.frames!r}: a clip has at least 2;"
+                " use a whole number"
+            )
+        check_size(self, "size", self.size, 16)
+        if not isinstance(self.other_sizes, tuple):
+            raise InputError(
+                f"{type(self).__name__} other_sizes={self.other_sizes!r}: use a tuple"
+                " of pairs (height, width)"
+            )
+        for size in self.other_sizes:
+            check_size(self, "other_sizes", size, 16)
+        check_whole(self, "objects", 1, 254)
+        check_number(self, "min_share", 0, 0.99)
+        check_range(self, "cover", 0.01, 10)
+        check_number(self, "flip", 0, 1)
+
+    def accepts(self, video: Video) -> bool:
+        """Whether the video is long enough."""
+        return video.length - first_time(video) >= self.shortest
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """All (H, W), in their turn."""
+        return (self.size, *self.other_sizes)
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Returns the (H, W) of the clips of a step."""
+        return self.sizes[step % len(self.sizes)]
+
+    @property
+    def shortest(self) -> int:
+        """Labelled frames that a video must have."""
+        raise NotImplementedError
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether an object must show in every frame of the clip."""
+        return False
+
+    def times(self, video: Video, step: int, rng: np.random.Generator) -> list[int]:
+        """Draws which T labelled frames of a video are the clip's."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticRecipe(Recipe):
+    """Clips from single images: T random views of each (STM sec. 3.5, pre-training).
+
+    STM names rotation, shearing, zooming, translation and cropping of three frames at
+    384 x 384, and no ranges. Those of moves, colours and the clip's own zoom are of the
+    published code of STCN (NeurIPS 2021), the 10 % of translation are AOT's (NeurIPS
+    2021), up to three objects are XMem's (ECCV 2022). STCN also bends every third
+    frame: `Spline(probability=0.33)`. AOT's stronger setting blurs:
+    `Blur(probability=0.3)`.
+    """
+
+    cover: tuple[float, float] = (0.67, 1.25)
+    frame_affine: Affine = _STCN_MOVE
+    clip_colour: Colour = _STCN_CLIP_COLOUR
+    frame_colour: Colour = _STCN_COLOUR
+
+    @property
+    def shortest(self) -> int:
+        """One frame is enough."""
+        return 1
+
+    def times(self, video: Video, step: int, rng: np.random.Generator) -> list[int]:
+        """Draws one frame, T times the same."""
+        first = first_time(video)
+        return [first + int(rng.integers(video.length - first))] * self.frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecipe(Recipe):
+    """Clips from videos: T frames with random gaps (STM sec. 3.5, main training).
+
+    STM takes three frames in order, crops 384 x 384, and lets the largest skip grow
+    from 0 to 25. Pace and crop are those of a public reproduction (haochenheheda's
+    Training-Code-of-STM): one more every 750 batches of four, and 384 pixels of a frame
+    whose shorter side is 480 times 0.8 to 1.1. Up to three objects are XMem's (ECCV
+    2022). STM names no colour change and no affine move here; STCN's (NeurIPS 2021) are
+    `frame_affine=Affine(rotation=15, shear=10)`, `clip_colour=Colour(brightness=0.1,
+    contrast=0.03, saturation=0.03, grey=0.05)`.
+
+    Attributes:
+      max_skip: Most video frames left out between two of the clip, in the end. Where
+        only every n-th one has labels (`Video.stride`), clips have those alone, and
+        go on by 1 to 1 + max_skip // n of them, as in published code: with 25 and
+        every fifth that is up to 30 video frames, of which 29 are left out.
+      first_skip: The same at step 0.
+      skip_steps: Steps over which it grows; 0 for `max_skip` from the beginning.
+      even: One gap for the whole clip instead of one after each frame.
+      shuffle: The frames in random order (LCM's second stage).
+      visible_throughout: Ask only for objects that show in every frame (LCM).
+    """
+
+    cover: tuple[float, float] = (0.73, 1.0)
+    max_skip: int = 25
+    first_skip: int = 0
+    skip_steps: int = 19_500
+    even: bool = False
+    shuffle: bool = False
+    visible_throughout: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("max_skip", "first_skip", "skip_steps"):
+            check_whole(self, name, 0)
+        if self.first_skip > self.max_skip:
+            raise InputError(
+                f"{type(self).__name__} max_skip={self.max_skip} and first_skip="
+                f"{self.first_skip}: the skip grows; use a max_skip as large as that"
+            )
+
+    @property
+    def shortest(self) -> int:
+        """As many frames as a clip has."""
+        return self.frames
+
+    @property
+    def needs_all(self) -> bool:
+        """As configured."""
+        return self.visible_throughout
+
+    def skip_at(self, step: int) -> int:
+        """Returns the largest skip at a step; each value lasts equally long."""
+        if step >= self.skip_steps:
+            return self.max_skip
+        values = self.max_skip - self.first_skip + 1
+        return self.first_skip + values * step // self.skip_steps
+
+    def times(self, video: Video, step: int, rng: np.random.Generator) -> list[int]:
+        """Draws T frames, none of them twice."""
+        first = first_time(video)
+        room = video.length - first - 1
+        widest = 1 + self.skip_at(step) // video.stride
+        widest = min(widest, room // (self.frames - 1))
+        gaps = rng.integers(1, widest + 1, self.frames - 1)
+        if self.even:
+            gaps[:] = gaps[0]
+        # The gaps first: drawn in the other order, ends of videos would be rare.
+        begin = first + int(rng.integers(room - gaps.sum() + 1))
+        times = begin + np.concatenate([[0], gaps.cumsum()])
+        return (rng.permutation(times) if self.shuffle else times).tolist()
+
+
+def first_time(video: Video) -> int:
+    """Returns the first labelled frame that can show an object."""
+    return min(video.starts.values()) if video.starts else 0

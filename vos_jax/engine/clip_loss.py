@@ -1,0 +1,135 @@
+"""The loss of one clip, which is unrolled as a video is segmented.
+
+The first mask is given, and what later frames read from the memory are the network's
+own soft masks (STM, ICCV 2019, sec. 3.5). Gradients go through all of it.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from vos_jax.engine.inference import State, start, step_traced
+from vos_jax.engine.step_config import StepConfig
+from vos_jax.errors import InputError
+from vos_jax.methods.base import Method
+from vos_jax.ops.losses import (
+    PixelLosses,
+    annealed_fraction,
+    cross_entropy,
+    hardest_loss,
+    known_labels,
+    mean_loss,
+    soft_iou,
+)
+from vos_jax.types import ClipBatch
+
+
+class ClipSums(NamedTuple):
+    """Sums over frames and objects, and how many of them count.
+
+    Attributes:
+      loss: Sum of the frames' losses.
+      frames: Frames that have a pixel that counts.
+      iou: Sum over frames and objects.
+      objects: Objects that show, summed over the frames.
+    """
+
+    loss: Float[Array, ""]
+    frames: Float[Array, ""]
+    iou: Float[Array, ""]
+    objects: Float[Array, ""]
+
+
+class ClipLoss(Protocol):
+    """What a train step minimises; `clip_loss`, or a method's own."""
+
+    def __call__(
+        self,
+        method: Method,
+        variables: Mapping[str, Any],
+        clip: ClipBatch,
+        key: Array,
+        config: StepConfig,
+        step: Int[Array, ""] | int,
+    ) -> ClipSums:
+        """Of one clip."""
+        ...
+
+
+def clip_loss(
+    method: Method,
+    variables: Mapping[str, Any],
+    clip: ClipBatch,
+    key: Array,
+    config: StepConfig,
+    step: Int[Array, ""] | int = 0,
+) -> ClipSums:
+    """Unrolls one clip and compares every frame after the first with its labels.
+
+    Args:
+      method: From `create`.
+      variables: Its weights.
+      clip: Frames `[T, H, W, 3]`, labels `[T, H, W]`, valid `[O]`.
+      key: For losses that draw random numbers; this one draws none.
+      config: Of the step.
+      step: Optimizer step, for the bootstrapped loss.
+
+    Raises:
+      InputError: The clip has a single frame.
+    """
+    length = clip.frames.shape[0]
+    if length < 2:
+        raise InputError(f"clips of {length} frame: use 2 or more, the first is given")
+    labels = known_labels(clip.labels, clip.valid)
+    state = _begin(method, variables, clip.frames[0], labels[0], clip.valid, length)
+    frame_loss: Callable[[PixelLosses], Array] = mean_loss
+    if config.loss == "bootstrapped":
+        fraction = annealed_fraction(
+            step,
+            config.bootstrap_start,
+            config.bootstrap_end,
+            config.bootstrap_fraction,
+        )
+        frame_loss = partial(hardest_loss, fraction=fraction)
+
+    def body(state: State, frame: tuple[Array, Array]) -> tuple[State, ClipSums]:
+        image, truth = frame
+        state, out = step_traced(method, variables, state, image)
+        losses = cross_entropy(out.logits, truth)
+        overlap = soft_iou(lax.stop_gradient(out.probs), truth)
+        return state, ClipSums(
+            frame_loss(losses),
+            losses.counted.any().astype(jnp.float32),
+            overlap.value.sum(),
+            overlap.counted.sum().astype(jnp.float32),
+        )
+
+    unroll = config.unrolled(jax.default_backend())
+    if config.remat:
+        # Outside of a loop XLA would see that both computations are the same one, and
+        # keep the first one's results after all.
+        body = jax.checkpoint(body, prevent_cse=unroll)
+    _, sums = lax.scan(body, state, (clip.frames[1:], labels[1:]), unroll=unroll or 1)
+    return jax.tree.map(lambda x: x.sum(0), sums)
+
+
+# As a program of its own, its arguments have no values to check: whether an object is
+# missing is for `valid` to say.
+@partial(jax.jit, static_argnums=(0, 5))
+def _begin(
+    method: Method,
+    variables: Mapping[str, Any],
+    frame: Array,
+    labels: Int[Array, "H W"],
+    valid: Bool[Array, " O"],
+    frames: int,
+) -> State:
+    """A video's start whose free slots are those of the objects that are not valid."""
+    ids = range(1, valid.shape[0] + 1)
+    state = start(method, variables, frame, labels, ids=ids, frames=frames)
+    return state._replace(first=state.first & valid, ids=jnp.where(valid, state.ids, 0))
