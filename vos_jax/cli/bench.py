@@ -1,4 +1,4 @@
-"""`vos-jax bench`: time compiled reads and whole models."""
+"""`vos-jax bench`: time compiled reads, whole models and training."""
 
 import argparse
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from vos_jax.cli import options
 from vos_jax.errors import InputError
 
-SUMMARY = "Benchmark compiled memory reads, or a whole method."
+SUMMARY = "Benchmark compiled memory reads, a whole method, or training."
 EXAMPLE = "vos-jax bench read --frames 1 5 20 --objects 1 3 --out benchmarks/results"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what there is to time and its options."""
-    kinds = parser.add_subparsers(metavar="read|model", required=True)
+    kinds = parser.add_subparsers(metavar="read|model|train", required=True)
     read = kinds.add_parser(
         "read",
         help="the space-time read: implementations x frames x objects x types",
@@ -48,6 +48,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="memory frames that a step reads",
     )
     model.set_defaults(run=run_model)
+    train = kinds.add_parser(
+        "train",
+        help="an experiment: input pipeline, train step, and both together",
+        epilog="example: vos-jax bench train stm/tiny --workers 1 2",
+        allow_abbrev=False,
+    )
+    _add_experiment(train)
+    _add_output(train, repeats=20)
+    train.set_defaults(run=run_train)
+
+
+def _add_experiment(train: argparse.ArgumentParser) -> None:
+    train.add_argument(
+        "experiment",
+        metavar="EXPERIMENT",
+        help="Python file, or its name under experiments/, such as stm/main",
+    )
+    train.add_argument(
+        "--data", type=Path, metavar="DIR", help="holds the data sets' folders"
+    )
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="changes",
+        help="change a field of the experiment; may be given several times",
+    )
+    train.add_argument(
+        "--workers",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="clips made at a time; as many as there are cores by default",
+    )
 
 
 def _add_common(
@@ -59,7 +95,17 @@ def _add_common(
     parser.add_argument(
         "--dtype", nargs="+", default=dtypes, choices=("float32", "bfloat16")
     )
-    parser.add_argument("--repeats", type=int, default=7)
+    _add_output(parser, repeats=7)
+
+
+def _add_output(parser: argparse.ArgumentParser, repeats: int) -> None:
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=repeats,
+        metavar="N",
+        help=f"timed calls ({repeats})",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV and JSON")
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error"
@@ -126,3 +172,26 @@ def run_model(args: argparse.Namespace) -> None:
         options.print_figures(tables, as_json=True)
     else:
         print(bench_model.show(result))
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Times training."""
+    from vos_jax.engine import bench_train
+    from vos_jax.engine.experiment import load_experiment
+
+    # What is wrong with these is told before any file is opened.
+    timed = bench_train.TrainOptions(workers=tuple(args.workers), repeats=args.repeats)
+    experiment = load_experiment(args.experiment, args.changes)
+    result = bench_train.bench_train(experiment, args.data, timed)
+    if args.out is not None:
+        bench_train.write(result, args.out)
+    if args.json:
+        figures = {
+            "job": result.job._asdict(),
+            "ceilings": result.ceilings._asdict(),
+            "steps": [row._asdict() for row in result.steps],
+            "inputs": [row._asdict() for row in result.inputs],
+        }
+        options.print_figures(figures, as_json=True)
+    else:
+        print(bench_train.show(result))

@@ -1,0 +1,80 @@
+"""`vos-jax bench train`: what reaches the benchmark, what is printed and refused."""
+
+import json
+
+import pytest
+
+from vos_jax.cli import main
+from vos_jax.engine import bench_train
+from vos_jax.engine.bench_train import InputRow, Job, StepRow, TrainResult
+from vos_jax.engine.measure import Ceilings
+
+JOB = Job("stm-tiny", "float32", 1000, 8, 3, 1, "128x128", "generated", 1)
+STEP = StepRow("128x128", 500.0, 16.0, 20, 30.0, 5.0, 10.0, 0.1, None)
+INPUT = InputRow(2, 48.0, 20, 3.0, 12.0, 20, 0.01, 0.75)
+RESULT = TrainResult(JOB, [STEP], [INPUT], Ceilings({"float32": 1e11}, 1e10))
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """What the benchmark was asked, which gives the same figures every time."""
+    calls = []
+
+    def record(experiment, data, options):
+        calls.append((experiment, data, options))
+        return RESULT
+
+    monkeypatch.setattr(bench_train, "bench_train", record)
+    return calls
+
+
+@pytest.fixture
+def refused(capsys):
+    """Checks that a command has failed with one line that names what is wrong."""
+
+    def check(words, *named):
+        assert main(["bench", "train", *words]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("vos-jax: error: ") and err.count("\n") == 1
+        for name in named:
+            assert name in err
+
+    return check
+
+
+def test_the_command_line_reaches_the_benchmark(given, tmp_path, capsys):
+    words = ["--workers", "1", "4", "--repeats", "3", "--set", "batch=2"]
+    assert main(["bench", "train", "stm/tiny", "--data", "here", *words]) == 0
+    experiment, data, options = given[0]
+    assert (experiment.method, experiment.batch, str(data)) == ("stm-tiny", 2, "here")
+    assert (options.workers, options.repeats) == ((1, 4), 3)
+    assert "makes 3.0 times what the step takes" in capsys.readouterr().out
+
+
+def test_figures_are_printed_as_json_and_written(given, tmp_path, capsys):
+    words = ["--json", "--out", str(tmp_path)]
+    assert main(["bench", "train", "stm/tiny", *words]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["steps"] == [STEP._asdict()]
+    assert figures["inputs"][0]["ratio"] == 3.0
+    assert figures["job"]["batch"] == 8
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_bad_input_is_one_line(refused, tmp_path):
+    refused(["stm/missing"], "stm/missing", "stm/tiny")
+    refused(["stm/tiny", "--set", "bach=2"], "bach", "batch")
+    refused(["stm/tiny", "--workers", "1", "0"], "workers=0", "at least 1")
+    refused(["stm/tiny", "--repeats", "0"], "repeats=0", "at least 1")
+    refused(["stm/main"], "--data")
+    refused(["stm/main", "--data", str(tmp_path)], str(tmp_path / "DAVIS"))
+
+
+@pytest.mark.slow
+def test_an_experiment_is_timed(capsys):
+    words = ["--workers", "1", "--repeats", "1", "--json", "--set", "batch=1"]
+    assert main(["bench", "train", "stm/tiny", *words]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["inputs"][0]["ratio"] > 0
+    assert 0 < figures["steps"][0]["mfu"]
