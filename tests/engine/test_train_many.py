@@ -148,7 +148,8 @@ def test_a_fault_or_the_death_of_one_process_ends_both(folder):
     assert "(0 of 2) lost another one, whose own message says why" in lost
     assert lost.endswith("to go on from step 4\n")
     started = small_run.start_run(workdir, 2, changes=CHANGES, pause=0.7)
-    wait_for_step(workdir, 5, started)
+    # Beyond what the run before has logged.
+    wait_for_step(workdir, 7, started)
     started[1].kill()
     lost, _ = started[0].communicate(timeout=300)
     assert started[0].returncode == 2
