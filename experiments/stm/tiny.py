@@ -12,7 +12,8 @@ seeds that training never sees. Three stages, each from the weights of the one b
 Published STM starts from ImageNet weights, which bring two things that a random start
 lacks. Its two encoders agree, so keys of the same appearance match from the first step:
 here the memory encoder starts as a copy of the query encoder (`twins`). And its norms
-are calibrated: here they follow the batch until the last stage freezes them.
+are calibrated: here they follow the batch until the last stage freezes them. What the
+stages reach is in `benchmarks/README.md`.
 """
 
 from dataclasses import replace
