@@ -188,6 +188,7 @@ def test_both_tables_are_shown_and_written(result, tmp_path):
     assert content["rows"][1]["ratio"] == result.inputs[1].ratio
 
 
+@pytest.mark.slow
 def test_two_devices_of_one_processor_have_its_ceiling_once():
     program = "from tests.engine.test_bench_train import run_on_two_devices as run"
     done = subprocess.run(

@@ -123,6 +123,7 @@ def test_two_processes_do_what_one_does(experiment, alone, together, folder):
     assert_same_run(together, folder / "alone", experiment)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_both_after_the_same_step(together, folder):
     workdir, steps = folder / "stopped", [0]
     for number, process in ((signal.SIGTERM, 1), (signal.SIGINT, 0)):
@@ -140,6 +141,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(together, folder
     assert_same_weights(workdir, together)
 
 
+@pytest.mark.slow
 def test_a_fault_or_the_death_of_one_process_ends_both(folder):
     workdir = folder / "fault"
     started = small_run.start_run(workdir, 2, changes=CHANGES, fault=5)

@@ -35,7 +35,6 @@ LOOPS = {"unroll": False}
 RUNS = {
     "plain": StepConfig(),
     "parts": StepConfig(accumulation=2, **LOOPS),
-    "norms": StepConfig(norms="batch", statistics_rate=0.1, **LOOPS),
     "norms-parts": StepConfig(
         norms="batch", statistics_rate=0.1, accumulation=2, **LOOPS
     ),

@@ -54,28 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog="example: vos-jax bench train stm/tiny --workers 1 2",
         allow_abbrev=False,
     )
-    _add_experiment(train)
-    _add_output(train, repeats=20)
-    train.set_defaults(run=run_train)
-
-
-def _add_experiment(train: argparse.ArgumentParser) -> None:
-    train.add_argument(
-        "experiment",
-        metavar="EXPERIMENT",
-        help="Python file, or its name under experiments/, such as stm/main",
-    )
-    train.add_argument(
-        "--data", type=Path, metavar="DIR", help="holds the data sets' folders"
-    )
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="changes",
-        help="change a field of the experiment; may be given several times",
-    )
+    options.add_experiment_options(train)
     train.add_argument(
         "--workers",
         type=int,
@@ -84,6 +63,8 @@ def _add_experiment(train: argparse.ArgumentParser) -> None:
         metavar="N",
         help="clips made at a time; as many as there are cores by default",
     )
+    _add_output(train, repeats=20)
+    train.set_defaults(run=run_train)
 
 
 def _add_common(

@@ -9,6 +9,27 @@ from typing import Any
 from vos_jax.errors import InputError
 
 
+def add_experiment_options(parser: argparse.ArgumentParser) -> None:
+    """`EXPERIMENT`, `--data` and `--set`."""
+    parser.add_argument(
+        "experiment",
+        metavar="EXPERIMENT",
+        help="Python file, or its name under experiments/, such as stm/main or"
+        " stm/main:davis",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="holds the data sets' folders"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="changes",
+        help="change a field of the experiment; may be given several times",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """`--method`, `--weights` and what changes how a method computes."""
     parser.add_argument("--method", required=True, metavar="NAME", help="stm, stm-tiny")

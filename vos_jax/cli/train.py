@@ -16,23 +16,8 @@ EXAMPLE = "vos-jax train stm/main --data data/ --workdir runs/stm"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument(
-        "experiment",
-        metavar="EXPERIMENT",
-        help="Python file, or its name under experiments/, such as stm/main",
-    )
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="holds the data sets' folders"
-    )
+    options.add_experiment_options(parser)
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="changes",
-        help="change a field of the experiment; may be given several times",
-    )
     parser.add_argument(
         "--skip-bad",
         action="store_true",
