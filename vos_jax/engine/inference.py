@@ -6,7 +6,7 @@ memorised before the next step. `start` and `step` are pure and traceable.
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -231,8 +231,12 @@ def _encode(method: Method, variables: Mapping[str, Any], frame: Array) -> Encod
 _step_jitted = jax.jit(step_traced, static_argnums=0)
 
 
+def _moment(state: State) -> Moment:
+    return Moment(state.time, state.active, state.first, state.corrected)
+
+
 def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any:
-    moment = Moment(state.time, state.active, state.first, state.corrected)
+    moment = _moment(state)
 
     def memorize(memory: Any) -> Any:
         return method.apply(
@@ -304,10 +308,21 @@ def _most_slots(method: Method) -> int:
 
 
 def _corrections(method: Method, state: State) -> int:
-    """Frames kept beyond the schedule, with the latest if it was corrected."""
+    """Frames kept beyond the schedule, with the latest if it is one of them."""
+    time = int(state.time)
     kept = max(int(bank.kept) for bank in _banks(state.memory))
-    scheduled = method.slots(int(state.time)) - method.slots(1)
-    return max(0, kept - scheduled) + int(state.corrected)
+    extra = max(0, kept - _scheduled(method, time)) + int(state.corrected)
+    due = method.due(state.memory, _moment(state))
+    # A late object starts the count of some methods anew, so that the schedule may lag
+    # behind what is kept.
+    if due is not True and bool(due) and bool((state.active & ~state.first).any()):
+        extra = max(extra, kept + 1 - _scheduled(method, time + 2))
+    return extra
+
+
+def _scheduled(method: Method, frames: int) -> int:
+    """Slots that a method plans to fill beyond those of a single frame."""
+    return method.slots(frames) - method.slots(1)
 
 
 def _slot_capacity(memory: Any) -> int:
@@ -489,7 +504,9 @@ def _checked_masks(
 
     Objects already `known` need ids, and may be said to be gone by an empty mask.
     """
-    masks = masks if isinstance(masks, jax.Array) else np.asarray(masks)
+    traced = _is_traced(masks)
+    # Even arrays that are known become unknown by operations inside of a trace.
+    masks = cast(Array, masks) if traced else np.asarray(masks)
     if masks.ndim not in (2, 3):
         raise InputError(
             f"masks: shape {masks.shape} given, [O, H, W] or [H, W] needed"
@@ -499,7 +516,6 @@ def _checked_masks(
             f"masks: their size is {masks.shape[-1]}x{masks.shape[-2]}, the frame's"
             f" {_size(frame)}; give both at one size"
         )
-    traced = _is_traced(masks)
     if masks.ndim == 2:
         if ids is None and traced:
             raise InputError("masks: a traced label map needs ids=...")

@@ -30,7 +30,10 @@ BACKBONES = {f"resnet{depth}": depth for depth in (18, 34, 50, 101)}
 """ImageNet networks in torchvision's naming that `convert` takes beside methods."""
 
 # What changes how a network computes, not what its weights are.
-_SETTINGS = {"dtype", "precision", "read", "top_k", "mem_every", "mem_capacity"}
+_SETTINGS = {
+    *("dtype", "precision", "read", "top_k", "mem_every", "mem_capacity"),
+    *("first", "latest"),
+}
 
 
 def demo_weights() -> Path:

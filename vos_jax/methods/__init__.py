@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from vos_jax.errors import InputError
-from vos_jax.methods import stm
+from vos_jax.methods import rde, stcn, stm
 from vos_jax.methods.base import Method
 from vos_jax.methods.torch_names import Table
 from vos_jax.nn.resnet import ResNetConfig
@@ -29,6 +29,8 @@ class Entry(NamedTuple):
 
 _STM_IGNORED = ("*.num_batches_tracked", "Encoder_?.mean", "Encoder_?.std")
 
+_IGNORED = ("*.num_batches_tracked",)
+
 METHODS: Mapping[str, Entry] = {
     "stm": Entry(stm.STM, stm.STMConfig(), stm.torch_table, _STM_IGNORED),
     "stm-tiny": Entry(
@@ -42,6 +44,14 @@ METHODS: Mapping[str, Entry] = {
         stm.torch_table,
         _STM_IGNORED,
     ),
+    "stcn": Entry(
+        stcn.STCN,
+        stcn.STCNConfig(),
+        stcn.torch_table,
+        # What a checkpoint of RDE-VOS has beside it.
+        (*_IGNORED, "mem_compress.*"),
+    ),
+    "rde": Entry(rde.RDE, rde.RDEConfig(), rde.torch_table, _IGNORED),
 }
 
 
@@ -66,11 +76,21 @@ def create(name: str, **overrides: Any) -> Method:
             f"method {name!r} has no option {', '.join(unknown)};"
             f" it has: {', '.join(sorted(fields))}"
         )
-    backbone = overrides.get("backbone")
     try:
-        if isinstance(backbone, Mapping):
-            overrides["backbone"] = ResNetConfig(**backbone)
-        config = dataclasses.replace(entry.config, **overrides)
+        given = {
+            field: _as_before(getattr(entry.config, field), value)
+            for field, value in overrides.items()
+        }
+        config = dataclasses.replace(entry.config, **given)
     except (TypeError, ValueError) as error:
         raise InputError(f"method {name!r}: {error}") from error
     return entry.module(config=config)
+
+
+def _as_before(default: Any, value: Any) -> Any:
+    """A value as it was before JSON made it a dictionary or a list."""
+    if isinstance(default, ResNetConfig) and isinstance(value, Mapping):
+        return ResNetConfig(**value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    return value

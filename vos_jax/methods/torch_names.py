@@ -28,6 +28,15 @@ def conv(path: _Path, name: str) -> Table:
     return {**kernel(path, name), ("params", *path, "bias"): bias}
 
 
+def dense(path: _Path, name: str) -> Table:
+    """A matrix with bias."""
+    weight, bias = (
+        Source((f"{name}.weight",), "dense"),
+        Source((f"{name}.bias",), "vector"),
+    )
+    return {("params", *path, "kernel"): weight, ("params", *path, "bias"): bias}
+
+
 def norm(path: _Path, name: str) -> Table:
     """A batch norm with its statistics."""
     leaves = {

@@ -15,16 +15,21 @@ from vos_jax.ops.resample import upsample
 
 
 class ResBlock(nn.Module):
-    """`x + conv(relu(conv(relu(x))))`; the shortcut carries the unrectified input."""
+    """`x + conv(relu(conv(relu(x))))`; the shortcut carries the unrectified input.
+
+    Where the number of channels changes the shortcut is a 3x3 convolution (STCN).
+    """
 
     features: int
     numerics: Numerics = Numerics()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[Array, "B H W Ci"]) -> Float[Array, "B H W Co"]:
         """Applies the block."""
         y = Conv(self.features, numerics=self.numerics, name="conv1")(nn.relu(x))
         y = Conv(self.features, numerics=self.numerics, name="conv2")(nn.relu(y))
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, numerics=self.numerics, name="shortcut")(x)
         return x + y
 
 

@@ -23,6 +23,22 @@ def normalize_image(image: Float[Array, "*b H W 3"]) -> Float[Array, "*b H W 3"]
     return (image - mean.reshape(shape)) / std.reshape(shape)
 
 
+def convolve(
+    x: Float[Array, "B H W Ci"],
+    kernel: Float[Array, "k k Ci Co"],
+    numerics: Numerics,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+) -> Float[Array, "B Hs Ws Co"]:
+    """A convolution in the compute type, in the form that suits how it is used."""
+    x, kernel = (each.astype(numerics.compute_dtype) for each in (x, kernel))
+    # Inference only: gradients and the published numbers stay with the plain form.
+    if numerics.folded and (kernel.shape[0], stride, dilation) == (3, 1, 1):
+        return conv_few_products(x, kernel, numerics.precision)
+    return conv(x, kernel, stride, numerics.precision, dilation)
+
+
 class Conv(nn.Module):
     """A convolution with padding `kernel // 2` on every side, as PyTorch places it.
 
@@ -39,23 +55,13 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W Ci"]) -> Float[Array, "B Hs Ws Co"]:
         """Convolves in the compute type."""
-        dtype = self.numerics.compute_dtype
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
-        precision, x, kernel = (
-            self.numerics.precision,
-            x.astype(dtype),
-            kernel.astype(dtype),
-        )
-        # Inference only: gradients and the published numbers stay with the plain form.
-        if self.numerics.folded and (self.kernel, self.stride) == (3, 1):
-            x = conv_few_products(x, kernel, precision)
-        else:
-            x = conv(x, kernel, self.stride, precision)
+        x = convolve(x, kernel, self.numerics, stride=self.stride)
         if not self.use_bias:
             return x
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return x + bias.astype(dtype)[None, None, None]
+        return x + bias.astype(x.dtype)[None, None, None]
 
 
 class FrozenNorm(nn.Module):

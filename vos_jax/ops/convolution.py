@@ -41,13 +41,15 @@ def conv(
     kernel: Float[Array, "k k Ci Co"],
     stride: int = 1,
     precision: lax.PrecisionLike = "highest",
+    dilation: int = 1,
 ) -> Float[Array, "B Hs Ws Co"]:
     """The plain convolution; 1x1 kernels as a matrix product, which XLA does faster."""
     size = kernel.shape[0]
     if size == 1:
         x = x[:, ::stride, ::stride]
         return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=precision)
-    return _conv(x, kernel, (size // 2, size // 2), stride, precision)
+    reach = size // 2 * dilation
+    return _conv(x, kernel, (reach, reach), stride, precision, dilation)
 
 
 def _conv(
@@ -56,12 +58,14 @@ def _conv(
     pads: tuple[int, int],
     stride: int,
     precision: lax.PrecisionLike,
+    dilation: int = 1,
 ) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
         [(pads[0], pads[0]), (pads[1], pads[1])],
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision,
     )
