@@ -11,8 +11,11 @@ class ClipBatch(NamedTuple):
       labels: uint8 `[*B, T, H, W]`; 0 is background, 1 to O the objects, 255 is
         ignored by losses and metrics.
       valid: bool `[*B, O]`; which objects there are. All of them show in frame 0.
+      given: bool `[*B, O, H, W]`; masks of frame 0 as an imperfect network would give
+        them, empty where there is no object. None where nothing asks for them.
     """
 
     frames: Any
     labels: Any
     valid: Any
+    given: Any = None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -99,7 +100,7 @@ def test_hosts_share_the_batches_of_one():
     whole = taken(4)
     halves = [taken(4, host=host, hosts=2) for host in (0, 1)]
     joined = [
-        [np.concatenate(pair) for pair in zip(*parts, strict=True)]
+        jax.tree.map(lambda *pair: np.concatenate(pair), *parts)
         for parts in zip(*halves, strict=True)
     ]
     assert_equal_batches(joined, whole)

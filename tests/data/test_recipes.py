@@ -1,9 +1,11 @@
 """Recipes: which frames of a video are drawn, which settings are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from vos_jax.data.recipes import StaticRecipe, VideoRecipe
+from vos_jax.data.recipes import JumpRecipe, StaticRecipe, VideoRecipe
 from vos_jax.data.source import Video
 from vos_jax.errors import InputError
 
@@ -145,3 +147,70 @@ def test_recipes_are_hashable_values():
     assert hash(StaticRecipe()) == hash(StaticRecipe())
     assert VideoRecipe() == VideoRecipe()
     assert VideoRecipe(frames=4) != VideoRecipe()
+
+
+# Times as in published code
+
+
+def test_jumps_change_with_the_step():
+    recipe = JumpRecipe(jumps=((0, 5), (100, 10), (900, 5)))
+    assert [recipe.jump_at(step) for step in (0, 99, 100, 899, 900)] == [
+        5,
+        5,
+        10,
+        10,
+        5,
+    ]
+
+
+def test_frames_of_a_long_video_follow_by_the_jump_or_less():
+    recipe = JumpRecipe(frames=5, jumps=((0, 4),), reverse=0)
+    times = drawn_times(recipe, Video("a", 90))
+    assert set(np.diff(times).ravel()) == {1, 2, 3, 4, 5}
+    # Room for five jumps after the first frame.
+    assert times[:, 0].min() >= 0
+    assert 60 <= times[:, 0].max() <= 90 - 5 * 4
+
+
+def test_a_clip_may_begin_near_the_end_where_room_for_one_jump_is_enough():
+    recipe = JumpRecipe(jumps=((0, 4),), spacious=False, reverse=0)
+    times = drawn_times(recipe, Video("a", 20), count=400)
+    assert times[:, 0].max() == 20 - 4
+    # The i-th frame is no later than n - J // i.
+    assert times.max(0).tolist() == [16, 16, 18]
+
+
+def test_a_clip_goes_back_in_time_as_often_as_asked():
+    recipe = JumpRecipe(frames=5, jumps=((0, 4),))
+    times = drawn_times(recipe, Video("a", 90), count=400)
+    assert 0.4 < (times[:, 0] > times[:, -1]).mean() < 0.6
+    times = drawn_times(replace(recipe, reverse=1), Video("a", 90))
+    assert (np.diff(times) < 0).all()
+
+
+def test_jumps_are_video_frames_where_only_some_have_labels():
+    recipe = JumpRecipe(frames=5, jumps=((0, 14),), reverse=0)
+    gaps = np.diff(drawn_times(recipe, Video("a", 90, stride=5)))
+    assert set(gaps.ravel()) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("length", [3, 4, 7, 30])
+@pytest.mark.parametrize("spacious", [False, True])
+def test_frames_of_a_short_video_are_its_own(length, spacious):
+    recipe = JumpRecipe(frames=5, spacious=spacious)
+    times = drawn_times(recipe, Video("a", length + 2, {1: 2}))
+    assert times.min() >= 2
+    assert times.max() < length + 2
+
+
+@pytest.mark.parametrize(
+    "jumps", [(), ((1, 5),), ((0, 5), (0, 6)), ((0, 0),), (0, 5), ((0, 2.5),)]
+)
+def test_jumps_that_make_no_sense_are_refused(jumps):
+    with pytest.raises(InputError, match="JumpRecipe jumps="):
+        JumpRecipe(jumps=jumps)
+
+
+def test_perturbation_is_a_range_of_overlaps():
+    with pytest.raises(InputError, match="perturb="):
+        JumpRecipe(perturb=(0.9, 1.1))

@@ -346,6 +346,19 @@ def test_every_frame_that_counts_has_the_same_weight(accumulation):
     assert state.params["w"] == 1 + 0.5 * 3
 
 
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_terms_of_a_loss_are_means_like_it(accumulation):
+    def loss(*args):
+        sums = toy_loss(*args)
+        return sums._replace(terms={"half": sums.loss / 2, "count": 3 * sums.frames})
+
+    config = StepConfig(accumulation=accumulation)
+    _, metrics = toy_train(toy_batch(3, 0, 0, 5), config, loss=loss)
+    assert metrics[0]["loss"] == 5
+    assert metrics[0]["half"] == 2.5
+    assert metrics[0]["count"] == 3
+
+
 def test_a_batch_without_a_frame_that_counts_changes_no_parameter():
     state, metrics = toy_train(toy_batch(0, 0))
     assert metrics[0]["loss"] == 0

@@ -93,6 +93,32 @@ def _coco(folder: Path) -> None:
     write_text(path, json.dumps(content))
 
 
+def _bl30k(folder: Path) -> None:
+    stems = [f"{i:05d}" for i in range(LENGTH)]
+    write_video(folder, "0", stems, lambda _: label_pixels(1, 2))
+
+
+def _duts(folder: Path) -> None:
+    for name in ("DUTS-TR", "DUTS-TE"):
+        write_frame(folder / name / f"{name}-Image" / "1.jpg")
+        write_grey(folder / name / f"{name}-Mask" / "1.png", label_pixels(255))
+
+
+def _fss1000(folder: Path) -> None:
+    write_frame(folder / "fewshot_data" / "owl" / "1.jpg")
+    write_grey(folder / "fewshot_data" / "owl" / "1.png", label_pixels(255))
+
+
+def _big(folder: Path) -> None:
+    write_frame(folder / "test" / "1_im.jpg")
+    write_grey(folder / "test" / "1_gt.png", label_pixels(255))
+
+
+def _hrsod(folder: Path) -> None:
+    write_frame(folder / "HRSOD_train" / "1.jpg")
+    write_grey(folder / "HRSOD_train_mask" / "1.png", label_pixels(255))
+
+
 def _pairs(folder: Path) -> None:
     """As `stm/tiny_pretrain` asks for them."""
     write_frame(folder / "JPEGImages" / "1.jpg")
@@ -104,6 +130,11 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "davis2017": _davis2017,
     "youtube-vos": _youtube_vos,
     "ecssd": _ecssd,
+    "duts": _duts,
+    "fss1000": _fss1000,
+    "big": _big,
+    "hrsod": _hrsod,
+    "bl30k": _bl30k,
     "msra10k": _msra10k,
     "pascal-voc": _pascal_voc,
     "sbd": _sbd,

@@ -18,6 +18,7 @@ from vos_jax.data.augmentation import (
     window_matrix,
 )
 from vos_jax.data.colour import recolour
+from vos_jax.data.perturbation import perturb
 from vos_jax.data.recipes import Recipe
 from vos_jax.data.source import Labelled, Source
 from vos_jax.errors import InputError
@@ -37,6 +38,7 @@ class Example(NamedTuple):
       valid: bool `[O]`.
       name: Of its video.
       times: The video's labelled frames that the clip's frames are from.
+      given: bool `[O, H, W]`, perturbed masks of the first frame, where asked for.
       skipped: The errors of the videos that could not be read instead of it.
     """
 
@@ -45,6 +47,7 @@ class Example(NamedTuple):
     valid: np.ndarray
     name: str
     times: tuple[int, ...]
+    given: np.ndarray | None = None
     skipped: tuple[str, ...] = ()
 
 
@@ -146,12 +149,14 @@ class Clips:
             )
             ids = sampling.draw_objects(warped, self.recipe, rng)
             if ids.size:
+                labels = sampling.renumber(warped, ids)
                 return Example(
                     frames=self._frames(stored, places, geometries, size, rng),
-                    labels=sampling.renumber(warped, ids),
+                    labels=labels,
                     valid=np.arange(self.recipe.objects) < ids.size,
                     name=described.name,
                     times=tuple(times),
+                    given=self._given(labels[0], ids.size, rng),
                 )
         return None
 
@@ -196,6 +201,18 @@ class Clips:
             frames.append(recolour(frame, colour, recipe.blur.draw(rng)))
         return np.stack(frames)
 
+    def _given(
+        self, labels: np.ndarray, count: int, rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """Perturbs the objects' masks, each by itself, down to the same IoU."""
+        if self.recipe.perturb is None:
+            return None
+        iou = float(rng.uniform(*self.recipe.perturb))
+        given = np.zeros((self.recipe.objects, *labels.shape), bool)
+        for index in range(count):
+            given[index] = perturb(labels == index + 1, iou, rng)
+        return given
+
 
 def batch_at(
     source: Source,
@@ -209,15 +226,18 @@ def batch_at(
     """Makes the global batch of a step, the one that `train_batches` gives there.
 
     Returns:
-      NumPy arrays: frames `[B, T, H, W, 3]`, labels `[B, T, H, W]`, valid `[B, O]`.
+      NumPy arrays: frames `[B, T, H, W, 3]`, labels `[B, T, H, W]`, valid `[B, O]`,
+      and given `[B, O, H, W]` where the recipe perturbs.
 
     Raises:
       InputError: As `Clips` and `Clips.example`.
     """
     clips = Clips(source, recipe, seed=seed, batch=batch, skip_bad=skip_bad)
     examples = [clips.example(step, index) for index in range(batch)]
+    given = [example.given for example in examples if example.given is not None]
     return ClipBatch(
         frames=np.stack([example.frames for example in examples]),
         labels=np.stack([example.labels for example in examples]),
         valid=np.stack([example.valid for example in examples]),
+        given=np.stack(given) if given else None,
     )

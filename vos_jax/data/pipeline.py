@@ -91,8 +91,8 @@ class _Loader:
         self._skipped: dict[int, tuple[str, ...]] = {}
         self._warned: set[str] = set()
 
-    def load(self, place: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Makes one example: frames, labels, valid. Called by several threads."""
+    def load(self, place: Any) -> tuple[np.ndarray, ...]:
+        """Makes one example's arrays, as `shapes` lists them, in several threads."""
         place = int(place)
         step, index = divmod(place, self.share)
         try:
@@ -102,11 +102,11 @@ class _Loader:
         except Exception as error:
             self._errors[place] = error
             shapes = self.shapes(self.clips.recipe.size_at(self._first_step + step))
-            frames, labels, valid = (np.zeros(*each) for each in shapes)
-            return frames, labels, valid
+            return tuple(np.zeros(*each) for each in shapes)
         if example.skipped:
             self._skipped[place] = example.skipped
-        return example.frames, example.labels, example.valid
+        arrays = example.frames, example.labels, example.valid
+        return arrays if example.given is None else (*arrays, example.given)
 
     def check(self, number: int) -> None:
         """Raises or warns what happened in the making of batch `number`."""
@@ -119,10 +119,13 @@ class _Loader:
                     warnings.warn(f"skipped: {message}", stacklevel=3)
 
     def shapes(self, size: tuple[Any, Any]) -> tuple[tuple[tuple[Any, ...], Any], ...]:
-        """Of an example's arrays, with their types."""
+        """Of an example's arrays, in the order of `ClipBatch`, with their types."""
         recipe = self.clips.recipe
         clip = (recipe.frames, *size)
-        return ((*clip, 3), np.uint8), (clip, np.uint8), ((recipe.objects,), np.bool_)
+        shapes = ((*clip, 3), np.uint8), (clip, np.uint8), ((recipe.objects,), np.bool_)
+        if recipe.perturb is None:
+            return shapes
+        return *shapes, ((recipe.objects, *size), np.bool_)
 
 
 def _stream(

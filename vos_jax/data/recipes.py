@@ -17,6 +17,11 @@ from vos_jax.errors import InputError
 
 _STILL, _STRAIGHT, _PLAIN, _SHARP = Affine(), Spline(), Colour(), Blur()
 _STCN_MOVE = Affine(rotation=20, shear=10, zoom=(0.9, 1.1), translation=0.1)
+_STCN_VIDEO_MOVE = Affine(rotation=15, shear=10)
+_STCN_VIDEO_CLIP_COLOUR = Colour(
+    brightness=0.1, contrast=0.03, saturation=0.03, grey=0.05
+)
+_STCN_VIDEO_COLOUR = Colour(brightness=0.01, contrast=0.01, saturation=0.01)
 _STCN_COLOUR = Colour(brightness=0.1, contrast=0.05, saturation=0.05)
 _STCN_CLIP_COLOUR = replace(_STCN_COLOUR, hue=0.05, grey=0.05)
 
@@ -43,6 +48,8 @@ class Recipe:
       clip_colour: One change of the whole clip.
       frame_colour: A change of each frame.
       blur: Of each frame.
+      perturb: Lowest and highest IoU with the true masks for those that stand in for
+        them in the first frame (RDE-VOS, CVPR 2022); None for no such masks.
     """
 
     frames: int = 3
@@ -58,6 +65,7 @@ class Recipe:
     clip_colour: Colour = _PLAIN
     frame_colour: Colour = _PLAIN
     blur: Blur = _SHARP
+    perturb: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.frames, Integral) and int(self.frames) >= 2):
@@ -77,6 +85,8 @@ class Recipe:
         check_number(self, "min_share", 0, 0.99)
         check_range(self, "cover", 0.01, 10)
         check_number(self, "flip", 0, 1)
+        if self.perturb is not None:
+            check_range(self, "perturb", 0, 1)
 
     def accepts(self, video: Video) -> bool:
         """Whether the video is long enough."""
@@ -206,6 +216,81 @@ class VideoRecipe(Recipe):
         begin = first + int(rng.integers(room - gaps.sum() + 1))
         times = begin + np.concatenate([[0], gaps.cumsum()])
         return (rng.permutation(times) if self.shuffle else times).tolist()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JumpRecipe(Recipe):
+    """Clips from videos as the published code of STCN and of RDE-VOS draws them.
+
+    With J the largest jump, or all n frames of a shorter video: each frame follows the
+    one before by 1 to J + 1, but no later than frame n - J // i for the i-th. So the
+    last ones of a short video may repeat, or go back. The largest jump changes with the
+    step; published, at the first epoch after that.
+
+    Crops there are 36 % to 100 % of a frame's area, of an aspect from 3:4 to 4:3; here
+    of the aspect of `size`, and each side 60 % to 100 %.
+
+    Attributes:
+      jumps: Pairs of a step, the first one 0, and the largest jump from there on, in
+        video frames: it is divided by `Video.stride`, rounded down, but at least 1.
+      spacious: Begin where there is room for all jumps (RDE-VOS); else for one (STCN).
+      reverse: Probability of a clip that goes back in time.
+    """
+
+    cover: tuple[float, float] = (0.6, 1.0)
+    frame_affine: Affine = _STCN_VIDEO_MOVE
+    clip_colour: Colour = _STCN_VIDEO_CLIP_COLOUR
+    frame_colour: Colour = _STCN_VIDEO_COLOUR
+    jumps: tuple[tuple[int, int], ...] = ((0, 25),)
+    spacious: bool = True
+    reverse: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self, "reverse", 0, 1)
+        if not _are_jumps(self.jumps):
+            raise InputError(
+                f"{type(self).__name__} jumps={self.jumps!r}: use pairs (step, largest"
+                " jump), steps rising from 0, jumps of 1 or more"
+            )
+
+    @property
+    def shortest(self) -> int:
+        """Three frames, whatever the clip has."""
+        return 3
+
+    def jump_at(self, step: int) -> int:
+        """Returns the largest jump at a step, in video frames."""
+        return [jump for begin, jump in self.jumps if begin <= step][-1]
+
+    def times(self, video: Video, step: int, rng: np.random.Generator) -> list[int]:
+        """Draws T frames."""
+        first = first_time(video)
+        count = video.length - first
+        largest = max(1, self.jump_at(step) // video.stride)
+        jump = min(largest, count)
+        begins = count - jump + 1
+        if self.spacious:
+            begins = max(largest // 2 + 1, count - self.frames * jump + 1)
+        times = [int(rng.integers(min(begins, count)))]
+        for number in range(1, self.frames):
+            time = times[-1] + int(rng.integers(1, jump + 2))
+            times.append(min(time, count - jump // number, count - 1))
+        if rng.random() < self.reverse:
+            times.reverse()
+        return [first + time for time in times]
+
+
+def _are_jumps(jumps: object) -> bool:
+    if not (isinstance(jumps, tuple) and jumps):
+        return False
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in jumps):
+        return False
+    if not all(type(x) is int for pair in jumps for x in pair):
+        return False
+    steps = [step for step, _ in jumps]
+    rising = steps[0] == 0 and steps == sorted(set(steps))
+    return rising and all(jump >= 1 for _, jump in jumps)
 
 
 def first_time(video: Video) -> int:

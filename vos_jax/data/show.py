@@ -12,6 +12,8 @@ from vos_jax.media import atomic_path, blend, contact_sheet
 def draw_batch(clips: Clips, step: int, cell_width: int = 256) -> np.ndarray:
     """Draws a batch: one row a clip, masks over frames.
 
+    Where the recipe perturbs, the first frame with these masks ends the row.
+
     Args:
       clips: Of the run.
       step: Whose batch.
@@ -29,7 +31,16 @@ def draw_batch(clips: Clips, step: int, cell_width: int = 256) -> np.ndarray:
         pairs = zip(example.frames, example.labels, strict=True)
         rows.append([blend(frame, labels) for frame, labels in pairs])
         captions.append([f"{example.name} {time}" for time in example.times])
+        if example.given is not None:
+            rows[-1].append(blend(example.frames[0], _as_labels(example.given)))
+            captions[-1].append("perturbed")
     return contact_sheet(rows, captions, f"step {step}", cell_width)
+
+
+def _as_labels(masks: np.ndarray) -> np.ndarray:
+    """Labels of masks `[O, H, W]` that may overlap: later ones are above."""
+    ids = np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]
+    return (masks * ids).max(0)
 
 
 def write_batch(path: str | Path, clips: Clips, step: int) -> None:

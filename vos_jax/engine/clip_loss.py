@@ -37,12 +37,14 @@ class ClipSums(NamedTuple):
       frames: Frames that have a pixel that counts.
       iou: Sum over frames and objects.
       objects: Objects that show, summed over the frames.
+      terms: Parts of `loss` that the log shows beside it, by name; summed like it.
     """
 
     loss: Float[Array, ""]
     frames: Float[Array, ""]
     iou: Float[Array, ""]
     objects: Float[Array, ""]
+    terms: Mapping[str, Float[Array, ""]] = {}
 
 
 class ClipLoss(Protocol):
@@ -87,15 +89,7 @@ def clip_loss(
         raise InputError(f"clips of {length} frame: use 2 or more, the first is given")
     labels = known_labels(clip.labels, clip.valid)
     state = _begin(method, variables, clip.frames[0], labels[0], clip.valid, length)
-    frame_loss: Callable[[PixelLosses], Array] = mean_loss
-    if config.loss == "bootstrapped":
-        fraction = annealed_fraction(
-            step,
-            config.bootstrap_start,
-            config.bootstrap_end,
-            config.bootstrap_fraction,
-        )
-        frame_loss = partial(hardest_loss, fraction=fraction)
+    frame_loss = frame_loss_at(config, step)
 
     def body(state: State, frame: tuple[Array, Array]) -> tuple[State, ClipSums]:
         image, truth = frame
@@ -116,6 +110,18 @@ def clip_loss(
         body = jax.checkpoint(body, prevent_cse=unroll)
     _, sums = lax.scan(body, state, (clip.frames[1:], labels[1:]), unroll=unroll or 1)
     return jax.tree.map(lambda x: x.sum(0), sums)
+
+
+def frame_loss_at(
+    config: StepConfig, step: Int[Array, ""] | int
+) -> Callable[[PixelLosses], Float[Array, ""]]:
+    """The loss of a frame at a step: over all pixels, or over the hardest ones."""
+    if config.loss != "bootstrapped":
+        return mean_loss
+    fraction = annealed_fraction(
+        step, config.bootstrap_start, config.bootstrap_end, config.bootstrap_fraction
+    )
+    return partial(hardest_loss, fraction=fraction)
 
 
 # As a program of its own, its arguments have no values to check: whether an object is

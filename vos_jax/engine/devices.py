@@ -87,8 +87,8 @@ def shard_batch(mesh: Mesh, batch: ClipBatch, accumulation: int = 1) -> ClipBatc
     """
     check_batch(mesh, len(batch.frames) * _processes(mesh), accumulation)
     sharding = by_clip(mesh)
-    return ClipBatch(
-        *(jax.make_array_from_process_local_data(sharding, x) for x in batch)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, x), batch
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from vos_jax.data.literal import literal
 from vos_jax.data.recipes import Recipe
+from vos_jax.engine.clip_loss import ClipLoss
 from vos_jax.engine.optimizers import OptimizerConfig
 from vos_jax.engine.step_config import StepConfig
 from vos_jax.errors import InputError
@@ -44,6 +45,9 @@ class Experiment:
       method: Name for `vos_jax.create`.
       method_options: Fields of its configuration to change.
       weights: `.safetensors` file to begin with; None begins at random.
+      grown_from: `.safetensors` file of the same method in smaller to begin with: what
+        it lacks, the kernel of one more input or a part of the network, begins at
+        random.
       backbones: `.safetensors` files of ImageNet networks, for the encoders of a random
         start.
       twins: From a random start, begin the memory encoder as a copy of the query
@@ -54,7 +58,9 @@ class Experiment:
       steps: Optimizer steps.
       seed: Of everything random.
       optimizer: Rates and schedule.
-      step: Loss, norms, averages.
+      objective: What is minimised, a configuration that is called; None for the mean
+        over the frames of `clip_loss`, whose kind `step.loss` says.
+      step: Loss of a frame, norms, averages.
       validation: Videos that are segmented whole and scored; empty for none.
       validate_every: Steps between validations.
       checkpoint_every: Steps between checkpoints.
@@ -65,6 +71,7 @@ class Experiment:
     method: str
     method_options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    grown_from: str | None = None
     backbones: tuple[str, ...] = ()
     twins: bool = False
     data: tuple[DataConfig, ...]
@@ -73,6 +80,7 @@ class Experiment:
     steps: int
     seed: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
+    objective: ClipLoss | None = None
     step: StepConfig = StepConfig()
     validation: tuple[DataConfig, ...] = ()
     validate_every: int = 1000
@@ -83,6 +91,11 @@ class Experiment:
     def __post_init__(self) -> None:
         if not self.data:
             raise ValueError("data=() trains on nothing; name at least one data set")
+        if self.grown_from is not None and (self.weights or self.backbones):
+            raise ValueError(
+                f"grown_from={self.grown_from!r} is a beginning of its own; leave out"
+                " either it or weights and backbones"
+            )
         if self.weights is not None and self.backbones:
             raise ValueError(
                 f"weights={self.weights!r} have encoders of their own; leave out either"

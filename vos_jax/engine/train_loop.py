@@ -26,6 +26,7 @@ from vos_jax.data.pipeline import train_batches
 from vos_jax.data.show import write_batch
 from vos_jax.data.source import Source
 from vos_jax.engine.checkpoint import Checkpoints
+from vos_jax.engine.clip_loss import clip_loss
 from vos_jax.engine.devices import check_batch, make_mesh, shard_batch
 from vos_jax.engine.experiment import Experiment, describe
 from vos_jax.engine.export import on_host, write_weights
@@ -104,7 +105,13 @@ def train(
             workdir=workdir,
             mesh=mesh,
             method=method,
-            step=make_train_step(method, optimizer, mesh, experiment.step),
+            step=make_train_step(
+                method,
+                optimizer,
+                mesh,
+                experiment.step,
+                experiment.objective or clip_loss,
+            ),
             source=source,
             watched=watched,
             checkpoints=checkpoints,

@@ -15,6 +15,7 @@ from vos_jax.engine.backbones import with_backbone
 from vos_jax.engine.checkpoint import Checkpoints
 from vos_jax.engine.devices import replicated
 from vos_jax.engine.experiment import DataConfig, Experiment, describe, differences
+from vos_jax.engine.grow import grown
 from vos_jax.engine.model import architecture, load_model, variable_shapes
 from vos_jax.engine.optimizers import Optimizer
 from vos_jax.engine.step_config import StepConfig
@@ -144,6 +145,8 @@ def begin(
     frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
     key = jax.random.key(experiment.seed)
     variables: Any = method.init(key, frame, masks)
+    if experiment.grown_from is not None:
+        variables = grown(experiment.method, variables, experiment.grown_from)
     for path in experiment.backbones:
         variables = with_backbone(variables, path)
     if experiment.twins:

@@ -103,6 +103,7 @@ def make_train_step(
       nothing, not even the number of steps. The metrics are scalars, the same on all
       devices:
         loss: Mean over the frames.
+        terms of the loss: Each by its own name, where the loss has some.
         iou: Mean soft IoU over all frames and the objects that show in them.
         grad_norm: Before it was clipped; without what the optimizer freezes.
         learning_rate: Of this step, where the optimizer knows it.
@@ -213,8 +214,12 @@ def _add_up(
         grads, seen = of_part(batch, keys)
     else:
         start, stats = jax.tree.map(jnp.zeros_like, (params, batch_stats))
-        nothing = start, _Seen(ClipSums(*[jnp.float32(0)] * 4), stats)
         parts = jax.tree.map(split, (batch, keys))
+        # Which terms there are is for the loss to say.
+        first = jax.tree.map(lambda x: x[0], parts)
+        _, shapes = jax.eval_shape(of_part, *first)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.sums)
+        nothing = start, _Seen(zeros, stats)
         (grads, seen), _ = lax.scan(add, nothing, parts, unroll=config.unroll or 1)
     # The statistics are those of all devices already.
     stats = jax.tree.map(lambda x: x / config.accumulation, seen.batch_stats)
@@ -228,8 +233,10 @@ def _update(
     """The next state, or the same one if anything is not finite."""
     sums = seen.sums
     squares = [jnp.square(x).sum() for x in jax.tree.leaves(grads)]
+    counted = jnp.maximum(sums.frames, 1)
     metrics = {
-        "loss": sums.loss / jnp.maximum(sums.frames, 1),
+        "loss": sums.loss / counted,
+        **{name: x / counted for name, x in sums.terms.items()},
         "iou": sums.iou / jnp.maximum(sums.objects, 1),
         "grad_norm": jnp.sqrt(sum(squares, jnp.float32(0))),
     }

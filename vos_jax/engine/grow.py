@@ -1,0 +1,59 @@
+"""Weights of a network as a start for a larger one of the same method."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from vos_jax.convert.tree import flatten, unflatten
+from vos_jax.convert.weights import read_metadata
+from vos_jax.engine.model import load_weights
+from vos_jax.errors import InputError
+
+
+def grown(name: str, variables: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    """Puts stored weights into a larger network.
+
+    Kernels may have further input channels, after those that are stored, and there may
+    be further arrays; both stay as they are. As RDE-VOS goes from still images to
+    videos: one more mask as an input, and SAM.
+
+    Args:
+      name: Of the method.
+      variables: Of the larger network; not changed.
+      path: `.safetensors` of the smaller one.
+
+    Raises:
+      InputError: The file is damaged, of another method, or not of a smaller network.
+    """
+    metadata = read_metadata(path)
+    if metadata.method != name:
+        raise InputError(
+            f"{path}: weights of {metadata.method!r}, not of {name!r}; begin with a"
+            " file of that method"
+        )
+    leaves = flatten(variables)
+    for place, value in flatten(load_weights(path)).items():
+        if place not in leaves or not _fits(leaves[place].shape, value.shape):
+            raise InputError(
+                f"{path}: {'/'.join(place)} has no place in the network to train;"
+                " change method_options, or begin with other weights"
+            )
+        leaves[place] = _overlaid(leaves[place], value)
+    return unflatten(leaves)
+
+
+def _fits(new: tuple[int, ...], old: tuple[int, ...]) -> bool:
+    """Whether the shapes agree, but for further inputs of a kernel."""
+    if len(new) < 4:
+        return new == old
+    same = (*new[:-2], new[-1]) == (*old[:-2], old[-1])
+    return len(new) == len(old) and same and new[-2] >= old[-2]
+
+
+def _overlaid(new: Array, old: Array) -> Array:
+    if new.shape == old.shape:
+        return old
+    return jnp.asarray(new).at[..., : old.shape[-2], :].set(old)
