@@ -28,7 +28,8 @@ def _names():
         name = path.relative_to(FOLDER).with_suffix("").as_posix()
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.returns is not None:
-                if ast.unparse(node.returns) == "Experiment":
+                public = not node.name.startswith("_")
+                if public and ast.unparse(node.returns) == "Experiment":
                     yield name if node.name == "experiment" else f"{name}:{node.name}"
 
 
@@ -44,6 +45,7 @@ def _docstring(path):
 
 NAMES = list(_names())
 PAGES = sorted(FOLDER.rglob("*.md"))
+RUNS = [page for page in PAGES if "--workdir" in page.read_text()]
 DOCUMENTED = [
     pytest.param(words, id=" ".join(words[1:3]))
     for text in (
@@ -146,8 +148,7 @@ def test_an_experiment_has_its_command_in_its_file_or_on_the_page_beside_it(name
     assert ["train", name] in told
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", RUNS, ids=lambda page: page.parent.name)
 def test_runs_of_a_page_have_folders_of_their_own(page):
     folders = re.findall(r"--workdir (\S+)", page.read_text())
-    assert folders
     assert len(set(folders)) == len(folders)
