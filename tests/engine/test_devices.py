@@ -75,7 +75,7 @@ assert mesh.axis_names == ("data",) and mesh.size == 8
 assert [device.id for device in mesh.devices.flat] == list(range(8))
 placed = shard_batch(mesh, make_batch(16), accumulation=2)
 assert placed.frames.shape == (16, 2, 4, 4, 3)
-for leaf in placed:
+for leaf in jax.tree.leaves(placed):
     assert len(leaf.addressable_shards) == 8
 for shard in placed.frames.addressable_shards:
     first = 2 * shard.device.id

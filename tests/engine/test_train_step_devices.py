@@ -27,7 +27,6 @@ from tests.engine.test_train_step import (
 from vos_jax.engine.devices import initialize_distributed, make_mesh, shard_batch
 from vos_jax.engine.step_config import StepConfig
 from vos_jax.errors import InputError
-from vos_jax.types import ClipBatch
 
 CLIPS = 16
 # As accelerators compute it by default.
@@ -61,7 +60,7 @@ def run_alone(
             shard_batch(make_mesh(), make_batch(1), accumulation=2)
     assert jax.device_count() == devices * processes
     share = slice(process * CLIPS // processes, (process + 1) * CLIPS // processes)
-    batch = ClipBatch(*(x[share] for x in make_batch(CLIPS)))
+    batch = jax.tree.map(lambda x: x[share], make_batch(CLIPS))
     variables = small_variables()
     for name in ("plain",) if processes > 1 else RUNS:
         program = Path(out, f"{name}.txt")
