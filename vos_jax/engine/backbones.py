@@ -4,11 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-from jaxtyping import Array
-
 from vos_jax.convert.tree import TreePath, flatten, unflatten
 from vos_jax.convert.weights import read_metadata
+from vos_jax.engine.grow import overlaid
 from vos_jax.engine.model import BACKBONES, load_weights
 from vos_jax.errors import InputError
 
@@ -40,7 +38,7 @@ def with_backbone(variables: Mapping[str, Any], path: str | Path) -> dict[str, A
     for name in fitting:
         for leaf, value in backbone.items():
             place = _place(leaves, name, leaf)
-            leaves[place] = _overlaid(leaves[place], value)
+            leaves[place] = overlaid(leaves[place], value)
     return unflatten(leaves)
 
 
@@ -82,9 +80,3 @@ def _takes(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
     """Whether the shapes agree, except for input channels beyond those of the image."""
     wider = len(old) == 4 and new[2] == 3 and old[2] > 3
     return old == new or (wider and (*old[:2], old[3]) == (*new[:2], new[3]))
-
-
-def _overlaid(old: Array, new: Array) -> Array:
-    if old.shape == new.shape:
-        return new
-    return jnp.asarray(old).at[:, :, : new.shape[2]].set(new)

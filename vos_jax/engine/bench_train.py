@@ -32,7 +32,6 @@ from jax.sharding import Mesh
 from vos_jax.data.clips import batch_at
 from vos_jax.data.pipeline import train_batches
 from vos_jax.data.source import Source
-from vos_jax.engine.clip_loss import clip_loss
 from vos_jax.engine.devices import check_batch, make_mesh, replicated, shard_batch
 from vos_jax.engine.experiment import Experiment
 from vos_jax.engine.measure import (
@@ -406,7 +405,7 @@ class _Steps:
 
     def _train_step(self, config: Any = None) -> TrainStep:
         config = self._experiment.step if config is None else config
-        loss = self._experiment.objective or clip_loss
+        loss = self._experiment.loss
         return make_train_step(self._method, self._optimizer, self._mesh, config, loss)
 
     def _batch(self, step: int) -> ClipBatch:

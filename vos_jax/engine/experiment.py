@@ -11,7 +11,7 @@ from typing import Any
 
 from vos_jax.data.literal import literal
 from vos_jax.data.recipes import Recipe
-from vos_jax.engine.clip_loss import ClipLoss
+from vos_jax.engine.clip_loss import ClipLoss, clip_loss
 from vos_jax.engine.optimizers import OptimizerConfig
 from vos_jax.engine.step_config import StepConfig
 from vos_jax.errors import InputError
@@ -111,6 +111,11 @@ class Experiment:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: use at least 1")
+
+    @property
+    def loss(self) -> ClipLoss:
+        """What is minimised: the objective, or what stands for none."""
+        return self.objective or clip_loss
 
 
 # What may differ between the parts of a resumed run: it changes no parameter.

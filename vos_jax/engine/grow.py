@@ -41,7 +41,7 @@ def grown(name: str, variables: Mapping[str, Any], path: str | Path) -> dict[str
                 f"{path}: {'/'.join(place)} has no place in the network to train;"
                 " change method_options, or begin with other weights"
             )
-        leaves[place] = _overlaid(leaves[place], value)
+        leaves[place] = overlaid(leaves[place], value)
     return unflatten(leaves)
 
 
@@ -53,7 +53,8 @@ def _fits(new: tuple[int, ...], old: tuple[int, ...]) -> bool:
     return len(new) == len(old) and same and new[-2] >= old[-2]
 
 
-def _overlaid(new: Array, old: Array) -> Array:
+def overlaid(new: Array, old: Array) -> Array:
+    """`old` in the place of `new`, whose further input channels stay."""
     if new.shape == old.shape:
         return old
     return jnp.asarray(new).at[..., : old.shape[-2], :].set(old)

@@ -309,6 +309,9 @@ def _most_slots(method: Method) -> int:
 
 def _corrections(method: Method, state: State) -> int:
     """Frames kept beyond the schedule, with the latest if it is one of them."""
+    if _slot_capacity(state.memory) >= _most_slots(method):
+        # There is no room to make, and asking would wait for the device.
+        return 0
     time = int(state.time)
     kept = max(int(bank.kept) for bank in _banks(state.memory))
     extra = max(0, kept - _scheduled(method, time)) + int(state.corrected)

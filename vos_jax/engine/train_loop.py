@@ -26,7 +26,6 @@ from vos_jax.data.pipeline import train_batches
 from vos_jax.data.show import write_batch
 from vos_jax.data.source import Source
 from vos_jax.engine.checkpoint import Checkpoints
-from vos_jax.engine.clip_loss import clip_loss
 from vos_jax.engine.devices import check_batch, make_mesh, shard_batch
 from vos_jax.engine.experiment import Experiment, describe
 from vos_jax.engine.export import on_host, write_weights
@@ -110,7 +109,7 @@ def train(
                 optimizer,
                 mesh,
                 experiment.step,
-                experiment.objective or clip_loss,
+                experiment.loss,
             ),
             source=source,
             watched=watched,

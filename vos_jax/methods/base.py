@@ -10,13 +10,51 @@ so that a frame is memorised only when the next one arrives: until then its mask
 still be corrected, and the last frame of a video costs nothing.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.memory_bank import Moment
+from vos_jax.ops.read import IMPLEMENTATIONS, Implementation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadConfig:
+    """What the configuration of every method that reads a memory has.
+
+    Attributes:
+      top_k: Read only the k best memory cells of each query cell; None reads all.
+      read: Implementation of the read.
+      dtype: Compute type; parameters and softmax stay float32.
+      precision: Of float32 products.
+      folded: Norms are folded into the convolutions.
+    """
+
+    top_k: int | None = None
+    read: Implementation = "auto"
+    dtype: str = "float32"
+    precision: str = "highest"
+    folded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k}: use at least 1, or None for all")
+        if self.read not in IMPLEMENTATIONS:
+            raise ValueError(f"read={self.read!r}: use one of {list(IMPLEMENTATIONS)}")
+        _ = self.numerics
+
+    @property
+    def numerics(self) -> Numerics:
+        """How the blocks compute."""
+        return Numerics(
+            dtype=self.dtype,  # type: ignore[arg-type]
+            precision=self.precision,  # type: ignore[arg-type]
+            folded=self.folded,
+        )
 
 
 class Encoded(NamedTuple):

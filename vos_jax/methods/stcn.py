@@ -15,18 +15,16 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.methods import torch_names
-from vos_jax.methods.base import Encoded, Method, Segmentation
+from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation
 from vos_jax.nn import stcn as blocks
 from vos_jax.nn.decoder import Skips
 from vos_jax.nn.encoders import KeyValue
 from vos_jax.nn.layers import Conv, normalize_image
-from vos_jax.nn.numerics import Numerics
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.l2_read import l2_read
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
 from vos_jax.ops.padding import crop, pad, padding
-from vos_jax.ops.read import IMPLEMENTATIONS, Implementation
 from vos_jax.ops.resample import upsample
 from vos_jax.ops.soft_aggregation import soft_aggregate
 
@@ -34,8 +32,8 @@ _STRIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class STCNConfig:
-    """Hyper-parameters of STCN; the defaults are the published network.
+class STCNConfig(ReadConfig):
+    """Hyper-parameters of STCN, with those of `ReadConfig`; by default as published.
 
     Attributes:
       backbone: Of the key encoder.
@@ -47,12 +45,6 @@ class STCNConfig:
       mem_every: Frames from one that is remembered to the next.
       mem_capacity: At most this many slots, the oldest giving way; None lets the memory
         grow with the video, as published.
-      top_k: Read only the k best memory cells of each query cell; None reads all, as in
-        training.
-      read: Implementation of the read.
-      dtype: Compute type; parameters, similarities and softmax stay float32.
-      precision: Of float32 products.
-      folded: Norms are folded into the convolutions.
     """
 
     backbone: ResNetConfig = ResNetConfig()
@@ -64,14 +56,9 @@ class STCNConfig:
     mem_every: int = 5
     mem_capacity: int | None = None
     top_k: int | None = 20
-    read: Implementation = "auto"
-    dtype: str = "float32"
-    precision: str = "highest"
-    folded: bool = False
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k}: use at least 1, or None for all")
+        super().__post_init__()
         if self.mem_every < 1:
             raise ValueError(f"mem_every={self.mem_every}: use at least 1")
         if self.mem_capacity is not None and self.mem_capacity < memory_bank.KEPT:
@@ -79,18 +66,6 @@ class STCNConfig:
                 f"mem_capacity={self.mem_capacity}: use at least {memory_bank.KEPT},"
                 " or None"
             )
-        if self.read not in IMPLEMENTATIONS:
-            raise ValueError(f"read={self.read!r}: use one of {list(IMPLEMENTATIONS)}")
-        _ = self.numerics
-
-    @property
-    def numerics(self) -> Numerics:
-        """How the blocks compute."""
-        return Numerics(
-            dtype=self.dtype,  # type: ignore[arg-type]
-            precision=self.precision,  # type: ignore[arg-type]
-            folded=self.folded,
-        )
 
 
 class Memory(NamedTuple):

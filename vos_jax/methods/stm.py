@@ -14,16 +14,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from vos_jax.methods import torch_names
-from vos_jax.methods.base import Encoded, Method, Segmentation
+from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation
 from vos_jax.nn.decoder import Decoder, SkipBranches, Skips
 from vos_jax.nn.encoders import KeyValue, KeyValueHead, MaskedEncoder
 from vos_jax.nn.layers import normalize_image
-from vos_jax.nn.numerics import Numerics
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
 from vos_jax.ops.padding import crop, pad
-from vos_jax.ops.read import IMPLEMENTATIONS, Implementation, space_time_read
+from vos_jax.ops.read import space_time_read
 from vos_jax.ops.resample import upsample
 from vos_jax.ops.soft_aggregation import soft_aggregate
 
@@ -31,8 +30,8 @@ _STRIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class STMConfig:
-    """Hyper-parameters of STM; the defaults are the published network.
+class STMConfig(ReadConfig):
+    """Hyper-parameters of STM, with those of `ReadConfig`; by default as published.
 
     Attributes:
       backbone: Of both encoders, which share no weights.
@@ -43,11 +42,6 @@ class STMConfig:
         none, and the memory is two frames for ever.
       mem_capacity: At most this many slots, the oldest kept frame giving way; None
         lets the memory grow with the video, as published.
-      top_k: Read only the k best memory cells of each query cell; None reads all.
-      read: Implementation of the read.
-      dtype: Compute type; parameters and softmax stay float32.
-      precision: Of float32 products.
-      folded: Norms are folded into the convolutions.
     """
 
     backbone: ResNetConfig = ResNetConfig()
@@ -56,32 +50,15 @@ class STMConfig:
     decoder_dim: int = 256
     mem_every: int | None = 5
     mem_capacity: int | None = None
-    top_k: int | None = None
-    read: Implementation = "auto"
-    dtype: str = "float32"
-    precision: str = "highest"
-    folded: bool = False
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k}: use at least 1, or None for all")
+        super().__post_init__()
         if self.mem_capacity is not None and self.mem_capacity < memory_bank.KEPT:
             raise ValueError(
                 f"mem_capacity={self.mem_capacity} leaves no room for the first and"
                 f" the previous frame; use at least {memory_bank.KEPT}, or None"
             )
-        if self.read not in IMPLEMENTATIONS:
-            raise ValueError(f"read={self.read!r}: use one of {list(IMPLEMENTATIONS)}")
-        _ = self.numerics, self.policy
-
-    @property
-    def numerics(self) -> Numerics:
-        """How the blocks compute."""
-        return Numerics(
-            dtype=self.dtype,  # type: ignore[arg-type]
-            precision=self.precision,  # type: ignore[arg-type]
-            folded=self.folded,
-        )
+        _ = self.policy
 
     @property
     def policy(self) -> Policy:
