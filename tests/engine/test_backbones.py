@@ -11,6 +11,7 @@ from vos_jax.engine.model import random_model
 from vos_jax.errors import InputError
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 
+KEY = jax.random.key(0)
 WIDTH = 4
 SMALL = {"backbone": {"depth": 18, "width": WIDTH}, "key_dim": 4, "value_dim": 4}
 
@@ -42,7 +43,7 @@ def backbone(tmp_path):
 def test_both_encoders_of_stm_take_it(backbone, method_variables):
     _, before = method_variables
     path, given = backbone
-    after = with_backbone(before, path)
+    after = with_backbone(before, path, KEY)
     for collection in ("params", "batch_stats"):
         for encoder in ("query_encoder", "memory_encoder"):
             found = after[collection][encoder]
@@ -61,7 +62,7 @@ def test_both_encoders_of_stm_take_it(backbone, method_variables):
 
 def test_all_else_stays_as_it_was(backbone, method_variables):
     _, before = method_variables
-    after = with_backbone(before, backbone[0])
+    after = with_backbone(before, backbone[0], KEY)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, dict(before))
     for path in (("decoder",), ("memory_head",), ("memory_encoder", "stem", "masks")):
         old, new = before["params"], after["params"]
@@ -74,18 +75,18 @@ def test_a_network_of_another_depth_is_refused(tmp_path, method_variables):
     path = tmp_path / "resnet34.safetensors"
     write_backbone(path, 34)
     with pytest.raises(InputError, match="no encoder of the method is a resnet34"):
-        with_backbone(method_variables[1], path)
+        with_backbone(method_variables[1], path, KEY)
 
 
 def test_a_part_of_a_deeper_encoder_is_not_filled(backbone):
     deeper = SMALL | {"backbone": {"depth": 34, "width": WIDTH}}
     _, variables = random_model("stm", **deeper, decoder_dim=4)
     with pytest.raises(InputError, match="no encoder of the method is a resnet18"):
-        with_backbone(variables, backbone[0])
+        with_backbone(variables, backbone[0], KEY)
 
 
 def test_weights_of_a_method_are_refused(tmp_path, method_variables):
     path = tmp_path / "stm.safetensors"
     save_weights(path, method_variables[1], method="stm", config={})
     with pytest.raises(InputError, match=r"stm\.safetensors: weights of 'stm', not of"):
-        with_backbone(method_variables[1], path)
+        with_backbone(method_variables[1], path, KEY)

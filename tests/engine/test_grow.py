@@ -19,6 +19,7 @@ NARROW = {
     "value_dim": 16,
     "decoder_dims": (8, 8, 8),
 }
+KEY = jax.random.key(0)
 STEM = ("params", "value_encoder", "stem", "conv", "kernel")
 
 
@@ -40,13 +41,15 @@ def stored(tmp_path_factory):
 
 def test_what_the_small_network_has_is_taken_and_the_rest_stays(stored):
     larger = variables_of(create("rde", **NARROW), 1.0)
-    leaves = flatten(grown("rde", larger, stored))
+    leaves = flatten(grown("rde", larger, stored, KEY))
     assert leaves.keys() == flatten(larger).keys()
     for place, value in leaves.items():
         if place == STEM:
             np.testing.assert_array_equal(value[:, :, :4], 2)
-            np.testing.assert_array_equal(value[:, :, 4:], 1)
             assert value.shape[2] == 5
+            # 49 taps for 8 features: the features are orthonormal.
+            taps = np.asarray(value[:, :, 4:]).reshape(-1, value.shape[3])
+            np.testing.assert_allclose(taps.T @ taps, np.eye(8), atol=1e-6)
         else:
             is_new = place[1].endswith("_aggregation")
             np.testing.assert_array_equal(value, 1 if is_new else 2)
@@ -55,10 +58,10 @@ def test_what_the_small_network_has_is_taken_and_the_rest_stays(stored):
 def test_a_network_of_another_width_is_refused(stored):
     wider = NARROW | {"key_dim": 16}
     with pytest.raises(InputError, match=r"key_head/.* has no place in the network"):
-        grown("rde", variables_of(create("rde", **wider), 1.0), stored)
+        grown("rde", variables_of(create("rde", **wider), 1.0), stored, KEY)
 
 
 def test_weights_of_another_method_are_refused(stored):
     larger = variables_of(create("stcn", **NARROW), 1.0)
     with pytest.raises(InputError, match="weights of 'rde', not of 'stcn'"):
-        grown("stcn", larger, stored)
+        grown("stcn", larger, stored, KEY)

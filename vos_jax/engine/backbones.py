@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Array
+
 from vos_jax.convert.tree import TreePath, flatten, unflatten
 from vos_jax.convert.weights import read_metadata
 from vos_jax.engine.grow import overlaid
@@ -11,15 +13,19 @@ from vos_jax.engine.model import BACKBONES, load_weights
 from vos_jax.errors import InputError
 
 
-def with_backbone(variables: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+def with_backbone(
+    variables: Mapping[str, Any], path: str | Path, key: Array
+) -> dict[str, Any]:
     """Puts a backbone into every encoder that is such a ResNet.
 
-    An encoder is any group with a `stem` and a `trunk`. What ImageNet does not know,
-    the kernels for masks and biases of convolutions, stays as it is.
+    An encoder is any group with a `stem` and a `trunk`. What ImageNet does not know
+    stays as it is: biases of convolutions, kernels for masks that are arrays of their
+    own. Masks that share the image's kernel begin orthogonal there.
 
     Args:
       variables: Of a method; not changed.
       path: `.safetensors` that `vos-jax convert resnet50` and the like have written.
+      key: Of what begins orthogonal.
 
     Raises:
       InputError: The file is none of these, or no encoder is of its kind.
@@ -38,7 +44,7 @@ def with_backbone(variables: Mapping[str, Any], path: str | Path) -> dict[str, A
     for name in fitting:
         for leaf, value in backbone.items():
             place = _place(leaves, name, leaf)
-            leaves[place] = overlaid(leaves[place], value)
+            leaves[place] = overlaid(leaves[place], value, key)
     return unflatten(leaves)
 
 

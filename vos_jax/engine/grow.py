@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -13,17 +14,20 @@ from vos_jax.engine.model import load_weights
 from vos_jax.errors import InputError
 
 
-def grown(name: str, variables: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+def grown(
+    name: str, variables: Mapping[str, Any], path: str | Path, key: Array
+) -> dict[str, Any]:
     """Puts stored weights into a larger network.
 
-    Kernels may have further input channels, after those that are stored, and there may
-    be further arrays; both stay as they are. As RDE-VOS goes from still images to
-    videos: one more mask as an input, and SAM.
+    Kernels may have further input channels, after those that are stored, which begin
+    orthogonal, and there may be further arrays, which stay as they are. As RDE-VOS goes
+    from still images to videos: one more mask as an input, and SAM.
 
     Args:
       name: Of the method.
       variables: Of the larger network; not changed.
       path: `.safetensors` of the smaller one.
+      key: Of the further input channels.
 
     Raises:
       InputError: The file is damaged, of another method, or not of a smaller network.
@@ -41,7 +45,7 @@ def grown(name: str, variables: Mapping[str, Any], path: str | Path) -> dict[str
                 f"{path}: {'/'.join(place)} has no place in the network to train;"
                 " change method_options, or begin with other weights"
             )
-        leaves[place] = overlaid(leaves[place], value)
+        leaves[place] = overlaid(leaves[place], value, key)
     return unflatten(leaves)
 
 
@@ -53,8 +57,15 @@ def _fits(new: tuple[int, ...], old: tuple[int, ...]) -> bool:
     return len(new) == len(old) and same and new[-2] >= old[-2]
 
 
-def overlaid(new: Array, old: Array) -> Array:
-    """`old` in the place of `new`, whose further input channels stay."""
+def overlaid(new: Array, old: Array, key: Array) -> Array:
+    """`old` in the place of `new`, with orthogonal kernels for further input channels.
+
+    All taps of these channels times the output channels are the matrix whose rows, or
+    columns if there are fewer, are orthonormal (the released programs of STCN and
+    RDE-VOS).
+    """
     if new.shape == old.shape:
         return old
-    return jnp.asarray(new).at[..., : old.shape[-2], :].set(old)
+    further = (*new.shape[:-2], new.shape[-2] - old.shape[-2], new.shape[-1])
+    taps = jax.nn.initializers.orthogonal()(key, further, jnp.float32)
+    return jnp.concatenate([jnp.asarray(old), taps], axis=-2)

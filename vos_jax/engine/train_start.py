@@ -145,10 +145,11 @@ def begin(
     frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
     key = jax.random.key(experiment.seed)
     variables: Any = method.init(key, frame, masks)
+    more = jax.random.fold_in(key, 1)
     if experiment.grown_from is not None:
-        variables = grown(experiment.method, variables, experiment.grown_from)
+        variables = grown(experiment.method, variables, experiment.grown_from, more)
     for path in experiment.backbones:
-        variables = with_backbone(variables, path)
+        variables = with_backbone(variables, path, more)
     if experiment.twins:
         recipe, seed = experiment.recipe, experiment.seed
         clips = batch_at(source, recipe, seed, 0, _TWIN_CLIPS, skip_bad=skip_bad)
