@@ -1,11 +1,12 @@
-"""`vos-jax bench train`: what reaches the benchmark, what is printed and refused."""
+"""`vos-jax bench`: what reaches the benchmarks, what is printed and refused."""
 
 import json
 
 import pytest
 
 from vos_jax.cli import main
-from vos_jax.engine import bench_train
+from vos_jax.engine import bench_read, bench_train
+from vos_jax.engine.bench_read import ReadResult, ReadRow
 from vos_jax.engine.bench_train import InputRow, Job, StepRow, TrainResult
 from vos_jax.engine.measure import Ceilings
 
@@ -78,3 +79,72 @@ def test_an_experiment_is_timed(capsys):
     figures = json.loads(capsys.readouterr().out)
     assert figures["inputs"][0]["ratio"] > 0
     assert 0 < figures["steps"][0]["mfu"]
+
+
+# Reads
+
+ROW = ReadRow("l2", "chunked top-20", "float32", 1, 5, 5, 80.0, limit_ms=8.0)
+READ_RESULT = ReadResult([ROW._replace(speedup=2.5)], Ceilings({"float32": 1e11}, 1e10))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The options of each sweep, which gives the same row every time."""
+    sweeps = []
+
+    def record(options):
+        sweeps.append(options)
+        return READ_RESULT
+
+    monkeypatch.setattr(bench_read, "bench_read", record)
+    return sweeps
+
+
+def test_all_reads_are_timed_with_the_published_k(asked, capsys):
+    assert main(["bench", "read"]) == 0
+    assert [(kind.name, kind.top_k) for kind in asked[0].reads] == [
+        ("space-time", (20,)),
+        ("l2", (20, 40)),
+    ]
+    assert asked[0].limit_s is None
+    assert "chunked top-20" in capsys.readouterr().out
+
+
+def test_the_options_of_the_reads_reach_the_sweep(asked):
+    words = ["--reads", "l2", "--top-k", "5", "8", "--limit", "60", "--frames", "3"]
+    sizes = ["--height", "64", "--width", "96", "--objects", "2", "--dtype", "bfloat16"]
+    assert main(["bench", "read", *words, *sizes, "--repeats", "2"]) == 0
+    (kind,) = asked[0].reads
+    assert (kind.name, kind.top_k, kind.key_dim) == ("l2", (5, 8), 64)
+    assert (asked[0].limit_s, asked[0].repeats) == (60, 2)
+    assert (asked[0].height, asked[0].width) == (64, 96)
+    assert (asked[0].frames, asked[0].objects) == ((3,), (2,))
+    assert asked[0].dtypes == ("bfloat16",)
+
+
+def test_rows_of_the_reads_are_printed_written_and_drawn(asked, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    words = ["--json", "--plot", "--out", str(tmp_path)]
+    assert main(["bench", "read", *words]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["kind"], row["speedup"]) == ("l2", 2.5)
+    names = {"bench_read.csv", "bench_read.json", "bench_read.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--reads", "l2", "guided"], "no kind 'guided'; use space-time or l2"),
+        (["--top-k", "20", "0"], "top_k=0: use at least 1"),
+        (["--frames", "0"], "frames: give numbers of at least 1"),
+        (["--limit", "-1"], "limit_s=-1: use at least 0"),
+        (["--plot"], "--plot needs --out"),
+    ],
+)
+def test_bad_options_of_the_reads_are_one_line(words, message, capsys):
+    assert main(["bench", "read", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("vos-jax: error: ") and err.count("\n") == 1
+    assert message in err

@@ -1,12 +1,16 @@
 """One clip and one compilation mode for all tests of this folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from tests.engine.clips import moving_clip
+from vos_jax.engine.model import random_model
+from vos_jax.methods.base import Method
+from vos_jax.nn.resnet import ResNetConfig
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -23,3 +27,17 @@ def clip() -> tuple[np.ndarray, np.ndarray]:
     frames, labels = moving_clip(8)
     frames.flags.writeable = labels.flags.writeable = False
     return frames, labels
+
+
+@pytest.fixture(scope="session")
+def tiny_rde() -> tuple[Method, Mapping[str, Any]]:
+    """RDE-VOS with few channels and random weights."""
+    backbone = ResNetConfig(depth=18, width=4)
+    return random_model(
+        "rde",
+        backbone=backbone,
+        value_backbone=backbone,
+        key_dim=4,
+        value_dim=16,
+        decoder_dims=(16, 8, 8),
+    )

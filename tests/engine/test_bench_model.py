@@ -72,6 +72,48 @@ def test_a_step_reads_from_as_many_frames_as_asked(
     assert filled.tolist() == [count, count]
 
 
+def test_steps_that_remember_nothing_are_told_from_the_mean_frame(
+    tiny_rde: tuple[Method, Mapping[str, Any]],
+) -> None:
+    options = ModelOptions(
+        height=32,
+        width=32,
+        objects=(2,),
+        memory_frames=(1, 3),
+        lengths=(10, 1000),
+        repeats=2,
+        seconds=0.1,
+    )
+    result = bench.bench_model(*tiny_rde, options)
+    stages = ["encode", "memorize", "read", "segment", "decode", "step", "frame"]
+    found = [(row.memory_frames, row.stage) for row in result.stages]
+    assert found == [(count, stage) for count in (1, 3) for stage in stages]
+    frames = [row for row in result.stages if row.stage == "frame"]
+    assert all(row.time_ms and row.frames_per_s for row in frames)
+    assert {row.slots for row in result.memory} == {3}
+    assert len({(row.state_mb, row.step_temp_mb) for row in result.memory}) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_cycle_remembers_one_frame(
+    tiny_rde: tuple[Method, Mapping[str, Any]], count: int
+) -> None:
+    method, variables = tiny_rde
+    timed = bench._Bench(method, variables, TINY, 2)
+    empty = timed._start(20)
+    memorize = bench.Program(timed._memorize, 0, None, None)
+    state = timed._filled(memorize, empty, empty.keep, count)
+    filled = np.asarray(state.memory.bank.filled).sum(0)
+    assert filled.tolist() == [1 if count == 1 else 3] * 2
+    due = []
+    for later in range(timed._cycle):
+        moment = bench.Moment(
+            state.time + later, state.active, state.first & False, state.corrected
+        )
+        due.append(bool(method.due(state.memory, moment)))
+    assert due == [False, False, True]
+
+
 def test_more_frames_than_the_memory_holds_are_skipped_with_the_reason(
     tiny_method: Method, tiny_variables: Mapping[str, Any]
 ) -> None:

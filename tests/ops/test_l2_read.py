@@ -69,6 +69,47 @@ def _tied(seed=0):
     return *arrays, np.array([1, 2, 0, 1], np.int32)
 
 
+def _equal_keys():
+    """Every cell is as near as any other, and tells by its value which one it is."""
+    query, _, value, copies = _tied()
+    return query, np.ones((4, 2, 3, 4), np.float32), value, copies
+
+
+def _one_slot():
+    query, key, value, _ = _tied(seed=1)
+    return query, key, value, np.array([0, 0, 1, 0], np.int32)
+
+
+def _one_cell(copies=(0, 2, 0, 0)):
+    """Frames of a single cell, of which one counts."""
+    query, key, value, _ = _tied(seed=2)
+    frames = query[:1, :1], key[:, :1, :1], value[:, :, :1, :1]
+    return *frames, np.array(copies, np.int32)
+
+
+def _nothing_else():
+    """The whole memory is one cell."""
+    query, key, value, _ = _one_cell()
+    return query, key[:1], value[:1], np.array([1], np.int32)
+
+
+# Whole numbers in all of them: both implementations see the very same similarities.
+HARD = {
+    "ties within the k best": (_tied, 3),
+    "ties in several slots": (_tied, 11),
+    "all keys equal, one slot": (_equal_keys, 4),
+    "all keys equal, all slots": (_equal_keys, 20),
+    "as many cells as asked for": (_one_slot, 6),
+    "fewer cells than asked for": (_one_slot, 7),
+    "k beyond the capacity": (_equal_keys, 25),
+    "one cell counts": (_one_cell, 1),
+    "one cell counts, fewer than asked for": (_one_cell, 3),
+    "one cell in all": (_nothing_else, 2),
+}
+
+hard = pytest.mark.parametrize(("memory", "top_k"), HARD.values(), ids=HARD)
+
+
 _jitted = jax.jit(l2_read, static_argnames=("top_k", "implementation"))
 
 
@@ -163,6 +204,27 @@ def test_the_last_cell_counts_as_often_as_still_fits(implementation):
 
 
 # Degenerate memories
+
+
+@hard
+def test_merged_selection_is_that_of_the_whole_affinity_and_of_loops(memory, top_k):
+    query, key, _, copies = memory()
+    expected = _weights(query, key, copies, top_k)
+    found = [_attention(x, query, key, copies, top_k) for x in IMPLEMENTATIONS]
+    for weights in found:
+        np.testing.assert_array_equal(weights > 0, expected > 0)
+        np.testing.assert_allclose(weights, expected, atol=3e-7)
+    np.testing.assert_allclose(*found, atol=1e-7)
+
+
+def test_of_equal_keys_the_first_k_are_averaged():
+    query, key, value, copies = _equal_keys()
+    # Slot 0 has six cells that count once; of slot 1, where they count twice, five fit.
+    cells = value.swapaxes(0, 1).reshape(2, 24, 5)[:, :9]
+    expected = np.average(cells, axis=1, weights=[1] * 6 + [2, 2, 1])
+    out = _read("chunked", query, key, value, copies, top_k=11)
+    wide = np.broadcast_to(expected[:, None, None], out.shape)
+    np.testing.assert_allclose(out, wide, atol=3e-7)
 
 
 @each
@@ -260,6 +322,29 @@ def test_both_implementations_have_the_same_gradients(top_k):
         # The weight of a single cell is 1 whatever the keys are.
         assert np.isfinite(x).all() and (np.asarray(x).any() or top_k == 1)
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("memory", "top_k"),
+    [
+        (_tied, 11),
+        (_equal_keys, 20),
+        (_one_slot, 7),
+        (_one_cell, 3),
+        (_nothing_else, 2),
+    ],
+)
+def test_hard_memories_have_the_gradients_of_the_whole_affinity(memory, top_k):
+    """Where cells tie, both must choose the same ones to have the same gradients."""
+    args = memory()
+    (one, gradients), (other, expected) = (
+        _value_and_grad(*args, top_k, name) for name in IMPLEMENTATIONS
+    )
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    for x, y in zip(gradients, expected, strict=True):
+        assert np.isfinite(x).all()
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    assert np.asarray(gradients[2]).any()
 
 
 # How it computes

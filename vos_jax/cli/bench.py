@@ -1,7 +1,9 @@
 """`vos-jax bench`: time compiled reads, whole models and training."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vos_jax.cli import options
 from vos_jax.errors import InputError
@@ -15,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(metavar="read|model|train", required=True)
     read = kinds.add_parser(
         "read",
-        help="the space-time read: implementations x frames x objects x types",
+        help="the memory reads: kinds x implementations x frames x objects x types",
         epilog=f"example: {EXAMPLE}",
         allow_abbrev=False,
     )
@@ -23,7 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     read.add_argument(
         "--frames", type=int, nargs="+", default=[1, 2, 5, 10, 20], metavar="T"
     )
-    read.add_argument("--top-k", type=int, default=20, metavar="N")
+    read.add_argument(
+        "--reads",
+        nargs="+",
+        metavar="KIND",
+        help="space-time (STM), l2 (STCN, RDE-VOS); all by default",
+    )
+    read.add_argument(
+        "--top-k",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="cells that the filtered reads keep; as published by default",
+    )
+    read.add_argument(
+        "--limit",
+        type=float,
+        metavar="SECONDS",
+        help="skip what has not begun by then",
+    )
     read.add_argument(
         "--plot", action="store_true", help="draw time against T into --out"
     )
@@ -46,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[1, 5, 20],
         metavar="T",
         help="memory frames that a step reads",
+    )
+    model.add_argument(
+        "--stream",
+        type=int,
+        metavar="N",
+        help="instead: segment a video of N frames and tell its speed and memory as it"
+        " gets longer",
     )
     model.set_defaults(run=run_model)
     train = kinds.add_parser(
@@ -96,26 +123,29 @@ def _add_output(parser: argparse.ArgumentParser, repeats: int) -> None:
 
 def run_read(args: argparse.Namespace) -> None:
     """Times the reads."""
-    options.positive(args, "top_k")
     if args.plot and args.out is None:
         raise InputError("--plot needs --out, the folder to draw into")
-    from vos_jax.engine import bench_read
+    from vos_jax.engine import bench_read, bench_read_plot, read_cases
 
+    kinds = read_cases.chosen(args.reads)
+    if args.top_k is not None:
+        kinds = tuple(replace(kind, top_k=tuple(args.top_k)) for kind in kinds)
     result = bench_read.bench_read(
         bench_read.ReadOptions(
+            reads=kinds,
             height=args.height,
             width=args.width,
             frames=tuple(args.frames),
             objects=tuple(args.objects),
             dtypes=tuple(args.dtype),
-            top_k=args.top_k,
             repeats=args.repeats,
+            limit_s=args.limit,
         )
     )
     if args.out is not None:
         bench_read.write(result, args.out)
         if args.plot:
-            bench_read.plot(result, args.out)
+            bench_read_plot.plot(result, args.out)
     if args.json:
         rows = [row._asdict() for row in result.rows]
         options.print_figures({"rows": rows}, as_json=True)
@@ -132,6 +162,9 @@ def run_model(args: argparse.Namespace) -> None:
         method, variables = random_model(args.method)
     else:
         method, variables = load_model(args.method, args.weights)
+    if args.stream is not None:
+        run_stream(args, method, variables)
+        return
     result = bench_model.bench_model(
         method,
         variables,
@@ -153,6 +186,31 @@ def run_model(args: argparse.Namespace) -> None:
         options.print_figures(tables, as_json=True)
     else:
         print(bench_model.show(result))
+
+
+def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
+    """Runs a long video."""
+    from vos_jax.engine import bench_stream
+
+    if len(args.dtype) > 1:
+        raise InputError(f"--dtype {' '.join(args.dtype)}: --stream takes one")
+    method = method.clone(config=replace(method.config, dtype=args.dtype[0]))
+    rows = bench_stream.bench_stream(
+        method,
+        variables,
+        bench_stream.StreamOptions(
+            frames=args.stream,
+            height=args.height,
+            width=args.width,
+            objects=tuple(args.objects),
+        ),
+    )
+    if args.out is not None:
+        bench_stream.write(rows, args.out)
+    if args.json:
+        options.print_figures({"rows": [row._asdict() for row in rows]}, as_json=True)
+    else:
+        print(bench_stream.show(rows))
 
 
 def run_train(args: argparse.Namespace) -> None:

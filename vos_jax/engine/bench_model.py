@@ -3,7 +3,9 @@
 The stages of a frame are compiled apart from one another, the whole step as inference
 compiles it. Their sum may therefore differ from the step, which lets the compiler work
 across them. `decode` is what `segment` takes beyond the read, upsampling and the
-merging of the objects included.
+merging of the objects included. Methods that do not remember every frame have steps of
+two kinds: `step` is one that remembers nothing, `frame` the mean over the frames from
+one that does to the next.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +24,7 @@ from vos_jax.engine.report_table import describe, machine, text_table, write_tab
 from vos_jax.engine.video import inference_form
 from vos_jax.errors import InputError
 from vos_jax.methods.base import Method
-from vos_jax.methods.stm import STM
+from vos_jax.methods.stcn import STCN
 from vos_jax.ops.memory_bank import Moment
 
 STAGES_NAME, MEMORY_NAME = "bench_model_stages", "bench_model_memory"
@@ -37,8 +39,8 @@ class ModelOptions:
       height: Of the frames, in pixels.
       width: Of the frames.
       objects: Numbers of objects.
-      memory_frames: Frames in the memory that a step reads from, its own latest frame
-        included.
+      memory_frames: Frames in the memory that a step reads from; with the latest one
+        if every frame is remembered.
       dtypes: Compute types; empty for the method's own.
       lengths: Lengths of videos to tell the memory of; nothing is allocated for it.
       repeats: Timed calls of each stage.
@@ -66,15 +68,15 @@ class StageRow(NamedTuple):
     """Time of one stage of a frame.
 
     Attributes:
-      stage: "encode" the query, "memorize" the frame before, "read", "decode", or the
-        whole "step".
+      stage: "encode" the query, "memorize" the frame before, "read", "decode", the
+        whole "step", or the mean "frame".
       dtype: Compute type.
       objects: Number of objects.
       memory_frames: Frames that the step reads from.
       time_ms: Median of `repeats` calls.
       repeats: Number of timed calls.
       share: Of the step's time.
-      frames_per_s: Of the step.
+      frames_per_s: Of the step or frame.
       compile_s: Seconds for tracing and compiling.
       temp_mb: Peak memory beside arguments and results.
       skipped: Why there are no figures.
@@ -193,6 +195,11 @@ class _Bench:
             state = self._filled(programs["memorize"], empty, keep, count)
             yield from self._rows_of(programs, state, query, count)
 
+    @property
+    def _cycle(self) -> int:
+        """Frames from one that is remembered to the next."""
+        return self._method.config.mem_every if isinstance(self._method, STCN) else 1
+
     def _slots(self, length: int) -> int:
         return self._method.slots(length)
 
@@ -202,9 +209,11 @@ class _Bench:
         )
 
     def _filled(self, memorize: Program, empty: State, keep: Any, count: int) -> State:
-        """A state whose next step reads from `count` frames, that step's included."""
+        """A state whose next step reads from `count` frames."""
         state = jax.tree.map(jnp.copy, empty)
-        for time in range(count - 1):
+        # The next step's own one is among them if it remembers every frame.
+        always = self._cycle == 1
+        for time in range(count - always):
             state = state._replace(
                 memory=memorize.call(self._variables, *_parted(state)),
                 first=jnp.zeros_like(state.first),
@@ -212,7 +221,7 @@ class _Bench:
                 # Keeps what follows the first frame, whatever the policy.
                 corrected=jnp.bool_(True),
             )
-        index = min(count - 1, 1)
+        index = min(count - 1, 1) if always else count
         return state._replace(
             keep=keep, time=jnp.int32(index), corrected=jnp.bool_(False)
         )
@@ -252,10 +261,19 @@ class _Bench:
             "segment": compile_program(self._segment, variables, memory, query, state),
             "step": self._compiled_step(state),
         }
-        if isinstance(self._method, STM):
-            read = partial(self._method.apply, self._variables, method="read")
-            programs["read"] = compile_program(read, memory, query)
+        read = partial(self._method.apply, variables, method="read")
+        programs["read"] = compile_program(read, *self._read_arguments(state, query))
         return programs
+
+    def _read_arguments(self, state: State, query: Any) -> tuple[Any, ...]:
+        own = (state.active,) if isinstance(self._method, STCN) else ()
+        return (state.memory, query, *own)
+
+    def _run_cycle(self, step: Program, state: State) -> Any:
+        """The frames from one that is remembered to the next."""
+        for _ in range(self._cycle):
+            state, out = step.call(self._variables, state, self._frame)
+        return out
 
     def _compiled_step(self, state: Any) -> Program:
         return compile_program(
@@ -270,26 +288,37 @@ class _Bench:
         def copied() -> State:
             return jax.tree.map(jnp.copy, state)
 
-        memory = programs["memorize"].call(variables, *_parted(copied()))
-
+        read_from = state
+        if self._cycle == 1:
+            memory = programs["memorize"].call(variables, *_parted(copied()))
+            read_from = state._replace(memory=memory)
         arguments: dict[str, Callable[[], tuple[Any, ...]]] = {
             "encode": lambda: (variables, frame),
             "memorize": lambda: (variables, *_parted(copied())),
-            "read": lambda: (memory, query),
-            "segment": lambda: (variables, memory, query, state),
+            "read": lambda: self._read_arguments(read_from, query),
+            "segment": lambda: (variables, read_from.memory, query, state),
             "step": lambda: (variables, copied(), frame),
         }
+        timed = partial(
+            time_program, repeats=self._options.repeats, seconds=self._options.seconds
+        )
         times = {
-            name: time_program(
-                programs[name].call,
-                prepare,
-                repeats=self._options.repeats,
-                seconds=self._options.seconds,
-            )
+            name: timed(programs[name].call, prepare)
             for name, prepare in arguments.items()
-            if name in programs
         }
         yield from self._tabulated(programs, times, count)
+        if self._cycle > 1:
+            cycle = timed(
+                lambda state: self._run_cycle(programs["step"], state),
+                lambda: (copied(),),
+            )
+            seconds = cycle.median_s / self._cycle
+            yield self._row("frame", count)._replace(
+                time_ms=1e3 * seconds,
+                repeats=cycle.repeats,
+                frames_per_s=1 / seconds,
+                share=seconds / times["step"].median_s,
+            )
 
     def _tabulated(
         self, programs: dict[str, Program], times: dict[str, Timing], count: int
@@ -307,7 +336,7 @@ class _Bench:
                 temp_mb=None if temp is None else temp / 1e6,
             )
             yield row
-            if name == "segment" and "read" in times:
+            if name == "segment":
                 rest = max(0.0, seconds - times["read"].median_s)
                 yield self._row("decode", count)._replace(
                     time_ms=1e3 * rest, share=rest / step_s

@@ -1,25 +1,19 @@
-"""Benchmark of the space-time read: implementations x memory x objects x types.
+"""Benchmark of the memory reads: kinds x implementations x memory x objects x types.
 
-Figures that depend on what is counted:
-
-- FLOP: `2 O T (hw)^2 (Ck + Cv)`, the two matrix products over the T memory frames that
-  are filled; softmax and selection are not counted, nor what an implementation computes
-  twice.
-- Bytes: what must cross the memory bus at least once: query key, the filled keys and
-  values, the float32 result. Affinities are not in it: they can stay in caches.
-- Limit: the time that the roofline model allows for these two on this machine, whose
-  ceilings are measured in the same run.
+The kinds of read, with what counts as FLOP and bytes, are in `read_cases`. Limit is the
+time that the roofline model allows for these two on this machine, whose ceilings are
+measured in the same run.
 """
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from vos_jax.engine.measure import (
     Ceilings,
@@ -29,20 +23,11 @@ from vos_jax.engine.measure import (
     time_program,
 )
 from vos_jax.engine.progress import Progress
-from vos_jax.engine.report_table import (
-    describe,
-    machine,
-    made,
-    pyplot,
-    text_table,
-    write_table,
-)
+from vos_jax.engine.read_cases import KINDS, Memory, ReadKind, Variant
+from vos_jax.engine.report_table import describe, machine, text_table, write_table
 from vos_jax.errors import InputError
-from vos_jax.media import atomic_path
-from vos_jax.ops.read import space_time_read
 
 NAME = "bench_read"
-_STRIDE = 16
 _REFERENCE = "reference"
 
 
@@ -51,14 +36,12 @@ class ReadOptions:
     """What to sweep.
 
     Attributes:
+      reads: Kinds of read.
       height: Of the frames, in pixels.
       width: Of the frames.
-      key_dim: Ck.
-      value_dim: Cv.
       frames: Memory frames T.
       objects: Numbers of objects.
       dtypes: Compute types.
-      top_k: Of the filtered read, a row of its own; None leaves it out.
       capacity: Of a bank that is larger than what is filled; None leaves it out.
       precision: Of the products.
       repeats: Timed calls of each program.
@@ -68,14 +51,12 @@ class ReadOptions:
       small: Estimate the ceilings on small sizes, for trying things out.
     """
 
+    reads: tuple[ReadKind, ...] = tuple(KINDS.values())
     height: int = 480
     width: int = 854
-    key_dim: int = 128
-    value_dim: int = 512
     frames: tuple[int, ...] = (1, 2, 5, 10, 20)
     objects: tuple[int, ...] = (1, 3, 5)
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
-    top_k: int | None = 20
     capacity: int | None = 20
     precision: str = "highest"
     repeats: int = 9
@@ -85,49 +66,49 @@ class ReadOptions:
     small: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "key_dim", "value_dim", "repeats", "max_bytes"):
+        for name in ("height", "width", "repeats", "max_bytes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: use at least 1")
         for name in ("frames", "objects"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise InputError(f"{name}: give numbers of at least 1")
-        for name in ("top_k", "capacity"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name}={value}: use at least 1")
+        if self.capacity is not None and self.capacity < 1:
+            raise InputError(f"capacity={self.capacity}: use at least 1")
+        if self.limit_s is not None and self.limit_s < 0:
+            raise InputError(f"limit_s={self.limit_s:g}: use at least 0")
+        for name in ("reads", "dtypes"):
+            if not getattr(self, name):
+                raise InputError(f"{name}: give at least one")
         for dtype in self.dtypes:
             if dtype not in ("float32", "bfloat16"):
                 raise InputError(f"dtype {dtype!r}: use float32 or bfloat16")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Cells of a frame, down and across."""
-        return -(-self.height // _STRIDE), -(-self.width // _STRIDE)
 
 
 class ReadCase(NamedTuple):
     """One program: which read, on what."""
 
-    read: str
-    dtype: str
-    objects: int
-    frames: int
-    capacity: int
-    top_k: int | None = None
+    kind: ReadKind
+    variant: Variant
+    memory: Memory
 
     @property
     def label(self) -> str:
         """As it is called in tables and plots."""
-        label = self.read if self.top_k is None else f"{self.read} top-{self.top_k}"
-        full = self.capacity == self.frames
-        return label if full else f"{label}, {self.capacity} slots"
+        label: str = self.variant.implementation
+        if self.variant.top_k is not None:
+            label += f" top-{self.variant.top_k}"
+        if self.memory.capacity > self.memory.frames:
+            label += f", {self.memory.capacity} slots"
+        return label
 
 
 class ReadRow(NamedTuple):
     """Figures of one program.
 
     Attributes:
-      read: Implementation; "N slots" where more are allocated than filled.
+      kind: Of read.
+      read: Implementation; "top-k" if filtered; "N slots" where more are allocated than
+        filled.
       dtype: Type of keys and values.
       objects: O.
       frames: T, memory frames that are filled.
@@ -135,17 +116,19 @@ class ReadRow(NamedTuple):
       time_ms: Median of `repeats` calls.
       repeats: Number of timed calls.
       compile_s: Seconds for tracing and compiling.
-      gflop: Work, by the formula of this module.
+      gflop: Work, by the formula of the kind.
       gflop_per_s: Work by time.
-      moved_mb: Least traffic, by the formula of this module.
+      moved_mb: Least traffic, by the formula of the kind.
       flop_per_byte: Arithmetic intensity.
       temp_mb: Peak memory beside arguments and results.
-      speedup: Time of the plain reference on the same memory, by `time_ms`.
+      baseline: The `read` that `speedup` compares with, of the same kind and memory.
+      speedup: Time of the baseline, by `time_ms`.
       limit_ms: Time of the roofline model.
       limit_share: `limit_ms` by `time_ms`: 1 is the best possible.
       skipped: Why there are no figures.
     """
 
+    kind: str
     read: str
     dtype: str
     objects: int
@@ -159,6 +142,7 @@ class ReadRow(NamedTuple):
     moved_mb: float | None = None
     flop_per_byte: float | None = None
     temp_mb: float | None = None
+    baseline: str | None = None
     speedup: float | None = None
     limit_ms: float | None = None
     limit_share: float | None = None
@@ -172,25 +156,6 @@ class ReadResult(NamedTuple):
     ceilings: Ceilings
 
 
-def read_flop(
-    cells: int, frames: int, objects: int, key_dim: int, value_dim: int
-) -> int:
-    """FLOP of a read's two matrix products, each multiply-add counted as two.
-
-    Scores take `2 Ck` for each pair of a query cell and a memory cell, the weighted
-    sum `2 Cv`.
-    """
-    return 2 * objects * frames * cells**2 * (key_dim + value_dim)
-
-
-def read_bytes(
-    cells: int, frames: int, objects: int, key_dim: int, value_dim: int, itemsize: int
-) -> int:
-    """Bytes that a read has to load and store at least."""
-    memory = frames * objects * cells * (key_dim + value_dim)
-    return itemsize * (cells * key_dim + memory) + 4 * objects * cells * value_dim
-
-
 def bench_read(options: ReadOptions | None = None) -> ReadResult:
     """Runs the sweep; progress goes to stderr."""
     options = options or ReadOptions()
@@ -198,50 +163,58 @@ def bench_read(options: ReadOptions | None = None) -> ReadResult:
     cases = list(_cases(options))
     rows: list[ReadRow] = []
     started = time.monotonic()
-    reference_ms: float | None = None
     with Progress(NAME, len(cases), unit="row") as progress:
-        for case in cases:
+        for case, after in zip_longest(cases, cases[1:]):
             row = _row(options, case, ceilings, time.monotonic() - started)
-            if case.read == _REFERENCE:
-                reference_ms = row.time_ms
-            if reference_ms is not None and row.time_ms is not None:
-                row = row._replace(speedup=reference_ms / row.time_ms)
-            rows.append(row)
+            if case.variant.implementation == _REFERENCE:
+                baseline = row
+            rows.append(_compared(row, baseline))
+            # A slow row is named while it runs and not when it is over.
+            progress.note = f"next: {_words(after)}" if after else ""
             progress.update()
     return ReadResult(rows, ceilings)
 
 
 def _cases(options: ReadOptions) -> Iterator[ReadCase]:
-    """The reference comes first in each group: the others are compared with it."""
-    for dtype in options.dtypes:
-        for objects in options.objects:
-            for frames in options.frames:
-                shared: Any = {"dtype": dtype, "objects": objects, "frames": frames}
-                full = {**shared, "capacity": frames}
-                yield ReadCase(read=_REFERENCE, **full)
-                yield ReadCase(read="chunked", **full)
-                if options.top_k is not None:
-                    yield ReadCase(read="chunked", **full, top_k=options.top_k)
-                if options.capacity is not None and frames < options.capacity:
-                    yield ReadCase(read="chunked", **shared, capacity=options.capacity)
+    """All reads of a memory follow one another, references before what they judge."""
+    size = options.height, options.width
+    sweep = product(options.dtypes, options.objects, options.frames, options.reads)
+    for dtype, objects, frames, kind in sweep:
+        for variant in kind.variants():
+            capacity = options.capacity if variant.in_larger_bank else frames
+            if capacity is None or (variant.in_larger_bank and capacity <= frames):
+                continue
+            yield ReadCase(
+                kind, variant, Memory(size, dtype, objects, frames, capacity)
+            )
+
+
+def _words(case: ReadCase) -> str:
+    memory = case.memory
+    sizes = f"{memory.dtype}, objects {memory.objects}, frames {memory.frames}"
+    return f"{case.kind.name} {case.label}, {sizes}"
+
+
+def _compared(row: ReadRow, baseline: ReadRow) -> ReadRow:
+    if row.time_ms is None or baseline.time_ms is None:
+        return row
+    speedup = baseline.time_ms / row.time_ms
+    return row._replace(baseline=baseline.read, speedup=speedup)
 
 
 def _row(
     options: ReadOptions, case: ReadCase, ceilings: Ceilings, elapsed: float
 ) -> ReadRow:
-    row = ReadRow(case.label, case.dtype, case.objects, case.frames, case.capacity)
+    _, dtype, objects, frames, capacity = case.memory
+    row = ReadRow(case.kind.name, case.label, dtype, objects, frames, capacity)
     if options.limit_s is not None and elapsed > options.limit_s:
         return row._replace(skipped=f"the limit of {options.limit_s:g} s was reached")
-    shapes = _shapes(options, case)
+    # The shapes alone: what does not fit is never allocated.
+    shapes = jax.eval_shape(partial(case.kind.arguments, case.memory))
     least = sum(x.size * x.dtype.itemsize for x in shapes)
     if least > options.max_bytes:
         return row._replace(skipped=_too_large(least, options.max_bytes))
-    read = partial(
-        space_time_read,
-        top_k=case.top_k,
-        implementation=case.read,  # type: ignore[arg-type]
-        precision=options.precision,
-    )
+    read = case.kind.program(case.variant, options.precision)
     program = compile_program(read, *shapes)
     if (program.total_bytes or 0) > options.max_bytes:
         reason = _too_large(program.total_bytes or 0, options.max_bytes)
@@ -260,18 +233,15 @@ def _timed(
     program: Program,
     row: ReadRow,
 ) -> ReadRow:
-    arguments = _arguments(options, case)
+    arguments = case.kind.arguments(case.memory)
     timing = time_program(
         program.call,
         lambda: arguments,
         repeats=options.repeats,
         seconds=options.seconds,
     )
-    height, width = options.grid
-    work = height * width, case.frames, case.objects, options.key_dim, options.value_dim
-    flop = read_flop(*work)
-    moved = read_bytes(*work, jnp.dtype(case.dtype).itemsize)
-    limit_s = ceilings.limit_s(case.dtype, flop, moved)
+    flop, moved = case.kind.work(case.memory, case.variant.top_k)
+    limit_s = ceilings.limit_s(case.memory.dtype, flop, moved)
     temp = program.temp_bytes
     return row._replace(
         time_ms=1e3 * timing.median_s,
@@ -285,28 +255,6 @@ def _timed(
         limit_ms=1e3 * limit_s,
         limit_share=limit_s / timing.median_s,
     )
-
-
-def _shapes(options: ReadOptions, case: ReadCase) -> list[jax.ShapeDtypeStruct]:
-    grid, slots = options.grid, (case.capacity, case.objects)
-    return [
-        jax.ShapeDtypeStruct((*grid, options.key_dim), case.dtype),
-        jax.ShapeDtypeStruct((*slots, *grid, options.key_dim), case.dtype),
-        jax.ShapeDtypeStruct((*slots, *grid, options.value_dim), case.dtype),
-        jax.ShapeDtypeStruct(slots, jnp.bool_),
-    ]
-
-
-def _arguments(options: ReadOptions, case: ReadCase) -> tuple[jax.Array, ...]:
-    """Normal keys, so that scores differ like those of a network."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    *shapes, filled = _shapes(options, case)
-    arrays = [
-        jax.random.normal(key, shape.shape, shape.dtype)
-        for key, shape in zip(keys, shapes, strict=True)
-    ]
-    is_filled = jnp.arange(case.capacity)[:, None] < case.frames
-    return (*arrays, jnp.broadcast_to(is_filled, filled.shape))
 
 
 def show(result: ReadResult) -> str:
@@ -323,75 +271,3 @@ def write(result: ReadResult, folder: str | Path) -> list[Path]:
     """Writes `bench_read.csv` and `.json`; returns their paths."""
     notes = {"ceilings": result.ceilings._asdict()}
     return write_table(folder, NAME, result.rows, notes)
-
-
-def plot(result: ReadResult, folder: str | Path) -> Path:
-    """Draws time against memory frames into `bench_read.png`.
-
-    Raises:
-      InputError: Matplotlib is not installed.
-    """
-    plt = pyplot()
-    rows = [row for row in result.rows if row.time_ms is not None]
-    if not rows:
-        raise InputError("nothing to plot: every row was skipped")
-    dtypes = list(dict.fromkeys(row.dtype for row in rows))
-    objects = sorted({row.objects for row in rows})
-    size = (3.6 * len(objects) + 1.2, 2.8 * len(dtypes) + 1.1)
-    figure, axes = plt.subplots(
-        len(dtypes),
-        len(objects),
-        figsize=size,
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for line, dtype in zip(axes, dtypes, strict=True):
-        for axis, count in zip(line, objects, strict=True):
-            panel = [r for r in rows if r.dtype == dtype and r.objects == count]
-            _draw_panel(axis, panel)
-            noun = "object" if count == 1 else "objects"
-            axis.set_title(f"{dtype}, {count} {noun}", fontsize=10)
-    _finish(figure, axes, sorted({row.frames for row in rows}))
-    path = made(folder) / f"{NAME}.png"
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
-    plt.close(figure)
-    return path
-
-
-_STYLES = (("o", "-"), ("s", "-"), ("^", "-"), ("D", ":"))
-
-
-def _draw_panel(axis: Any, rows: list[ReadRow]) -> None:
-    reads = dict.fromkeys(row.read for row in rows)
-    for index, read in enumerate(reads):
-        points = sorted((r.frames, r.time_ms) for r in rows if r.read == read)
-        marker, line = _STYLES[index % len(_STYLES)]
-        axis.plot(
-            *zip(*points, strict=True), marker=marker, linestyle=line, ms=5, label=read
-        )
-    limits = dict(sorted((row.frames, row.limit_ms) for row in rows))
-    axis.plot(limits.keys(), limits.values(), "k--", lw=1, label="limit (roofline)")
-
-
-def _finish(figure: Any, axes: Any, frames: list[int]) -> None:
-    first = axes[0, 0]
-    first.set_xscale("log")
-    first.set_yscale("log")
-    first.set_xticks(frames, [str(count) for count in frames])
-    first.minorticks_off()
-    for axis in axes.flat:
-        axis.grid(True, which="major", alpha=0.3)
-    for axis in axes[-1]:
-        axis.set_xlabel("memory frames T")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("time [ms]")
-    handles, labels = first.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
-    )
-    facts = machine()
-    name = facts.processor if facts.backend == "cpu" else facts.device
-    figure.suptitle(f"Space-time read, {name}, {facts.cores} cores, jax {facts.jax}")

@@ -44,9 +44,9 @@ def l2_read(
         the softmax: exactly k where that many are there, all of them otherwise. Of
         cells that tie the one in the lower slot, and there the earlier one, comes
         first; of the last one only as many copies count as still fit. None keeps all.
-      implementation: `reference` holds the whole `[hw, N hw]` affinity and sorts it;
-        `chunked` one slot of it, merges the best k from slot to slot and gathers their
-        values. `auto` takes `chunked`.
+      implementation: `reference` holds the whole `[hw, N hw]` affinity; `chunked` one
+        slot of it, merges the best k from slot to slot and gathers their values. `auto`
+        takes `chunked`.
       precision: Of the matrix products.
 
     Returns:
@@ -87,16 +87,21 @@ class _Best(NamedTuple):
     copies: Int[Array, "q k"]
 
 
-def _weights(best: _Best, top_k: int | None) -> Float[Array, "q k"]:
+def _weights(best: _Best, top_k: int) -> Float[Array, "q k"]:
     """Softmax over the cells with their copies, at most `top_k` of them."""
-    taken = best.copies
-    if top_k is not None:
-        before = jnp.cumsum(best.copies, axis=-1) - best.copies
-        taken = jnp.clip(top_k - before, 0, best.copies)
-    highest = lax.stop_gradient(best.scores[:, :1])
+    before = jnp.cumsum(best.copies, axis=-1) - best.copies
+    taken = jnp.clip(top_k - before, 0, best.copies)
+    return _softmax(best.scores, taken)
+
+
+def _softmax(
+    scores: Float[Array, "q n"], copies: Int[Array, "q n"]
+) -> Float[Array, "q n"]:
+    """Weights of cells that count `copies` times; zeros where none does."""
+    highest = lax.stop_gradient(scores.max(-1, keepdims=True))
     # What is not taken must not reach exp: its gradient would be 0 * inf.
-    shifted = jnp.where(taken > 0, best.scores - highest, 0)
-    weights = taken * jnp.exp(shifted)
+    shifted = jnp.where(copies > 0, scores - highest, 0)
+    weights = copies * jnp.exp(shifted)
     total = weights.sum(-1, keepdims=True)
     return weights / jnp.where(total > 0, total, 1)
 
@@ -109,20 +114,20 @@ def _reference(
     top_k: int | None,
     precision: lax.PrecisionLike,
 ) -> Float[Array, "O q Cv"]:
-    """The formula as written: one affinity of all slots, sorted."""
+    """The formula as written: one affinity of all slots, dense weights."""
     _, height, width, channels = memory_key.shape
     query, keys = (x.reshape(-1, channels) for x in (query_key, memory_key))
     counts = jnp.repeat(copies, height * width)[None]
     scores = l2_similarity(query, keys, precision)
     scores = jnp.where(counts > 0, scores, _LOWEST)
-    order = jnp.argsort(scores, axis=-1, stable=True, descending=True)
-    ranked = _Best(
-        jnp.take_along_axis(scores, order, -1),
-        order,
-        jnp.take_along_axis(jnp.broadcast_to(counts, order.shape), order, -1),
-    )
-    places = jnp.argsort(order, axis=-1)
-    weights = jnp.take_along_axis(_weights(ranked, top_k), places, -1)
+    counts = jnp.broadcast_to(counts, scores.shape)
+    if top_k is None:
+        weights = _softmax(scores, counts)
+    else:
+        scores, cells = lax.top_k(scores, min(top_k, scores.shape[-1]))
+        picked = _Best(scores, cells, jnp.take_along_axis(counts, cells, -1))
+        rows = jnp.arange(len(cells))[:, None]
+        weights = jnp.zeros(counts.shape).at[rows, cells].set(_weights(picked, top_k))
     values = memory_value.swapaxes(0, 1)
     values = values.reshape(len(values), len(keys), -1)
     return jnp.einsum(
