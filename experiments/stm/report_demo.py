@@ -8,9 +8,12 @@ followed anything. Both are scored by the same program, in the same run.
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence as Words
 from pathlib import Path
 from shutil import copyfile
 
+from vos_jax.cli.script import run_script
 from vos_jax.engine.evaluate import segment_dataset
 from vos_jax.engine.model import load_model
 from vos_jax.evaluation import Sequence, format_table, given_labels, read_dataset, score
@@ -29,8 +32,8 @@ def copy_first_mask(sequences: tuple[Sequence, ...], out: Path) -> None:
             copyfile(first, other)
 
 
-def main() -> None:
-    """Segments, scores both, prints a table of each and writes a summary."""
+def main(argv: Words[str] | None = None) -> int:
+    """Reads the options and runs; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--dataset", default="davis2016")
@@ -39,8 +42,12 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--size", type=int)
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    return run_script("report_demo", lambda: run(args))
 
+
+def run(args: argparse.Namespace) -> None:
+    """Segments, scores both, prints a table of each and writes a summary."""
     where = (args.dataset, args.root, args.split)
     sequences = read_dataset(*where)
     method, variables = load_model(args.method, args.weights)
@@ -56,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 
 import vos_jax
+from tests.methods.rde_weights import narrow
 from vos_jax.convert import read_metadata
 from vos_jax.convert import save_weights as write_weights
 from vos_jax.convert.tree import flatten
@@ -153,6 +154,69 @@ def test_published_weights_given_as_weights_point_to_convert(tmp_path):
         vos_jax.load_model("stm", path)
 
 
+# Weights with a part that the network does without
+
+
+SAM = {"key_aggregation", "value_aggregation"}
+
+
+@pytest.fixture(scope="module")
+def rde():
+    return narrow("rde")
+
+
+@pytest.fixture
+def saved_rde(tmp_path, rde):
+    path = tmp_path / "rde.safetensors"
+    vos_jax.save_weights(path, "rde", *rde)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("rde", {"recurrent": False}), ("stcn", {})]
+)
+def test_a_network_without_sam_takes_weights_with_it(name, options, saved_rde, rde):
+    method, variables = vos_jax.load_model(name, saved_rde, top_k=5, **options)
+    assert method == narrow(name, **options)[0]
+    params = {k: x for k, x in rde[1]["params"].items() if k not in SAM}
+    assert SAM <= rde[1]["params"].keys()
+    assert_equal_variables(variables, {**rde[1], "params": params})
+    expected = flatten(variable_shapes(method))
+    assert {k: x.shape for k, x in flatten(variables).items()} == {
+        k: x.shape for k, x in expected.items()
+    }
+
+
+def test_stcn_keeps_its_own_settings_with_weights_of_rde(saved_rde):
+    config = vos_jax.load_model("stcn", saved_rde)[0].config
+    assert (config.mem_every, config.top_k) == (5, 20)
+
+
+def test_weights_without_sam_do_not_serve_a_network_with_it(tmp_path):
+    path = tmp_path / "plain.safetensors"
+    vos_jax.save_weights(path, "rde", *narrow("rde", recurrent=False))
+    assert not vos_jax.load_model("rde", path)[0].config.recurrent
+    assert vos_jax.load_model("stcn", path)
+    message = (
+        "plain.safetensors: its weights lack key_aggregation and value_aggregation"
+    )
+    with pytest.raises(InputError, match=f"{message}, which recurrent=True needs"):
+        vos_jax.load_model("rde", path, recurrent=True)
+
+
+def test_weights_of_stcn_are_none_of_rde(tmp_path):
+    path = tmp_path / "stcn.safetensors"
+    vos_jax.save_weights(path, "stcn", *narrow("stcn"))
+    with pytest.raises(InputError, match="weights of 'stcn', not of 'rde'"):
+        vos_jax.load_model("rde", path)
+
+
+@pytest.mark.parametrize(("name", "width"), [("rde", 8), ("stcn", 8)])
+def test_other_fields_of_the_network_stay_fixed(name, width, saved_rde):
+    with pytest.raises(InputError, match="its weights are for value_dim=16; leave"):
+        vos_jax.load_model(name, saved_rde, value_dim=width)
+
+
 # Conversion
 
 
@@ -232,6 +296,7 @@ def test_shapes_are_known_without_computing(tiny_method, tiny_variables):
 def test_a_fingerprint_names_the_content(saved, tmp_path):
     copy = tmp_path / "copy"
     copy.write_bytes(saved.read_bytes())
-    assert fingerprint(copy) == fingerprint(saved) != fingerprint(None)
+    ours, shipped = fingerprint("stm", saved), fingerprint("stm-tiny", None)
+    assert fingerprint("stm", copy) == ours != shipped
     copy.write_bytes(saved.read_bytes()[:-1])
-    assert fingerprint(copy) != fingerprint(saved)
+    assert fingerprint("stm", copy) != ours

@@ -1,13 +1,8 @@
 """The command line: `vos-jax`, or `python -m vos_jax`."""
 
 import argparse
-import os
-import signal
 import sys
-import threading
-import traceback
 from collections.abc import Sequence
-from types import FrameType
 
 from vos_jax.cli import (
     bench,
@@ -20,7 +15,7 @@ from vos_jax.cli import (
     segment,
     train,
 )
-from vos_jax.errors import InputError
+from vos_jax.cli.script import run_script
 
 _COMMANDS = (demo, segment, convert, evaluate, score, train, export, data, bench)
 
@@ -33,25 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     args = parser.parse_args(_dashed(sys.argv[1:] if argv is None else argv))
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        args.run(args)
-        sys.stdout.flush()
-    except InputError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"vos-jax: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        if args.debug:
-            traceback.print_exc()
-        print("vos-jax: interrupted; what is written is whole", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe left; keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return run_script("vos-jax", lambda: args.run(args), args.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +62,3 @@ def _dashed(argv: Sequence[str]) -> list[str]:
             argument = name.replace("_", "-") + equals + value
         dashed.append(argument)
     return dashed
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from vos_jax.data.literal import literal
 from vos_jax.errors import InputError
+
+_SHORT = ("mem_every", "mem_capacity", "top_k", "dtype")
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +35,13 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """`--method`, `--weights` and what changes how a method computes."""
-    parser.add_argument("--method", required=True, metavar="NAME", help="stm, stm-tiny")
+    parser.add_argument("--method", required=True, metavar="NAME", help="stm, rde, ...")
     parser.add_argument(
         "--weights",
         type=Path,
         metavar="PATH",
-        help=".safetensors made by `vos-jax convert`; stm-tiny brings its own",
+        help=".safetensors made by `vos-jax convert`; stm-tiny and rde-tiny bring their"
+        " own",
     )
     parser.add_argument(
         "--mem-every", type=int, metavar="N", help="keep every N-th frame in memory"
@@ -52,6 +56,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--top-k", type=int, metavar="N", help="read only the N best memory cells"
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="changes",
+        help="change any other field of the method's configuration, latest=False, say;"
+        " may be given several times",
+    )
     parser.add_argument(
         "--size",
         type=int,
@@ -82,11 +95,24 @@ def load_model_of(args: argparse.Namespace) -> tuple[Any, Any, str]:
 
     if args.compilation_cache:
         use_compilation_cache()
-    names = ("mem_every", "mem_capacity", "top_k", "dtype")
-    given = {name: getattr(args, name) for name in names}
-    overrides = {name: x for name, x in given.items() if x is not None}
+    overrides = _overrides(args)
     method, variables = model.load_model(args.method, args.weights, **overrides)
-    return method, variables, model.fingerprint(args.weights)
+    return method, variables, model.fingerprint(args.method, args.weights)
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """What options change in a method's configuration."""
+    given = {name: getattr(args, name) for name in _SHORT}
+    overrides = {name: x for name, x in given.items() if x is not None}
+    changes: dict[str, Any] = {}
+    for change in args.changes:
+        field, equals, text = change.partition("=")
+        if not (field and equals):
+            raise InputError(f"--set {change}: write field=value")
+        if field in {**overrides, **changes}:
+            raise InputError(f"--set {change}: {field} is given twice; give it once")
+        changes[field] = literal(text)
+    return {**overrides, **changes}
 
 
 def positive(args: argparse.Namespace, *names: str) -> None:

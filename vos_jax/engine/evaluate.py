@@ -1,7 +1,7 @@
 """Inference over a data set, in the layout that scoring and servers want."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ def segment_dataset(
     weights_id: str = "",
     size: int | None = None,
     flip: bool = False,
+    tell: Callable[[Progressed], None] | None = None,
 ) -> list[Progressed]:
     """Writes `out/<sequence>/<frame>.png` for every sequence.
 
@@ -45,6 +46,7 @@ def segment_dataset(
       weights_id: Names the weights.
       size: Shorter side to compute at.
       flip: Average with the mirrored video.
+      tell: Called with each sequence that was not there yet, as soon as it is.
 
     Raises:
       InputError: `out` holds masks of other settings, or the input is unusable.
@@ -80,6 +82,8 @@ def segment_dataset(
         )
         report = run(method, variables, weights_id)
         done.append(Progressed(sequence.name, report.frames, report.frames_per_second))
+        if tell is not None:
+            tell(done[-1])
     return done
 
 

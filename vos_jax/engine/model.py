@@ -24,8 +24,6 @@ from vos_jax.methods.base import Method
 from vos_jax.methods.torch_names import resnet
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 
-DEMO_METHOD = "stm-tiny"
-
 BACKBONES = {f"resnet{depth}": depth for depth in (18, 34, 50, 101)}
 """ImageNet networks in torchvision's naming that `convert` takes beside methods."""
 
@@ -36,9 +34,20 @@ _SETTINGS = {
 }
 
 
-def demo_weights() -> Path:
-    """The weights that ship with the package, for `stm-tiny`."""
-    return Path(str(resources.files("vos_jax"))) / "assets" / "stm_tiny.safetensors"
+def shipped_weights(name: str) -> Path:
+    """The weights of a method that ship with the package.
+
+    Raises:
+      InputError: None ship for it.
+    """
+    folder = Path(str(resources.files("vos_jax"))) / "assets"
+    path = folder / f"{name.replace('-', '_')}.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"method {name!r} comes without weights; give --weights FILE.safetensors,"
+            " made by `vos-jax convert`"
+        )
+    return path
 
 
 def load_weights(path: str | Path) -> dict[str, Any]:
@@ -78,40 +87,68 @@ def load_model(
 ) -> tuple[Method, dict[str, Any]]:
     """A method and its weights, checked against each other.
 
+    A method also takes the weights of those that its entry `reads`, and a network that
+    does without one of its `parts` takes weights that have it; they are returned
+    without.
+
     Args:
       name: Of the method.
-      path: Weights file; None for the weights that ship, which `stm-tiny` has.
-      **overrides: Fields of the configuration to change, but not the network's.
+      path: Weights file; None for the weights that ship, which the `-tiny` methods
+        have.
+      **overrides: Fields of the configuration to change: none of the network's, unless
+        to do without a part of it.
 
     Raises:
       InputError: The file is damaged, of another method or does not fit, or as
         `create`.
     """
     create(name)
-    if path is None:
-        if name != DEMO_METHOD:
-            raise InputError(
-                f"method {name!r} comes without weights; give --weights"
-                " FILE.safetensors, made by `vos-jax convert`"
-            )
-        path = demo_weights()
+    path = path or shipped_weights(name)
     metadata = read_metadata(path)
-    if metadata.method != name:
+    if metadata.method not in (name, *METHODS[name].reads):
         raise InputError(
             f"{path}: weights of {metadata.method!r}, not of {name!r};"
             f" use --method {metadata.method} or another file"
         )
-    stored, shapes = _stored(path, name, metadata.config)
-    method = create(name, **{**metadata.config, **overrides})
+    stored, shapes = _stored(path, metadata.method, metadata.config)
+    method, surplus = _fitted(path, metadata.method, stored, name, overrides)
+    variables = load_weights(path)
+    _check_shapes(path, shapes, variables)
+    return method, {
+        collection: {part: x for part, x in parts.items() if part not in surplus}
+        for collection, parts in variables.items()
+    }
+
+
+def _fitted(
+    path: str | Path,
+    origin: str,
+    stored: Method,
+    name: str,
+    overrides: Mapping[str, Any],
+) -> tuple[Method, set[str]]:
+    """The method for weights of `origin`, and parts of them that it does without."""
+    parts, fields = METHODS[origin].parts, architecture(stored)
+    known = vars(METHODS[name].config)
+    # A method that lacks such a field lacks those parts, too.
+    own = {k: x for k, x in fields.items() if k in known or k not in parts}
+    method = create(name, **{**own, **overrides})
     network = architecture(method)
-    for option, x in architecture(stored).items():
-        if network[option] != x:
+    surplus: set[str] = set()
+    for option, x in fields.items():
+        wanted = network.get(option, False)
+        if option in parts and x and not wanted:
+            surplus.update(parts[option])
+        elif option in parts and wanted and not x:
+            raise InputError(
+                f"{path}: its weights lack {' and '.join(parts[option])}, which"
+                f" {option}={wanted!r} needs; leave that option out"
+            )
+        elif wanted != x:
             raise InputError(
                 f"{path}: its weights are for {option}={x!r}; leave that option out"
             )
-    variables = load_weights(path)
-    _check_shapes(path, shapes, variables)
-    return method, variables
+    return method, surplus
 
 
 def _stored(
@@ -208,7 +245,7 @@ def export(name: str, method: Method, variables: Mapping[str, Any]) -> dict[str,
     return export_state_dict(jax.device_get(dict(variables)), table)
 
 
-def fingerprint(path: str | Path | None) -> str:
-    """Names a weights file by its content's checksum."""
-    content = Path(path or demo_weights()).read_bytes()
+def fingerprint(name: str, path: str | Path | None) -> str:
+    """Names the weights file of a method by its content's checksum."""
+    content = Path(path or shipped_weights(name)).read_bytes()
     return f"{zlib.crc32(content):08x}"

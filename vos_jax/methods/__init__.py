@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from numbers import Integral
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vos_jax.errors import InputError
@@ -19,17 +21,24 @@ class Entry(NamedTuple):
       config: Its default configuration.
       torch_table: Where a configuration's parameters stand in published checkpoints.
       torch_ignored: Published names that carry no parameter, as glob patterns.
+      parts: Top-level parts of the variables that a network lacks where a field of its
+        configuration is False: weights that have them serve it too, without them.
+      reads: Other methods whose weights are its own, or would be without their `parts`.
     """
 
     module: Callable[..., Method]
     config: Any
     torch_table: Callable[[Any], Table]
     torch_ignored: tuple[str, ...]
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    reads: tuple[str, ...] = ()
 
 
 _STM_IGNORED = ("*.num_batches_tracked", "Encoder_?.mean", "Encoder_?.std")
 
 _IGNORED = ("*.num_batches_tracked",)
+
+_SAM = {"recurrent": ("key_aggregation", "value_aggregation")}
 
 METHODS: Mapping[str, Entry] = {
     "stm": Entry(stm.STM, stm.STMConfig(), stm.torch_table, _STM_IGNORED),
@@ -50,8 +59,22 @@ METHODS: Mapping[str, Entry] = {
         stcn.torch_table,
         # What a checkpoint of RDE-VOS has beside it.
         (*_IGNORED, "mem_compress.*"),
+        reads=("rde", "rde-tiny"),
     ),
-    "rde": Entry(rde.RDE, rde.RDEConfig(), rde.torch_table, _IGNORED),
+    "rde": Entry(rde.RDE, rde.RDEConfig(), rde.torch_table, _IGNORED, _SAM),
+    "rde-tiny": Entry(
+        rde.RDE,
+        rde.RDEConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            value_backbone=ResNetConfig(depth=18, width=16, zero_init=True),
+            key_dim=32,
+            value_dim=64,
+            decoder_dims=(64, 48, 32),
+        ),
+        rde.torch_table,
+        _IGNORED,
+        _SAM,
+    ),
 }
 
 
@@ -69,14 +92,16 @@ def create(name: str, **overrides: Any) -> Method:
         known = ", ".join(METHODS)
         raise InputError(f"unknown method {name!r}; choose one of: {known}")
     entry = METHODS[name]
-    fields = {field.name for field in dataclasses.fields(entry.config)}
-    unknown = sorted(set(overrides) - fields)
+    fields = {field.name: field.type for field in dataclasses.fields(entry.config)}
+    unknown = sorted(set(overrides) - set(fields))
     if unknown:
         raise InputError(
             f"method {name!r} has no option {', '.join(unknown)};"
             f" it has: {', '.join(sorted(fields))}"
         )
     try:
+        for field, value in overrides.items():
+            _check_kind(field, fields[field], value)
         given = {
             field: _as_before(getattr(entry.config, field), value)
             for field, value in overrides.items()
@@ -85,6 +110,18 @@ def create(name: str, **overrides: Any) -> Method:
     except (TypeError, ValueError) as error:
         raise InputError(f"method {name!r}: {error}") from error
     return entry.module(config=config)
+
+
+def _check_kind(field: str, kind: Any, value: Any) -> None:
+    """Refuses what Python would take for a flag or a number without being one."""
+    if kind is bool and not isinstance(value, bool):
+        raise TypeError(f"{field}={value!r}: use True or False")
+    if kind == int | None and value is None:
+        return
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if kind in (int, int | None) and not whole:
+        or_none = "" if kind is int else ", or None"
+        raise TypeError(f"{field}={value!r}: use a whole number{or_none}")
 
 
 def _as_before(default: Any, value: Any) -> Any:
