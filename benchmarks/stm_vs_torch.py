@@ -15,69 +15,58 @@ with like.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import torch
 import torch.nn.functional as F
+from against_torch import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    Clip,
+    ResBlock,
+    Row,
+    Stage,
+    add_options,
+    aggregate,
+    alternate,
+    check,
+    chw,
+    copied,
+    crop,
+    enlarge,
+    frame_size,
+    given,
+    lay_out,
+    load_arrays,
+    make_clip,
+    pad,
+    parsed,
+    random_variables,
+    report,
+    stage,
+)
 from torch import Tensor, nn
 
 import vos_jax
 from vos_jax.engine.inference import State, start, step_traced
-from vos_jax.engine.model import export, variable_shapes
-from vos_jax.engine.report_table import describe, machine, text_table, write_table
+from vos_jax.engine.model import export
 from vos_jax.methods.base import Method
 from vos_jax.methods.stm import STMConfig
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops.memory_bank import Moment
-from vos_jax.ops.padding import padding
 from vos_jax.ops.read import space_time_read
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _EVERY = 5
-_TOLERANCE = 1e-3
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1, each with its norm."""
-
-    def __init__(self, channels: int, width: int, stride: int) -> None:
-        super().__init__()
-        out = 4 * width
-        self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out)
-        self.downsample: nn.Module | None = None
-        if channels != out or stride != 1:
-            shortcut = nn.Conv2d(channels, out, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Runs the block."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-def stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    """One ResNet stage."""
-    rest = [Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)]
-    return nn.Sequential(Bottleneck(channels, width, stride), *rest)
 
 
 class Encoder(nn.Module):
     """ResNet-50 to its third stage; with `masks` it sees two more maps."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, width: int, masks: bool) -> None:
         super().__init__()
@@ -89,8 +78,8 @@ class Encoder(nn.Module):
         self.res2 = stage(width, width, 3, 1)
         self.res3 = stage(4 * width, 2 * width, 4, 2)
         self.res4 = stage(8 * width, 4 * width, 6, 2)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor, *masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features of strides 16, 8 and 4."""
@@ -116,32 +105,14 @@ class KeyValue(nn.Module):
         return self.Key(x), self.Value(x)
 
 
-class ResBlock(nn.Module):
-    """Pre-activation residual block."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Runs the block."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
-
-
-def enlarge(x: Tensor, factor: int) -> Tensor:
-    """Bilinear, half-pixel centres."""
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
 class Refine(nn.Module):
     """Merges a skip feature into a coarser map."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.convFS = nn.Conv2d(channels, width, 3, padding=1)
-        self.ResFS = ResBlock(width)
-        self.ResMM = ResBlock(width)
+        self.ResFS = ResBlock(width, width)
+        self.ResMM = ResBlock(width, width)
 
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         """Runs the block."""
@@ -154,7 +125,7 @@ class Decoder(nn.Module):
     def __init__(self, channels: int, skips: tuple[int, int], width: int) -> None:
         super().__init__()
         self.convFM = nn.Conv2d(channels, width, 3, padding=1)
-        self.ResMM = ResBlock(width)
+        self.ResMM = ResBlock(width, width)
         self.RF3 = Refine(skips[0], width)
         self.RF2 = Refine(skips[1], width)
         self.pred2 = nn.Conv2d(width, 2, 3, padding=1)
@@ -209,22 +180,7 @@ class TorchSTM(nn.Module):
         """Probabilities `[O+1, H, W]`."""
         res3, res2 = (x.expand(len(read), -1, -1, -1) for x in query[2:])
         objects = self.Decoder(read, res3, res2)
-        background = torch.prod(1 - objects, dim=0, keepdim=True)
-        merged = torch.cat([background, objects]).clamp(1e-7, 1 - 1e-7)
-        logits = crop(torch.log(merged / (1 - merged)), *size)
-        return torch.softmax(logits, dim=0)
-
-
-def pad(x: Tensor) -> Tensor:
-    """To multiples of 16."""
-    rows, columns = padding(x.shape[-2]), padding(x.shape[-1])
-    return F.pad(x, (*columns, *rows))
-
-
-def crop(x: Tensor, height: int, width: int) -> Tensor:
-    """Undoes `pad`."""
-    top, left = padding(height)[0], padding(width)[0]
-    return x[..., top : top + height, left : left + width]
+        return crop(aggregate(objects), *size)
 
 
 class TorchVideo:
@@ -260,123 +216,16 @@ def appended(
     return key, value
 
 
-def random_variables(method: Method, seed: int = 0) -> Any:
-    """Weights that keep activations in range and differ in every leaf."""
-    rng = np.random.default_rng(seed)
-
-    def draw(path: Any, leaf: Any) -> Any:
-        shape, name = leaf.shape, path[-1].key
-        if len(shape) > 1:
-            scale = np.prod(shape[:-1]) ** -0.5
-            return jnp.asarray(scale * rng.standard_normal(shape), jnp.float32)
-        positive = name in ("var", "scale")
-        values = (
-            rng.uniform(0.8, 1.2, shape) if positive else 0.1 * rng.normal(size=shape)
-        )
-        return jnp.asarray(values, jnp.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, variable_shapes(method))
-
-
 def torch_model(method: Method, variables: Any) -> TorchSTM:
     """The PyTorch program with the same weights under their published names."""
     model = TorchSTM(method.config).eval()
-    arrays = export("stm", method, variables)
-    state = {name: torch.from_numpy(np.array(x)) for name, x in arrays.items()}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    fixed = ("num_batches_tracked", "mean", "std")
-    lost = [name for name in missing if name.rpartition(".")[2] not in fixed]
-    if lost or unexpected:
-        raise SystemExit(f"names differ: missing {lost}, unexpected {unexpected}")
+    load_arrays(model, export("stm", method, variables), fixed=("mean", "std"))
     return model
-
-
-class Clip(NamedTuple):
-    """Frames `[T, H, W, 3]` in [0, 1] and the first frame's masks `[O, H, W]`."""
-
-    frames: np.ndarray
-    masks: np.ndarray
-
-
-def make_clip(height: int, width: int, objects: int, count: int) -> Clip:
-    """Coloured disks that drift over a coarse noise pattern."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:height, :width]
-    coarse = rng.uniform(0, 1, (-(-height // 16), -(-width // 16), 3))
-    ground = np.kron(coarse, np.ones((16, 16, 1)))[:height, :width]
-    colours = rng.uniform(0, 1, (objects, 3))
-    centres = rng.uniform(0.2, 0.8, (objects, 2)) * (height, width)
-    frames, radius = [], 0.15 * height
-    for time_index in range(count):
-        frame, masks = ground.copy(), []
-        for centre, colour in zip(centres, colours, strict=True):
-            shift = 0.02 * width * time_index
-            inside = np.hypot(y - centre[0], x - centre[1] - shift) < radius
-            masks = [mask & ~inside for mask in masks] + [inside]
-            frame[inside] = colour
-        if time_index == 0:
-            first = np.stack(masks)
-        frames.append(frame)
-    return Clip(np.stack(frames).astype(np.float32), first.astype(np.float32))
-
-
-def chw(image: np.ndarray) -> Tensor:
-    """A frame as PyTorch has it."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def given(clip: Clip) -> np.ndarray:
-    """The first frame's probabilities, background first."""
-    background = np.clip(1 - clip.masks.sum(0, keepdims=True), 0, 1)
-    return np.concatenate([background, clip.masks])
-
-
-def check(method: Method, variables: Any, model: TorchSTM, clip: Clip) -> None:
-    """Both programs on the clip; ends the process when they disagree."""
-    state = start(method, variables, clip.frames[0], clip.masks)
-    video = TorchVideo(model, chw(clip.frames[0]), torch.from_numpy(given(clip)))
-    step = jax.jit(partial(step_traced, method))
-    worst, spread = 0.0, 0.0
-    for frame in clip.frames[1:]:
-        state, out = step(variables, state, jnp.asarray(frame))
-        theirs = video.step(chw(frame)).numpy()
-        worst = max(worst, float(np.abs(np.asarray(out.probs) - theirs).max()))
-        spread = float(theirs[1:].std())
-    objects, count = len(clip.masks), len(clip.frames) - 1
-    print(
-        f"{objects} objects, {count} frames: probabilities differ by {worst:.1e} at"
-        f" most (their standard deviation is {spread:.2g})"
-    )
-    if not worst <= _TOLERANCE:
-        raise SystemExit(f"the programs disagree: more than {_TOLERANCE:g}")
-
-
-Calls = Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]]
-
-
-class Row(NamedTuple):
-    """One stage.
-
-    Attributes:
-      objects: Number of objects.
-      stage: Of a frame; "frame" is the whole.
-      ours_ms: Median.
-      torch_ms: Median.
-      ratio: PyTorch's time by ours.
-      repeats: Calls of each.
-    """
-
-    objects: int
-    stage: str
-    ours_ms: float
-    torch_ms: float
-    ratio: float
-    repeats: int
 
 
 def stages(
     method: Method, variables: Any, model: TorchSTM, clip: Clip, count: int
-) -> Calls:
+) -> dict[str, Stage]:
     """Each stage as a pair of calls, ours first; the read is over `count` frames."""
     objects = len(clip.masks)
     state = filled_state(method, variables, clip, count)
@@ -387,8 +236,8 @@ def stages(
     read = jax.jit(partial(_read, method))
     step = jax.jit(partial(step_traced, method), donate_argnums=1)
     query = encode(variables, frame)
-    memory = memorize(variables, _copied(state.memory), state)
-    held = {"memory": _copied(state.memory), "state": _copied(state)}
+    memory = memorize(variables, copied(state.memory), state)
+    held = {"memory": copied(state.memory), "state": copied(state)}
 
     def our_memorize() -> Any:
         held["memory"] = memorize(variables, held["memory"], state)
@@ -400,7 +249,7 @@ def stages(
         held["state"] = after._replace(time=jnp.int32(1))
         return out
 
-    torch_frame, probs = chw(clip.frames[1]), torch.from_numpy(given(clip))
+    torch_frame, probs = chw(clip.frames[1]), given(clip.masks)
     torch_query = model.encode(torch_frame)
     stored = stored_memory(model, torch_frame, probs, count - 1)
     torch_memory = appended(stored, model.memorize(torch_frame, probs))
@@ -415,27 +264,23 @@ def stages(
 
     assert objects == len(torch_read)
     return {
-        "memorize": (our_memorize, lambda: model.memorize(torch_frame, probs)),
-        "encode": (
+        "memorize": Stage(our_memorize, lambda: model.memorize(torch_frame, probs)),
+        "encode": Stage(
             lambda: encode(variables, frame),
             lambda: model.encode(torch_frame),
         ),
-        "read": (
+        "read": Stage(
             lambda: read(memory, query),
             lambda: model.read(torch_memory, torch_query),
         ),
-        "read and decode": (
+        "read and decode": Stage(
             lambda: segment(variables, memory, query, state),
             lambda: model.decode(
                 model.read(torch_memory, torch_query), torch_query, size
             ),
         ),
-        "frame": (our_step, torch_step),
+        "frame": Stage(our_step, torch_step),
     }
-
-
-def _copied(tree: Any) -> Any:
-    return jax.tree.map(jnp.copy, tree)
 
 
 def filled_state(method: Method, variables: Any, clip: Clip, count: int) -> State:
@@ -491,70 +336,25 @@ def _segment(
     return jax.nn.softmax(logits, axis=0)
 
 
-def alternate(calls: Calls, objects: int, repeats: int) -> list[Row]:
-    """Medians of both programs' stages; their calls take turns."""
-    rows = []
-    for name, (ours, theirs) in calls.items():
-        jax.block_until_ready(ours())
-        theirs()
-        mine: list[float] = []
-        other: list[float] = []
-        for _ in range(repeats):
-            for call, times in ((ours, mine), (theirs, other)):
-                started = time.perf_counter()
-                jax.block_until_ready(call())
-                times.append(1e3 * (time.perf_counter() - started))
-        medians = statistics.median(mine), statistics.median(other)
-        rows.append(Row(objects, name, *medians, medians[1] / medians[0], repeats))
-    return rows
-
-
 def main() -> None:
     """Checks, times, prints."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", type=int, default=480, help="height; 16:9 width")
-    parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])
-    parser.add_argument(
-        "--frames", type=int, default=5, help="frames in the memory, at least 2"
-    )
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="PyTorch's other memory layout"
-    )
-    parser.add_argument("--width", type=int, default=64, help="of the ResNets")
-    parser.add_argument("--out", type=Path, help="folder for CSV and JSON")
-    args = parser.parse_args()
-    if args.frames < 2:
-        parser.error("--frames: use at least 2")
-    torch.set_num_threads(args.threads)
-    shape = (args.size, round(args.size * 854 / 480))
+    add_options(parser)
+    args = parsed(parser)
     method = vos_jax.create("stm", backbone=ResNetConfig(width=args.width))
     variables = random_variables(method)
     model = torch_model(method, variables)
-    if args.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(model, args)
     method, variables = vos_jax.inference_form(method, variables)
+    begin = partial(TorchVideo, model)
     rows: list[Row] = []
-    print(describe(machine()))
-    print(f"torch {torch.__version__}, {args.threads} threads")
     with torch.inference_mode():
         for objects in args.objects:
-            clip = make_clip(*shape, objects, 4)
-            check(method, variables, model, clip)
-            calls = stages(method, variables, model, clip, args.frames)
-            rows += alternate(calls, objects, args.repeats)
-    print(f"\n{shape[1]}x{shape[0]}, {args.frames} memory frames, float32\n")
-    print(text_table(rows))
-    if args.out:
-        notes = {
-            "torch": torch.__version__,
-            "threads": args.threads,
-            "channels_last": args.channels_last,
-            "size": shape,
-            "memory_frames": args.frames,
-        }
-        write_table(args.out, "stm_vs_torch", rows, notes)
+            clip = make_clip(*frame_size(args), objects, 4)
+            check(method, variables, begin, clip)
+            timed = stages(method, variables, model, clip, args.frames)
+            rows += alternate(timed, objects, args.repeats)
+    report(args, "stm_vs_torch", rows, args.frames)
 
 
 if __name__ == "__main__":
