@@ -31,6 +31,8 @@ BACKBONES = {f"resnet{depth}": depth for depth in (18, 34, 50, 101)}
 _SETTINGS = {
     *("dtype", "precision", "read", "top_k", "mem_every", "mem_capacity"),
     *("first", "latest"),
+    *("k", "selection", "kernel_guided", "kernel_centre", "window"),
+    *("sigma", "sigma_step", "fine_kept"),
 }
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vos_jax.errors import InputError
-from vos_jax.methods import rde, stcn, stm
+from vos_jax.methods import hmmn, rde, stcn, stm
 from vos_jax.methods.base import Method
 from vos_jax.methods.torch_names import Table
 from vos_jax.nn.resnet import ResNetConfig
@@ -38,6 +38,8 @@ _STM_IGNORED = ("*.num_batches_tracked", "Encoder_?.mean", "Encoder_?.std")
 
 _IGNORED = ("*.num_batches_tracked",)
 
+_FINE = {"fine_stages": ("query_fine_heads", "memory_fine_heads", "fine_convs")}
+
 _SAM = {"recurrent": ("key_aggregation", "value_aggregation")}
 
 METHODS: Mapping[str, Entry] = {
@@ -53,6 +55,7 @@ METHODS: Mapping[str, Entry] = {
         stm.torch_table,
         _STM_IGNORED,
     ),
+    "hmmn": Entry(hmmn.HMMN, hmmn.HMMNConfig(), hmmn.torch_table, _STM_IGNORED, _FINE),
     "stcn": Entry(
         stcn.STCN,
         stcn.STCNConfig(),

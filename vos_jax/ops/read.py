@@ -16,6 +16,9 @@ from jaxtyping import Array, Bool, Float, Int
 Implementation = Literal["auto", "reference", "chunked"]
 """`reference`: the plain formula; `chunked`: bounded memory; `auto`: by platform."""
 
+Bias = Callable[[Int[Array, ""], Int[Array, ""]], Float[Array, "q m"]]
+"""What to add to the scores of one slot (first argument) of one object (second)."""
+
 _LOWEST = float(jnp.finfo(jnp.float32).min)
 
 
@@ -26,6 +29,7 @@ def space_time_read(
     filled: Bool[Array, "N O"],
     *,
     top_k: int | None = None,
+    bias: Bias | None = None,
     implementation: Implementation = "auto",
     precision: lax.PrecisionLike = "highest",
 ) -> Float[Array, "O h w Cv"]:
@@ -42,6 +46,7 @@ def space_time_read(
       filled: Slots with weight. An object with none reads zeros.
       top_k: Keep only the k best memory cells of each query cell before the softmax.
         Cells that tie with the k-th are kept too, in both implementations.
+      bias: Added to the scores before all else, a finite logarithm of further weights.
       implementation: `reference` holds the whole `[O, hw, N hw]` affinity; `chunked`
         one slot of one object at a time. `auto` takes `chunked`, which is the faster
         one too.
@@ -54,7 +59,7 @@ def space_time_read(
     query = query_key.reshape(height * width, key_channels)
     read = IMPLEMENTATIONS[implementation]
     product = partial(_product, precision)
-    out = read(query, memory_key, memory_value, filled, top_k, product)
+    out = read(query, memory_key, memory_value, filled, top_k, bias, product)
     return out.reshape(-1, height, width, memory_value.shape[-1])
 
 
@@ -73,11 +78,16 @@ def _reference(
     values: Float[Array, "N O h w Cv"],
     filled: Bool[Array, "N O"],
     top_k: int | None,
+    bias: Bias | None,
     product: _Product,
 ) -> Float[Array, "O q Cv"]:
     """The formula as written: one affinity of all slots, one softmax."""
     key, value = (x.reshape(*filled.shape, -1, x.shape[-1]) for x in (keys, values))
     scores = product("qc,nomc->oqnm", query, key) * query.shape[-1] ** -0.5
+    if bias is not None:
+        slots, objects = (jnp.arange(size) for size in filled.shape)
+        each = jax.vmap(jax.vmap(bias, (0, None), 1), (None, 0))
+        scores = scores + each(slots, objects)
     mask = filled.T[:, None, :, None]
     scores = jnp.where(mask, scores, _LOWEST)
     if top_k is not None and top_k < scores.shape[-2] * scores.shape[-1]:
@@ -102,6 +112,7 @@ def _chunked(
     values: Float[Array, "N O h w Cv"],
     filled: Bool[Array, "N O"],
     top_k: int | None,
+    bias: Bias | None,
     product: _Product,
 ) -> Float[Array, "O q Cv"]:
     """One slot of one object at a time: only `[hw, hw]` of the affinity at once.
@@ -114,7 +125,7 @@ def _chunked(
         top_k = None
 
     def read(own: tuple[Array, Array]) -> Float[Array, "q Cv"]:
-        return _read_slots(query, keys, values, *own, top_k, product)
+        return _read_slots(query, keys, values, *own, top_k, bias, product)
 
     return lax.map(read, (jnp.arange(objects), filled.T))
 
@@ -126,13 +137,15 @@ def _read_slots(
     which: Int[Array, ""],
     filled: Bool[Array, " N"],
     top_k: int | None,
+    bias: Bias | None,
     product: _Product,
 ) -> Float[Array, "q Cv"]:
     """Reads the slots of one object that are filled."""
     queries, scale = query.shape[0], query.shape[-1] ** -0.5
 
     def scores_of(slot: Array) -> Float[Array, "q m"]:
-        return product("qc,mc->qm", query, _entry(keys, slot, which)) * scale
+        scores = product("qc,mc->qm", query, _entry(keys, slot, which)) * scale
+        return scores if bias is None else scores + bias(slot, which)
 
     threshold = None
     if top_k is not None:

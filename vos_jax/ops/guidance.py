@@ -1,0 +1,148 @@
+"""Kernel guidance: where memory cells have gone, and reads that stay near there.
+
+HMMN (Seong et al., ICCV 2021) sec. 3.2. Every memory cell has a centre in the frame
+that is being segmented, and a Gaussian about it weighs what the cell gives to each
+query cell. Cells of a grid are numbered row by row.
+
+Letters beside the package's: `q` query cell and `m` memory cell, both `h * w` flattened
+row by row.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from vos_jax.ops.read import Bias, Implementation, space_time_read
+
+_LOWEST = float(jnp.finfo(jnp.float32).min)
+
+
+class Kernel(NamedTuple):
+    """Gaussians over the query's grid, one for every memory cell.
+
+    Attributes:
+      centre: The query cell in the middle.
+      sigma: Standard deviation in cells, positive, in slots that are not filled too.
+    """
+
+    centre: Int[Array, "N O h w"]
+    sigma: Float[Array, "N O"]
+
+
+def kernel_log(
+    centre: Int[Array, "h w"], sigma: Float[Array, ""]
+) -> Float[Array, "q m"]:
+    """Logarithm of the Gaussians of one slot, 0 at their peaks.
+
+    In the log domain it is added to the scores. The published program multiplies the
+    softmax and divides by the new sum instead, which is the same but for underflow: far
+    from all centres that is 0 / 0.
+    """
+    height, width = centre.shape
+    row, column = jnp.divmod(jnp.arange(height * width), width)
+    centre_row, centre_column = jnp.divmod(centre.reshape(-1), width)
+    down = row[:, None] - centre_row[None]
+    right = column[:, None] - centre_column[None]
+    distance = (down * down + right * right).astype(jnp.float32)
+    return distance * (-0.5 / jnp.square(sigma))
+
+
+def kernel_guided_read(
+    query_key: Float[Array, "h w Ck"],
+    memory_key: Float[Array, "N O h w Ck"],
+    memory_value: Float[Array, "N O h w Cv"],
+    filled: Bool[Array, "N O"],
+    kernel: Kernel | None,
+    *,
+    implementation: Implementation = "auto",
+    precision: lax.PrecisionLike = "highest",
+) -> Float[Array, "O h w Cv"]:
+    """Reads each object's memory near where its cells have gone.
+
+    HMMN sec. 3.2: the softmax over all memory cells, times the Gaussians, divided by
+    the sum over memory cells. None for `kernel` is the plain read of
+    `vos_jax.ops.read.space_time_read`, which explains the other arguments.
+    """
+    return space_time_read(
+        query_key,
+        memory_key,
+        memory_value,
+        filled,
+        bias=None if kernel is None else _bias(kernel),
+        implementation=implementation,
+        precision=precision,
+    )
+
+
+def _bias(kernel: Kernel) -> Bias:
+    centre, sigma = (jnp.asarray(x) for x in kernel)
+    return lambda slot, which: kernel_log(centre[slot, which], sigma[slot, which])
+
+
+def local_match(
+    memory_key: Float[Array, "h w Ck"],
+    query_key: Float[Array, "h w Ck"],
+    window: int = 7,
+    precision: lax.PrecisionLike = "highest",
+) -> Int[Array, "h w"]:
+    """The best query cell of every memory cell, among those of a window around it.
+
+    HMMN sec. 3.2: the arg-max of the dot products; the earlier cell of those that tie.
+    At its border the window is cut. Holds `window` rows of the affinity for each cell.
+
+    Args:
+      memory_key: Of the previous frame, one object.
+      query_key: Of the frame that is being segmented.
+      window: Side of the window in cells, odd.
+      precision: Of the matrix products.
+
+    Raises:
+      ValueError: The window has no middle.
+    """
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window={window}: use an odd number of cells, such as 7")
+    height, width, _ = memory_key.shape
+    reach = window // 2
+    query = jnp.pad(query_key, ((reach, reach), (0, 0), (0, 0)))
+
+    def scores_of(shift: Int[Array, ""]) -> Float[Array, "h w w"]:
+        """Of every cell with the whole row that is `shift - reach` below it."""
+        return jnp.einsum(
+            "hwc,hvc->hwv",
+            memory_key,
+            lax.dynamic_slice_in_dim(query, shift, height),
+            precision=precision,
+            preferred_element_type=jnp.float32,
+        )
+
+    shifts, row, column = (jnp.arange(size) for size in (window, height, width))
+    scores = jnp.moveaxis(lax.map(scores_of, shifts), 0, 2)
+    below = row[:, None] + shifts[None] - reach
+    is_row = (below >= 0) & (below < height)
+    is_near = jnp.abs(column[:, None] - column[None]) <= reach
+    inside = is_row[:, None, :, None] & is_near[None, :, None]
+    best = jnp.where(inside, scores, _LOWEST).reshape(height, width, -1).argmax(-1)
+    down, to = jnp.divmod(best, width)
+    return ((row[:, None] + down - reach) * width + to).astype(jnp.int32)
+
+
+def global_match(
+    memory_key: Float[Array, "h w Ck"],
+    query_key: Float[Array, "h w Ck"],
+    precision: lax.PrecisionLike = "highest",
+) -> Int[Array, "h w"]:
+    """The best query cell of every memory cell, wherever it is.
+
+    The centres of KMN (Seong et al., ECCV 2020), which HMMN compares its own with.
+    """
+    channels = memory_key.shape[-1]
+    scores = jnp.einsum(
+        "mc,qc->mq",
+        memory_key.reshape(-1, channels),
+        query_key.reshape(-1, channels),
+        precision=precision,
+        preferred_element_type=jnp.float32,
+    )
+    return scores.argmax(-1).astype(jnp.int32).reshape(memory_key.shape[:2])
