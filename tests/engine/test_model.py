@@ -12,11 +12,13 @@ from tests.methods.rde_weights import narrow
 from vos_jax.convert import read_metadata
 from vos_jax.convert import save_weights as write_weights
 from vos_jax.convert.tree import flatten
+from vos_jax.engine.demo import run_demo
 from vos_jax.engine.model import (
     architecture,
     convert,
     export,
     fingerprint,
+    shipped_weights,
     variable_shapes,
 )
 from vos_jax.errors import InputError
@@ -63,10 +65,19 @@ def test_folded_weights_are_loaded_as_such(tmp_path, tiny_method, tiny_variables
     assert_equal_variables(variables, model[1])
 
 
-def test_the_shipped_weights_fit_their_method():
-    method, variables = vos_jax.load_model("stm-tiny")
-    assert method == vos_jax.create("stm-tiny")
+@pytest.mark.parametrize("name", ["stm-tiny", "rde-tiny"])
+def test_the_shipped_weights_fit_their_method(name):
+    method, variables = vos_jax.load_model(name)
+    assert method == vos_jax.create(name)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(variables))
+    assert shipped_weights(name).stat().st_size <= 10e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("stm-tiny", 0.8), ("rde-tiny", 0.65)])
+def test_the_shipped_weights_segment_held_out_clips(name, least, tmp_path):
+    report = run_demo(*vos_jax.load_model(name), tmp_path, clips=3)
+    assert report.summary()["J&F-Mean"] > least
 
 
 def test_a_method_without_shipped_weights_asks_for_a_file():
