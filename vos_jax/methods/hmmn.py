@@ -38,9 +38,7 @@ from vos_jax.ops.guided_read import (
     strided_cells,
 )
 from vos_jax.ops.memory_bank import FIRST, KEPT, Bank, Moment, Policy
-from vos_jax.ops.padding import crop, pad
-from vos_jax.ops.resample import upsample
-from vos_jax.ops.soft_aggregation import soft_aggregate
+from vos_jax.ops.padding import pad
 
 _STRIDE = 16
 
@@ -351,12 +349,7 @@ class HMMN(Method):
         own = jnp.broadcast_to(query.value, coarse.shape)
         read = jnp.concatenate([coarse.astype(own.dtype), own], axis=-1)
         logits = self.decoder(read, self.fine_convs(fine), query.skips)
-        # As in STM: of two logits only the difference is enlarged.
-        logits = logits.astype(jnp.float32)
-        difference = upsample(logits[..., 1:] - logits[..., :1], 4)
-        height, width, _ = frame.shape
-        probs = jax.nn.sigmoid(crop(difference, height, width)[..., 0])
-        return Segmentation(soft_aggregate(probs, active), memory)
+        return Segmentation(stm.merged(logits, frame, active), memory)
 
     def memorize(
         self,

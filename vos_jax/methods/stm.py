@@ -149,13 +149,8 @@ class STM(Method):
         retrieved = self.read(memory, query)
         own = jnp.broadcast_to(query.value, retrieved.shape)
         read = jnp.concatenate([retrieved.astype(own.dtype), own], axis=-1)
-        logits = self.decoder(read, query.skips).astype(jnp.float32)
-        # Enlarging is linear and a softmax of two is a sigmoid of their difference:
-        # enlarge one channel, not two.
-        difference = upsample(logits[..., 1:] - logits[..., :1], 4)
-        height, width, _ = frame.shape
-        probs = jax.nn.sigmoid(crop(difference, height, width)[..., 0])
-        return Segmentation(soft_aggregate(probs, active), memory)
+        logits = self.decoder(read, query.skips)
+        return Segmentation(merged(logits, frame, active), memory)
 
     def memorize(
         self,
@@ -171,6 +166,21 @@ class STM(Method):
         entry = self.memory_head(features.res4)
         bank = memory_bank.write(memory.bank, self.config.policy, entry, moment)
         return Memory(bank)
+
+
+def merged(
+    logits: Float[Array, "O h4 w4 2"],
+    frame: Float[Array, "H W 3"],
+    active: Bool[Array, " O"],
+) -> Float[Array, "O+1 H W"]:
+    """Logits of all objects at the frame's size, from two of each at stride 4."""
+    logits = logits.astype(jnp.float32)
+    # Enlarging is linear and a softmax of two is a sigmoid of their difference:
+    # enlarge one channel, not two.
+    difference = upsample(logits[..., 1:] - logits[..., :1], 4)
+    height, width, _ = frame.shape
+    probs = jax.nn.sigmoid(crop(difference, height, width)[..., 0])
+    return soft_aggregate(probs, active)
 
 
 def torch_table(config: STMConfig) -> torch_names.Table:
