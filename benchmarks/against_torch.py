@@ -438,8 +438,12 @@ def frame_size(args: argparse.Namespace) -> tuple[int, int]:
 
 def lay_out(model: nn.Module, args: argparse.Namespace) -> None:
     """Puts the program's weights into the memory layout asked for."""
-    if args.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not args.channels_last:
+        return
+    for parameter in model.parameters():
+        # The kernels of 3-D convolutions have five axes, and no such layout.
+        if parameter.dim() == 4:
+            parameter.data = parameter.contiguous(memory_format=torch.channels_last)
 
 
 def report(

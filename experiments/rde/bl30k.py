@@ -4,9 +4,9 @@ r"""RDE-VOS, stage 1: rendered videos of BL30K.
         --set grown_from=runs/rde_pretrain/weights.safetensors
 
 Five frames, two objects, both losses of the embeddings. The network gets SAM and one
-more mask as an input; what stage 0 did not have begins at random. Batches of 8 on 2
-GPUs. The published program draws only objects of some least size, by pixels of whole
-frames; here `min_share` decides in the crop.
+more mask as an input; what stage 0 did not have begins at random, the mask's kernel
+orthogonal. Batches of 8 on 2 GPUs. The published program draws only objects of some
+least size, by pixels of whole frames; here `min_share` decides in the crop.
 """
 
 from dataclasses import replace

@@ -95,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--mem-capacity", type=int, metavar="N", help="at most N frames in memory"
     )
+    options.add_set_option(parser)
     parser.add_argument(
         "--max-memory-gb",
         type=float,
@@ -155,6 +156,11 @@ def _apart(text: str, args: argparse.Namespace, argv: Sequence[str]) -> list[Row
     # The last of two `--methods` counts.
     command = [sys.executable, __file__, *argv, "--methods", text]
     done = subprocess.run(command, stdout=subprocess.DEVNULL)
+    if done.returncode < 0:
+        raise InputError(
+            f"--methods {text}: its process was ended by signal {-done.returncode}, for"
+            " want of memory perhaps; lower --max-memory-gb and run again"
+        )
     if done.returncode:
         # It has said why.
         raise SystemExit(done.returncode)
@@ -169,7 +175,8 @@ def measure(name: str, weights: Path, args: argparse.Namespace) -> list[Row]:
     else:
         videos = davis_videos(args.dataset, args.root, args.split)
     bound = {} if args.mem_capacity is None else {"mem_capacity": args.mem_capacity}
-    method, variables = load_model(name, weights, **bound)
+    changes = options.changed(bound, args.changes)
+    method, variables = load_model(name, weights, **changes)
     settings = {
         "method": repr(method.config),
         "weights": fingerprint(name, weights),

@@ -9,7 +9,7 @@ followed anything. Both are scored by the same program, in the same run.
 import argparse
 import json
 import sys
-from collections.abc import Sequence as Words
+from collections import abc
 from pathlib import Path
 from shutil import copyfile
 
@@ -32,7 +32,7 @@ def copy_first_mask(sequences: tuple[Sequence, ...], out: Path) -> None:
             copyfile(first, other)
 
 
-def main(argv: Words[str] | None = None) -> int:
+def main(argv: abc.Sequence[str] | None = None) -> int:
     """Reads the options and runs; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", type=Path, required=True)

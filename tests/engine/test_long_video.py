@@ -79,7 +79,7 @@ def test_memory_that_is_given_back_is_seen():
 
 def test_a_device_that_tells_its_peak_is_believed(model, video, monkeypatch):
     assert "process grew" in peak_kind()
-    monkeypatch.setattr(long_video, "_device_bytes", lambda: 7_000_000)
+    monkeypatch.setattr(long_video, "device_peak_bytes", lambda: 7_000_000)
     assert "on the device" in peak_kind()
     assert play(*model, video, 1).peak_mb == 7
 

@@ -15,7 +15,7 @@ from vos_jax.errors import InputError
 from vos_jax.methods import create
 from vos_jax.methods.hmmn import HMMNConfig
 from vos_jax.methods.stm import STMConfig
-from vos_jax.ops.memory_bank import FIRST, PREVIOUS
+from vos_jax.ops.memory_bank import FIRST
 from vos_jax.ops.read import space_time_read
 
 SIZE = (52, 84)
@@ -607,18 +607,15 @@ def test_a_longer_video_needs_coarse_slots_only():
     assert many - few == (12 - 3) * 2 * (30 * 54 * cell + 4)
 
 
-def test_the_slots_are_named_as_the_fine_bank_has_them():
-    assert (PREVIOUS, FIRST) == (0, 1)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"top_k": 20}, "top_k=20: HMMN reads all cells"),
         ({"k": 3}, "k=3: use at least 4"),
         ({"window": 4}, "window=4: use an odd number"),
-        ({"sigma": 0.0}, "sigma=0.0: use a positive"),
-        ({"sigma": float("nan")}, "sigma=nan: use a positive"),
+        ({"sigma": 0.0}, "sigma=0.0: use at least 0.01"),
+        ({"sigma": float("nan")}, "sigma=nan: use at least 0.01"),
+        ({"fine_key_dims": (8,)}, "fine_key_dims=.8,.: use two whole numbers"),
         ({"sigma_step": -1.0}, "sigma_step=-1.0: use at least 0"),
         ({"fine_stages": (4,)}, r"fine_stages=\(4,\): use \(3, 2\)"),
         ({"fine_stages": 3}, r"fine_stages=3: use \(3, 2\)"),

@@ -98,7 +98,7 @@ def test_a_window_of_the_whole_grid_matches_globally():
 
 
 def test_keys_of_half_precision_are_compared_in_full():
-    """1 + 2^-8 and 1 are one bfloat16 number; 1 + 2^-7 and 1 times 1 are two."""
+    """The sums 257 and 257 + 2^-7 are one bfloat16 number."""
     memory_key = jnp.ones((1, 2, 2), jnp.bfloat16)
     query_key = jnp.array([[[256, 1], [256, 1 + 2**-7]]], jnp.bfloat16)
     np.testing.assert_array_equal(local_match(memory_key, query_key), [[1, 1]])

@@ -12,6 +12,9 @@ SUMMARY = "Benchmark compiled memory reads, a whole method, or training."
 EXAMPLE = "vos-jax bench read --frames 1 5 20 --objects 1 3 --out benchmarks/results"
 
 
+_LONGEST = 1 << 20
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what there is to time and its options."""
     kinds = parser.add_subparsers(metavar="read|model|train", required=True)
@@ -63,16 +66,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames",
         type=int,
         nargs="+",
-        default=[1, 5, 20],
         metavar="T",
-        help="memory frames that a step reads",
+        help="memory frames that a step reads (1 5 20, or as many as there can be)",
     )
     model.add_argument(
         "--stream",
         type=int,
         metavar="N",
         help="instead: segment a video of N frames and tell its speed and memory as it"
-        " gets longer",
+        " gets longer; uses --height, --width, --objects and one --dtype",
     )
     model.set_defaults(run=run_model)
     train = kinds.add_parser(
@@ -172,7 +174,7 @@ def run_model(args: argparse.Namespace) -> None:
             height=args.height,
             width=args.width,
             objects=tuple(args.objects),
-            memory_frames=tuple(args.frames),
+            memory_frames=tuple(args.frames or _fills(method)),
             dtypes=tuple(args.dtype),
             repeats=args.repeats,
         ),
@@ -186,6 +188,12 @@ def run_model(args: argparse.Namespace) -> None:
         options.print_figures(tables, as_json=True)
     else:
         print(bench_model.show(result))
+
+
+def _fills(method: Any) -> list[int]:
+    """Frames in the memory to time a method with."""
+    most = method.slots(_LONGEST)
+    return sorted({min(count, most) for count in (1, 5, 20)})
 
 
 def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--top-k", type=int, metavar="N", help="read only the N best memory cells"
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="changes",
-        help="change any other field of the method's configuration, latest=False, say;"
-        " may be given several times",
-    )
+    add_set_option(parser)
     parser.add_argument(
         "--size",
         type=int,
@@ -78,6 +71,19 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--compilation-cache",
         action="store_true",
         help="keep compiled programs in ~/.cache/vos_jax for the next run",
+    )
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """`--set` for fields of a method's configuration."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="changes",
+        help="change any other field of the method's configuration, latest=False, say;"
+        " may be given several times",
     )
 
 
@@ -103,16 +109,20 @@ def load_model_of(args: argparse.Namespace) -> tuple[Any, Any, str]:
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """What options change in a method's configuration."""
     given = {name: getattr(args, name) for name in _SHORT}
-    overrides = {name: x for name, x in given.items() if x is not None}
-    changes: dict[str, Any] = {}
-    for change in args.changes:
+    return changed({k: x for k, x in given.items() if x is not None}, args.changes)
+
+
+def changed(given: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Fields that are given, and those of `--set`."""
+    fields = dict(given)
+    for change in changes:
         field, equals, text = change.partition("=")
         if not (field and equals):
             raise InputError(f"--set {change}: write field=value")
-        if field in {**overrides, **changes}:
+        if field in fields:
             raise InputError(f"--set {change}: {field} is given twice; give it once")
-        changes[field] = literal(text)
-    return {**overrides, **changes}
+        fields[field] = literal(text)
+    return fields
 
 
 def positive(args: argparse.Namespace, *names: str) -> None:

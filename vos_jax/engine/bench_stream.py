@@ -1,12 +1,10 @@
 """Benchmark of a running video: speed and memory as it gets longer.
 
 Frames go through the same program and the same queue as `stream_video`'s. What a method
-with a memory of constant size promises is seen here: the hundredth frame and the
-five-thousandth cost the same.
+with a memory of constant size promises can be checked here: that the hundredth frame
+and the five-thousandth cost the same.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vos_jax.engine.measure import device_peak_bytes, process_bytes
 from vos_jax.engine.progress import Progress
 from vos_jax.engine.report_table import describe, machine, text_table, write_table
 from vos_jax.engine.video import VideoSegmenter, compiled_programs
@@ -121,6 +120,7 @@ def _video_rows(
     before = compiled_programs()
     segment = VideoSegmenter(method, variables)
     latest = segment(pictures[0], labels)
+    progress.update()
     rows = []
     for begin, end in pairwise((1, _WARM_UP, *options.marks)):
         started = time.perf_counter()
@@ -134,13 +134,13 @@ def _video_rows(
         if end == _WARM_UP:
             continue
         state = sum(x.nbytes for x in jax.tree.leaves(segment.views))
-        device = _device_bytes()
+        device = device_peak_bytes()
         row = StreamRow(
             objects=objects,
             frames=end,
             frames_per_s=(end - begin) / seconds,
             state_mb=state / 1e6,
-            process_mb=_process_bytes() / 1e6,
+            process_mb=process_bytes("VmHWM") / 1e6,
             device_mb=None if device is None else device / 1e6,
             programs=compiled_programs() - before,
         )
@@ -155,17 +155,6 @@ def _pictures(options: StreamOptions, objects: int) -> tuple[np.ndarray, np.ndar
     pictures = rng.integers(0, 256, (_PICTURES, height, width, 3), np.uint8)
     stripes = 1 + np.arange(width) * objects // width
     return pictures, np.broadcast_to(stripes, (height, width)).astype(np.uint8)
-
-
-def _process_bytes() -> int:
-    """Peak resident set; the system counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _device_bytes() -> int | None:
-    stats = jax.local_devices()[0].memory_stats()
-    return None if stats is None else stats.get("peak_bytes_in_use")
 
 
 def show(rows: list[StreamRow]) -> str:

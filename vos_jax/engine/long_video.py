@@ -4,8 +4,6 @@ Frames are read when it is their turn and scored when they are segmented; none a
 """
 
 import ctypes
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +15,7 @@ import jax
 import numpy as np
 
 from vos_jax.engine.demo import demo_clip
+from vos_jax.engine.measure import device_peak_bytes, process_bytes
 from vos_jax.engine.progress import Progress
 from vos_jax.engine.video import VideoSegmenter, compiled_programs
 from vos_jax.errors import InputError
@@ -54,7 +53,7 @@ class Figures(NamedTuple):
       f: Mean F of each object.
       seconds: Of all frames but the first, whose masks are given: from the frame on the
         host to its labels on the host, without reading, scoring and compilation.
-      compile_s: Of a rehearsal with the first frames, most of it compilation.
+      compile_s: Of a rehearsal with the first frames; compilation is a part of it.
       state_mb: What is kept between two frames.
       peak_mb: Most memory in use, see `peak_kind`.
       programs: Per-frame programs that had to be compiled.
@@ -191,39 +190,23 @@ class _Gauge:
         # Freed memory that the allocator keeps would be grown into unseen.
         with suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
-        self._before = _process_bytes("VmRSS")
+        self._before = process_bytes("VmRSS")
         try:
             # Linux forgets the process's peak up to now.
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:
-            self._before = _process_bytes("VmHWM")
+            self._before = process_bytes("VmHWM")
 
     def peak_bytes(self) -> int:
         """What the device tells, else by how much the process has grown at most."""
-        of_device = _device_bytes()
+        of_device = device_peak_bytes()
         if of_device is not None:
             return of_device
-        return max(0, _process_bytes("VmHWM") - self._before)
+        return max(0, process_bytes("VmHWM") - self._before)
 
 
 def peak_kind() -> str:
     """What `peak_mb` is here."""
-    if _device_bytes() is not None:
+    if device_peak_bytes() is not None:
         return "most memory in use on the device since the process began"
     return "most memory by which the process grew while the video ran"
-
-
-def _device_bytes() -> int | None:
-    stats = jax.local_devices()[0].memory_stats()
-    return stats.get("peak_bytes_in_use") if stats else None
-
-
-def _process_bytes(field: str) -> int:
-    """Of Linux's `VmRSS`, now, or `VmHWM`, at most; elsewhere always at most."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else 1024 * peak
-    (line,) = (line for line in lines if line.startswith(f"{field}:"))
-    return 1024 * int(line.split()[1])

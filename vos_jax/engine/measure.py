@@ -3,11 +3,14 @@
 All times are wall time until the result is there, medians after a warm-up.
 """
 
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -167,3 +170,20 @@ def _copy_rate(size: int) -> float:
 
     timing = time_program(copy, lambda: (held[0],), repeats=9, seconds=1.0)
     return 2 * size / timing.median_s
+
+
+def device_peak_bytes() -> int | None:
+    """Most memory in use on the device since the process began; None on CPUs."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats.get("peak_bytes_in_use") if stats else None
+
+
+def process_bytes(field: Literal["VmRSS", "VmHWM"]) -> int:
+    """Of Linux's `VmRSS`, now, or `VmHWM`, at most; elsewhere always at most."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+    (line,) = (line for line in lines if line.startswith(f"{field}:"))
+    return 1024 * int(line.split()[1])

@@ -22,7 +22,7 @@ class Entry(NamedTuple):
       torch_table: Where a configuration's parameters stand in published checkpoints.
       torch_ignored: Published names that carry no parameter, as glob patterns.
       parts: Top-level parts of the variables that a network lacks where a field of its
-        configuration is False: weights that have them serve it too, without them.
+        configuration is False or empty: weights that have them serve it too, without.
       reads: Other methods whose weights are its own, or would be without their `parts`.
     """
 

@@ -102,8 +102,15 @@ class HMMNConfig(STMConfig):
                 )
         if self.window < 1 or self.window % 2 == 0:
             raise ValueError(f"window={self.window}: use an odd number of cells")
-        if not 0 < self.sigma < math.inf:
-            raise ValueError(f"sigma={self.sigma}: use a positive number of cells")
+        if not 0.01 <= self.sigma < math.inf:
+            raise ValueError(f"sigma={self.sigma}: use at least 0.01 cells")
+        for field in ("fine_key_dims", "fine_value_dims"):
+            dims = getattr(self, field)
+            pair = isinstance(dims, tuple) and len(dims) == 2
+            if not (pair and all(type(x) is int and x > 0 for x in dims)):
+                raise ValueError(
+                    f"{field}={dims!r}: use two whole numbers, of strides 8 and 4"
+                )
         if not 0 <= self.sigma_step < math.inf:
             raise ValueError(f"sigma_step={self.sigma_step}: use at least 0")
 
@@ -233,7 +240,7 @@ class HMMN(Method):
         return Encoded(Query(key[0], value[0], fine_keys, skips), keep=())
 
     def read(self, memory: Memory, query: Query) -> Read:
-        """Follows the memory's cells, reads them, and then the fine ones (secs. 3.2-3).
+        """Follows the memory's cells and reads them and fine ones (secs. 3.2, 3.3).
 
         Fine cells of an object without entries are read as zeros.
         """
@@ -267,7 +274,12 @@ class HMMN(Method):
             )
             return memory, Kernel(lax.map(partial(lax.map, match), key), sigma)
         newest = _newest(bank)
-        match = partial(local_match, query_key=query.key, window=config.window)
+        match = partial(
+            local_match,
+            query_key=query.key,
+            window=config.window,
+            precision=config.precision,
+        )
         hop = jax.vmap(match)(key[newest, jnp.arange(len(newest))])
         track = _follow(track, hop)
         centre = track

@@ -1,4 +1,4 @@
-"""The refinement decoder of STM, shared by HMMN and LCM.
+"""The refinement decoder of STM, and blocks that other decoders share.
 
 RGMP's refinement module (Oh et al., CVPR 2018), STM (ICCV 2019) sec. 3.3. No
 normalisation, pre-activation residual blocks.

@@ -166,7 +166,8 @@ def guided_read(
       float32 values; zeros where no candidate is usable.
 
     Raises:
-      ValueError: The fine grid does not divide into coarse cells.
+      ValueError: The fine grid does not divide into coarse cells, or is not that of
+        the memory.
     """
     fine, coarse = query_key.shape[:2], cells.index.shape[1:3]
     ratio = fine[0] // coarse[0]
@@ -174,6 +175,11 @@ def guided_read(
         raise ValueError(
             f"a grid of {fine[0]} x {fine[1]} cells is no whole multiple of the"
             f" candidates' {coarse[0]} x {coarse[1]}"
+        )
+    if memory_key.shape[2:4] != fine or memory_value.shape[2:4] != fine:
+        raise ValueError(
+            f"a memory of {memory_key.shape[2:4]} keys and {memory_value.shape[2:4]}"
+            f" values for a query of {fine}: use one grid"
         )
     query = _blocks(query_key[None, None], ratio)[0]
     cells = jax.tree.map(lambda x: x.reshape(len(x), len(query), -1), cells)
@@ -240,9 +246,9 @@ def _chunked(
 ) -> Float[Array, "O q i Dv"]:
     """Some query cells of one object after the others.
 
-    Where there are no candidates it costs nothing. The memory stays as it lies: a
-    coarse cell is gathered as `ratio` pieces of as many fine cells side by side.
-    Rematerialised in the backward pass, which is bounded likewise.
+    Where there are no candidates it costs nothing, unless it is under `vmap`. The
+    memory stays as it lies: a coarse cell is gathered as `ratio` pieces of as many fine
+    cells side by side. Rematerialised in the backward pass, which is bounded likewise.
     """
     slots, objects, height, width, _ = memory_key.shape
     coarse = slots, height // ratio, width // ratio
