@@ -79,7 +79,7 @@ def test_steps_that_remember_nothing_are_told_from_the_mean_frame(
         height=32,
         width=32,
         objects=(2,),
-        memory_frames=(1, 3),
+        memory_frames=(3,),
         lengths=(10, 1000),
         repeats=2,
         seconds=0.1,
@@ -87,14 +87,14 @@ def test_steps_that_remember_nothing_are_told_from_the_mean_frame(
     result = bench.bench_model(*tiny_rde, options)
     stages = ["encode", "memorize", "read", "segment", "decode", "step", "frame"]
     found = [(row.memory_frames, row.stage) for row in result.stages]
-    assert found == [(count, stage) for count in (1, 3) for stage in stages]
+    assert found == [(3, stage) for stage in stages]
     frames = [row for row in result.stages if row.stage == "frame"]
     assert all(row.time_ms and row.frames_per_s for row in frames)
     assert {row.slots for row in result.memory} == {3}
     assert len({(row.state_mb, row.step_temp_mb) for row in result.memory}) == 1
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 3])
 def test_a_cycle_remembers_one_frame(
     tiny_rde: tuple[Method, Mapping[str, Any]], count: int
 ) -> None:

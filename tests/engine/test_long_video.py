@@ -63,6 +63,7 @@ def test_a_constant_memory_needs_one_program_for_all_lengths(model, video):
     assert [play(*model, smaller, n).programs for n in (1, 4, 9)] == [1, 0, 0]
 
 
+@pytest.mark.slow
 def test_the_working_size_is_smaller_than_the_videos(model, video):
     full, small = (play(*model, video, 1, size=size) for size in (None, 16))
     assert small.state_mb < full.state_mb

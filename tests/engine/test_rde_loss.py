@@ -98,6 +98,7 @@ def test_later_frames_count_more():
     np.testing.assert_array_equal(STCN_LOSS._shares(2), [1, 1])
 
 
+@pytest.mark.slow
 def test_computing_twice_has_the_same_terms_and_gradients_of_the_same_shapes(rde, clip):
     method, variables = rde
 

@@ -478,6 +478,7 @@ def test_the_implementation_of_reads_changes_rounding_only(read, read_as, plain_
         np.testing.assert_allclose(fine[stage], plain_read.fine[stage], atol=NOISE)
 
 
+@pytest.mark.slow
 def test_random_candidates_are_the_same_when_a_video_is_run_again(read_as):
     runs = [read_as(selection="random").fine[3] for _ in range(2)]
     np.testing.assert_array_equal(*runs)
@@ -515,6 +516,7 @@ def test_a_network_may_do_without_fine_stages(stages, video, plain):
     assert () == stages if fine is None else tuple(fine.entries) == stages
 
 
+@pytest.mark.slow
 def test_fine_memories_of_kept_frames_are_read_where_they_are_wanted(video, plain):
     state, probs = _short(narrow(window=WINDOW, fine_kept=True), video)
     memory = state.memory
@@ -531,11 +533,13 @@ def test_the_network_without_fine_stages_has_no_parameters_for_them():
     assert full.keys() - without.keys() == fine
 
 
+@pytest.mark.slow
 def test_folded_norms_change_rounding_only(hmmn, video, plain):
     _, probs = _short(vos_jax.inference_form(*hmmn), video)
     np.testing.assert_allclose(probs, plain, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(video, plain):
     state, probs = _short(narrow(window=WINDOW, dtype="bfloat16"), video)
     assert state.memory.fine.entries[3].key.dtype == jnp.bfloat16
