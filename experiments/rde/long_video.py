@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--mem-capacity", type=int, metavar="N", help="at most N frames in memory"
     )
-    options.add_set_option(parser)
+    options.add_set_option(parser, options.SET_METHOD)
     parser.add_argument(
         "--max-memory-gb",
         type=float,

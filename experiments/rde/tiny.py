@@ -16,53 +16,23 @@ cells of like appearance find one another from the first step.
 
 from dataclasses import replace
 
-from vos_jax.data.recipes import VideoRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment
-from vos_jax.engine.optimizers import OptimizerConfig
+from vos_jax.engine.experiment import Experiment, load_experiment
 from vos_jax.engine.rde_loss import RDELoss
-from vos_jax.engine.step_config import StepConfig
 
-# Scenes four times as slow as those of the largest skip, seen at the demo's speed.
-_VALIDATION = DataConfig(
-    source="generated",
-    options={
-        "size": (128, 208),
-        "objects": (1, 3),
-        "difficulty": (0.5, 0.5),
-        "count": 9,
-        "length": 24,
-        "seed": 1,
-    },
-)
-
-
-def _clips(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig, ...]:
-    options = {"size": size, "objects": objects, "difficulty": (0.2, 0.6)}
-    return (DataConfig(source="generated", options={"count": 100_000, **options}),)
+_PERTURBED = (0.85, 1.0)
 
 
 def experiment() -> Experiment:
-    """First stage: the network without SAM, one object."""
-    return Experiment(
+    """First stage: the network without SAM on the clips of `stm/tiny`."""
+    base = load_experiment("stm/tiny")
+    return replace(
+        base,
         method="rde-tiny",
         method_options={"recurrent": False},
-        data=_clips((128, 128), (1, 1)),
-        recipe=VideoRecipe(
-            size=(128, 128),
-            objects=1,
-            cover=(1.0, 1.0),
-            max_skip=3,
-            skip_steps=0,
-            perturb=(0.85, 1.0),
-        ),
-        batch=8,
+        twins=False,
+        recipe=replace(base.recipe, perturb=_PERTURBED),
         steps=1000,
-        optimizer=OptimizerConfig(
-            name="adamw", learning_rate=1e-3, warmup_steps=100, weight_decay=1e-4
-        ),
         objective=RDELoss(guidance=0.0),
-        step=StepConfig(norms="batch", ema_decay=0.995, clip_norm=1.0),
-        validation=(_VALIDATION,),
         validate_every=500,
         checkpoint_every=250,
     )
@@ -70,23 +40,20 @@ def experiment() -> Experiment:
 
 def without_sam() -> Experiment:
     """Second stage but for SAM: five frames, more objects than slots."""
-    first = experiment()
+    base = load_experiment("stm/tiny:mixed_sizes")
+    recipe = replace(
+        base.recipe,
+        frames=5,
+        other_sizes=((160, 160), (112, 160)),
+        perturb=_PERTURBED,
+    )
     return replace(
-        first,
-        data=_clips((160, 256), (1, 3)),
-        recipe=VideoRecipe(
-            frames=5,
-            size=(128, 208),
-            other_sizes=((160, 160), (112, 160)),
-            objects=2,
-            cover=(0.7, 1.0),
-            max_skip=5,
-            skip_steps=0,
-            perturb=(0.85, 1.0),
-        ),
-        batch=4,
+        experiment(),
+        data=base.data,
+        recipe=recipe,
+        batch=base.batch,
         steps=800,
-        optimizer=replace(first.optimizer, schedule="cosine"),
+        optimizer=base.optimizer,
         validate_every=400,
     )
 

@@ -10,6 +10,8 @@ from typing import Any
 from vos_jax.data.literal import literal
 from vos_jax.errors import InputError
 
+SET_METHOD = "change any other field of the method's configuration, latest=False, say"
+
 _SHORT = ("mem_every", "mem_capacity", "top_k", "dtype")
 
 
@@ -24,14 +26,7 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="holds the data sets' folders"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="changes",
-        help="change a field of the experiment; may be given several times",
-    )
+    add_set_option(parser, "change a field of the experiment")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +52,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--top-k", type=int, metavar="N", help="read only the N best memory cells"
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
-    add_set_option(parser)
+    add_set_option(parser, SET_METHOD)
     parser.add_argument(
         "--size",
         type=int,
@@ -74,16 +69,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_set_option(parser: argparse.ArgumentParser) -> None:
-    """`--set` for fields of a method's configuration."""
+def add_set_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--set`; `what` it does begins its help."""
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
         dest="changes",
-        help="change any other field of the method's configuration, latest=False, say;"
-        " may be given several times",
+        help=f"{what}; may be given several times",
     )
 
 

@@ -14,9 +14,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from vos_jax.ops.read import Bias, Implementation, space_time_read
-
-_LOWEST = float(jnp.finfo(jnp.float32).min)
+from vos_jax.ops.read import (
+    LOWEST,
+    Bias,
+    Implementation,
+    product_of,
+    space_time_read,
+)
 
 
 class Kernel(NamedTuple):
@@ -109,13 +113,8 @@ def local_match(
 
     def scores_of(shift: Int[Array, ""]) -> Float[Array, "h w w"]:
         """Of every cell with the whole row that is `shift - reach` below it."""
-        return jnp.einsum(
-            "hwc,hvc->hwv",
-            memory_key,
-            lax.dynamic_slice_in_dim(query, shift, height),
-            precision=precision,
-            preferred_element_type=jnp.float32,
-        )
+        rows = lax.dynamic_slice_in_dim(query, shift, height)
+        return product_of(precision, "hwc,hvc->hwv", memory_key, rows)
 
     shifts, row, column = (jnp.arange(size) for size in (window, height, width))
     scores = jnp.moveaxis(lax.map(scores_of, shifts), 0, 2)
@@ -123,7 +122,7 @@ def local_match(
     is_row = (below >= 0) & (below < height)
     is_near = jnp.abs(column[:, None] - column[None]) <= reach
     inside = is_row[:, None, :, None] & is_near[None, :, None]
-    best = jnp.where(inside, scores, _LOWEST).reshape(height, width, -1).argmax(-1)
+    best = jnp.where(inside, scores, LOWEST).reshape(height, width, -1).argmax(-1)
     down, to = jnp.divmod(best, width)
     return ((row[:, None] + down - reach) * width + to).astype(jnp.int32)
 
@@ -138,11 +137,6 @@ def global_match(
     The centres of KMN (Seong et al., ECCV 2020), which HMMN compares its own with.
     """
     channels = memory_key.shape[-1]
-    scores = jnp.einsum(
-        "mc,qc->mq",
-        memory_key.reshape(-1, channels),
-        query_key.reshape(-1, channels),
-        precision=precision,
-        preferred_element_type=jnp.float32,
-    )
+    memory, query = (x.reshape(-1, channels) for x in (memory_key, query_key))
+    scores = product_of(precision, "mc,qc->mq", memory, query)
     return scores.argmax(-1).astype(jnp.int32).reshape(memory_key.shape[:2])

@@ -19,10 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vos_jax.ops.guidance import Kernel, kernel_log
-from vos_jax.ops.read import Implementation
-
-_LOWEST = float(jnp.finfo(jnp.float32).min)
-
+from vos_jax.ops.read import LOWEST, Implementation, product_of
 
 _T = TypeVar("_T")
 
@@ -67,14 +64,8 @@ def best_cells(
 
     def choose(own: tuple[Array, ...]) -> tuple[Array, Array]:
         keys, is_usable, guide = own
-        scores = jnp.einsum(
-            "qc,smc->qsm",
-            query,
-            keys.reshape(len(keys), -1, channels),
-            precision=precision,
-            preferred_element_type=jnp.float32,
-        )
-        scores = scores * channels**-0.5
+        keys = keys.reshape(len(keys), -1, channels)
+        scores = product_of(precision, "qc,smc->qsm", query, keys) * channels**-0.5
         if guide is not None:
             scores = scores + jax.vmap(kernel_log, out_axes=1)(*guide)
         return _highest(scores, is_usable, k)
@@ -126,10 +117,10 @@ def _highest(
     scores: Float[Array, "q S m"], usable: Bool[Array, " S"], k: int
 ) -> tuple[Int[Array, "q k"], Bool[Array, "q k"]]:
     """Places of the highest scores among the slots that are usable."""
-    scores = jnp.where(usable[None, :, None], scores, _LOWEST)
+    scores = jnp.where(usable[None, :, None], scores, LOWEST)
     scores = scores.reshape(len(scores), -1)
     found, index = lax.top_k(scores, min(k, scores.shape[-1]))
-    return index, found > _LOWEST
+    return index, found > LOWEST
 
 
 def _cells(chosen: tuple[Array, Array], height: int, width: int) -> Cells:
@@ -206,12 +197,10 @@ def _attend(
     value: Float[Array, "q k*i Dv"],
 ) -> Float[Array, "q i Dv"]:
     """The softmax of every fine query over the fine cells of its candidates."""
-    product = partial(
-        jnp.einsum, precision=precision, preferred_element_type=jnp.float32
-    )
+    product = partial(product_of, precision)
     mask = jnp.repeat(usable, key.shape[1] // usable.shape[1], -1)[:, None]
     scores = product("qid,qnd->qin", query, key) * query.shape[-1] ** -0.5
-    weights = jax.nn.softmax(jnp.where(mask, scores, _LOWEST), axis=-1)
+    weights = jax.nn.softmax(jnp.where(mask, scores, LOWEST), axis=-1)
     # Not uniform where no candidate is usable, but zero.
     weights = jnp.where(mask, weights, 0).astype(value.dtype)
     return product("qin,qnc->qic", weights, value)

@@ -12,9 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from vos_jax.ops.read import Implementation, space_time_read
-
-_LOWEST = float(jnp.finfo(jnp.float32).min)
+from vos_jax.ops.read import LOWEST, Implementation, product_of, space_time_read
 
 
 def l2_read(
@@ -65,11 +63,9 @@ def l2_similarity(
     precision: lax.PrecisionLike = "highest",
 ) -> Float[Array, "q M"]:
     """Similarity of every query cell with every memory cell, up to a constant of q."""
-    product = partial(
-        jnp.einsum, precision=precision, preferred_element_type=jnp.float32
-    )
     squares = jnp.square(memory_key.astype(jnp.float32)).sum(-1)
-    scores = 2 * product("qc,mc->qm", query_key, memory_key) - squares[None]
+    product = product_of(precision, "qc,mc->qm", query_key, memory_key)
+    scores = 2 * product - squares[None]
     return scores * query_key.shape[-1] ** -0.5
 
 
@@ -119,7 +115,7 @@ def _reference(
     query, keys = (x.reshape(-1, channels) for x in (query_key, memory_key))
     counts = jnp.repeat(copies, height * width)[None]
     scores = l2_similarity(query, keys, precision)
-    scores = jnp.where(counts > 0, scores, _LOWEST)
+    scores = jnp.where(counts > 0, scores, LOWEST)
     counts = jnp.broadcast_to(counts, scores.shape)
     if top_k is None:
         weights = _softmax(scores, counts)
@@ -130,13 +126,7 @@ def _reference(
         weights = jnp.zeros(counts.shape).at[rows, cells].set(_weights(picked, top_k))
     values = memory_value.swapaxes(0, 1)
     values = values.reshape(len(values), len(keys), -1)
-    return jnp.einsum(
-        "qm,omc->oqc",
-        weights.astype(values.dtype),
-        values,
-        precision=precision,
-        preferred_element_type=jnp.float32,
-    )
+    return product_of(precision, "qm,omc->oqc", weights.astype(values.dtype), values)
 
 
 def _chunked(
@@ -195,7 +185,7 @@ def _best_cells(
 
     shape = (query.shape[0], count)
     nothing = _Best(
-        jnp.full(shape, _LOWEST), jnp.zeros(shape, int), jnp.zeros(shape, copies.dtype)
+        jnp.full(shape, LOWEST), jnp.zeros(shape, int), jnp.zeros(shape, copies.dtype)
     )
     return lax.scan(body, nothing, jnp.arange(slots))[0]
 

@@ -19,7 +19,8 @@ Implementation = Literal["auto", "reference", "chunked"]
 Bias = Callable[[Int[Array, ""], Int[Array, ""]], Float[Array, "q m"]]
 """What to add to the scores of one slot (first argument) of one object (second)."""
 
-_LOWEST = float(jnp.finfo(jnp.float32).min)
+LOWEST = float(jnp.finfo(jnp.float32).min)
+"""A score that stands for none: no weight, and unlike infinity no NaN."""
 
 
 def space_time_read(
@@ -58,7 +59,7 @@ def space_time_read(
     height, width, key_channels = query_key.shape
     query = query_key.reshape(height * width, key_channels)
     read = IMPLEMENTATIONS[implementation]
-    product = partial(_product, precision)
+    product = partial(product_of, precision)
     out = read(query, memory_key, memory_value, filled, top_k, bias, product)
     return out.reshape(-1, height, width, memory_value.shape[-1])
 
@@ -66,7 +67,10 @@ def space_time_read(
 _Product = Callable[..., Array]
 
 
-def _product(precision: lax.PrecisionLike, equation: str, a: Array, b: Array) -> Array:
+def product_of(
+    precision: lax.PrecisionLike, equation: str, a: Array, b: Array
+) -> Array:
+    """A matrix product that is added up in float32, whatever the types."""
     return jnp.einsum(
         equation, a, b, precision=precision, preferred_element_type=jnp.float32
     )
@@ -89,11 +93,11 @@ def _reference(
         each = jax.vmap(jax.vmap(bias, (0, None), 1), (None, 0))
         scores = scores + each(slots, objects)
     mask = filled.T[:, None, :, None]
-    scores = jnp.where(mask, scores, _LOWEST)
+    scores = jnp.where(mask, scores, LOWEST)
     if top_k is not None and top_k < scores.shape[-2] * scores.shape[-1]:
         flat = scores.reshape(*scores.shape[:2], -1)
         threshold = lax.top_k(flat, top_k)[0][..., -1]
-        scores = jnp.where(scores < threshold[..., None, None], _LOWEST, scores)
+        scores = jnp.where(scores < threshold[..., None, None], LOWEST, scores)
     weights = jnp.where(mask, jax.nn.softmax(scores, axis=(-2, -1)), 0)
     return product("oqnm,nomc->oqc", weights.astype(value.dtype), value)
 
@@ -153,7 +157,7 @@ def _read_slots(
             lambda best, slot: lax.top_k(
                 jnp.concatenate([best, scores_of(slot)], -1), top_k
             )[0],
-            jnp.full((queries, top_k), _LOWEST),
+            jnp.full((queries, top_k), LOWEST),
             filled,
         )
         threshold = best[:, -1:]
@@ -162,12 +166,12 @@ def _read_slots(
         scores, slot_value = scores_of(slot), _entry(values, slot, which)
         if threshold is not None:
             # Also before the maximum, or exp overflows and its gradient is 0 * inf.
-            scores = jnp.where(scores < threshold, _LOWEST, scores)
+            scores = jnp.where(scores < threshold, LOWEST, scores)
         # The result does not depend on the maximum: it only keeps exp in range.
         highest = lax.stop_gradient(jnp.maximum(seen.highest, scores.max(-1)))
         weights = jnp.exp(scores - highest[:, None])
         if threshold is not None:
-            weights = jnp.where(scores > _LOWEST, weights, 0)
+            weights = jnp.where(scores > LOWEST, weights, 0)
         fade = jnp.exp(seen.highest - highest)
         found = product("qm,mc->qc", weights.astype(slot_value.dtype), slot_value)
         return _Partial(
@@ -177,7 +181,7 @@ def _read_slots(
         )
 
     nothing = _Partial(
-        jnp.full((queries,), _LOWEST),
+        jnp.full((queries,), LOWEST),
         jnp.zeros((queries,)),
         jnp.zeros((queries, values.shape[-1])),
     )
