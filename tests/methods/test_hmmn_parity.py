@@ -16,6 +16,13 @@ import pytest
 
 import vos_jax
 from tests.fill import fill_all
+from tests.methods.parity import (
+    STM_INPUTS,
+    Stored,
+    assert_names_cover,
+    assert_stages_agree,
+    tolerance,
+)
 from vos_jax.convert import convert_state_dict, export_state_dict
 from vos_jax.engine.model import variable_shapes
 from vos_jax.methods import METHODS, create
@@ -29,21 +36,13 @@ METHOD = create("hmmn", mem_every=2)
 ENTRY = METHODS["hmmn"]
 OBJECTS, CELLS, SEED = 2, 112, 2
 
-INPUTS = {
-    *("frames", "first_mask", "seed", "mem_every", "num_objects", "num_channels"),
-    *("sequence", "frame_indices", "labels_float64"),
-}
-"""Entries of a reference that are no results."""
-
 DECISIONS = ("_track", "_kernel_centre", "_top32")
 
 
-class Reference:
+class Reference(Stored):
     """Inputs and results of the released program, in this package's layout."""
 
-    def __init__(self, path: Path) -> None:
-        with np.load(path) as file:
-            self.arrays = dict(file)
+    inputs = STM_INPUTS
 
     def __getitem__(self, key: str) -> np.ndarray:
         array = self.arrays[key]
@@ -52,16 +51,12 @@ class Reference:
         if key.endswith(("_sim", "_attn", "_guidance")):
             return array.swapaxes(1, 2)
         if (
-            key in (*INPUTS, "labels", "memory_frames")
+            key in (*self.inputs, "labels", "memory_frames")
             or key.endswith(DECISIONS)
             or key.startswith("mem1_in")
         ):
             return array
         return np.moveaxis(array, -3, -1)
-
-    @property
-    def results(self) -> set[str]:
-        return self.arrays.keys() - INPUTS
 
 
 @pytest.fixture(scope="session")
@@ -231,13 +226,7 @@ _read = jax.jit(kernel_guided_read)
 
 def test_the_name_table_covers_the_released_state_dict(variables, state_dict):
     back = export_state_dict(variables, ENTRY.torch_table(METHOD.config))
-    unused = state_dict.keys() - back.keys()
-    assert all(
-        name.endswith(("num_batches_tracked", ".mean", ".std")) for name in unused
-    )
-    assert len(unused) == len(SHAPES) - len(back)
-    for name, array in back.items():
-        np.testing.assert_array_equal(array, state_dict[name], err_msg=name)
+    assert_names_cover(back, state_dict, len(SHAPES))
 
 
 def test_the_network_has_as_many_parameters_as_the_released_one(variables):
@@ -252,35 +241,7 @@ def test_all_stages_agree_with_the_released_program(reference, results):
         if not key.endswith(DECISIONS)
     }
     assert compared <= results.keys()
-    wrong = {}
-    for key in sorted(compared):
-        expected, found = reference[key], results[key]
-        assert found.shape == expected.shape, key
-        if key == "f1_sim":
-            # A softmax tells scores up to a constant.
-            expected = expected - expected.mean(-1, keepdims=True)
-            found = found - found.mean(-1, keepdims=True)
-        error = np.abs(found - expected).max()
-        ratio = np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean())
-        largest, largest_ratio = _tolerance(key)
-        if not (error <= largest and ratio <= largest_ratio):
-            wrong[key] = (float(error), float(ratio))
-    assert not wrong
-
-
-def _tolerance(key):
-    """Some twenty times the distance of the released program from its own float64."""
-    if key.endswith("_guidance"):
-        return 1e-6, 1e-6
-    if key.endswith("_attn"):
-        return 1e-5, 1e-4
-    if key == "f1_sim":
-        return 1e-4, 1e-4
-    if key.endswith("_prob"):
-        return (2e-5 if key == "f1_prob" else 1e-4), 1e-4
-    if key.startswith("mem1_in"):
-        return 2e-5, 1e-4
-    return 1e-4, 1e-5
+    assert_stages_agree(reference, results, compared, tolerance)
 
 
 @pytest.mark.parametrize("t", range(1, 7))

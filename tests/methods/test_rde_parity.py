@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import vos_jax
+from tests.methods.parity import Stored
 from tests.methods.rde_weights import SEED, published_weights
 from vos_jax.convert import convert_state_dict, export_state_dict
 from vos_jax.engine.model import variable_shapes
@@ -44,12 +45,10 @@ INPUTS = {
 """Entries of a reference that are no results."""
 
 
-class Reference:
+class Reference(Stored):
     """Inputs and results of the released program, in this package's layout."""
 
-    def __init__(self, path: Path) -> None:
-        with np.load(path) as file:
-            self.arrays = dict(file)
+    inputs = frozenset(INPUTS)
 
     def __getitem__(self, key: str) -> np.ndarray:
         array = self.arrays[key]
@@ -66,8 +65,7 @@ class Reference:
     @property
     def results(self) -> set[str]:
         """Of inference; those of training are compared with the training step."""
-        inference = {k for k in self.arrays if not k.startswith(("tr", "train/"))}
-        return inference - INPUTS
+        return {k for k in super().results if not k.startswith(("tr", "train/"))}
 
 
 @pytest.fixture(scope="session")

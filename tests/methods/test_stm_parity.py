@@ -15,6 +15,13 @@ import numpy as np
 import pytest
 
 from tests.fill import fill_all
+from tests.methods.parity import (
+    STM_INPUTS,
+    Stored,
+    assert_names_cover,
+    assert_stages_agree,
+    tolerance,
+)
 from vos_jax.convert import convert_state_dict, export_state_dict
 from vos_jax.methods import METHODS, create
 from vos_jax.methods.stm import Memory
@@ -28,26 +35,11 @@ METHOD = create("stm", mem_every=2)
 ENTRY = METHODS["stm"]
 OBJECTS = 2
 
-INPUTS = {
-    "frames",
-    "first_mask",
-    "seed",
-    "mem_every",
-    "num_objects",
-    "num_channels",
-    "sequence",
-    "frame_indices",
-    "labels_float64",
-}
-"""Entries of a reference that are no results."""
 
-
-class Reference:
+class Reference(Stored):
     """Inputs and results of the released program, in this package's layout."""
 
-    def __init__(self, path: Path) -> None:
-        with np.load(path) as file:
-            self.arrays = dict(file)
+    inputs = STM_INPUTS
 
     def __getitem__(self, key: str) -> np.ndarray:
         array = self.arrays[key]
@@ -58,14 +50,10 @@ class Reference:
         if (
             key.startswith("mem1_in")
             or key in ("memory_frames", "labels")
-            or (key in INPUTS)
+            or key in self.inputs
         ):
             return array
         return np.moveaxis(array, -3, -1)
-
-    @property
-    def results(self) -> set[str]:
-        return self.arrays.keys() - INPUTS
 
 
 @pytest.fixture(scope="session")
@@ -209,13 +197,7 @@ _read = jax.jit(space_time_read)
 
 def test_the_name_table_covers_the_released_state_dict(variables, state_dict):
     back = export_state_dict(variables, ENTRY.torch_table(METHOD.config))
-    unused = state_dict.keys() - back.keys()
-    assert all(
-        name.endswith(("num_batches_tracked", ".mean", ".std")) for name in unused
-    )
-    assert len(unused) == len(SHAPES) - len(back)
-    for name, array in back.items():
-        np.testing.assert_array_equal(array, state_dict[name], err_msg=name)
+    assert_names_cover(back, state_dict, len(SHAPES))
 
 
 def test_the_network_has_as_many_parameters_as_the_released_one(shapes):
@@ -226,33 +208,7 @@ def test_the_network_has_as_many_parameters_as_the_released_one(shapes):
 def test_all_stages_agree_with_the_released_program(reference, results):
     compared = reference.results - {"labels", "memory_frames"}
     assert compared <= results.keys()
-    wrong = {}
-    for key in sorted(compared):
-        expected, found = reference[key], results[key]
-        assert found.shape == expected.shape, key
-        if key == "f1_sim":
-            # A softmax tells scores up to a constant.
-            expected = expected - expected.mean(-1, keepdims=True)
-            found = found - found.mean(-1, keepdims=True)
-        error = np.abs(found - expected).max()
-        ratio = np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean())
-        largest, largest_ratio = _tolerance(key)
-        if not (error <= largest and ratio <= largest_ratio):
-            wrong[key] = (float(error), float(ratio))
-    assert not wrong
-
-
-def _tolerance(key):
-    """Some twenty times the distance of the released program from its own float64."""
-    if key.endswith("_attn"):
-        return 1e-5, 1e-4
-    if key == "f1_sim":
-        return 1e-4, 1e-4
-    if key.endswith("_prob"):
-        return (2e-5 if key == "f1_prob" else 1e-4), 1e-4
-    if key.startswith("mem1_in"):
-        return 2e-5, 1e-4
-    return 1e-4, 1e-5
+    assert_stages_agree(reference, results, compared, tolerance)
 
 
 def test_the_same_frames_are_read(reference, results):
