@@ -126,14 +126,14 @@ def _step(variables, memory, frame, probs, time, next_frame) -> dict[str, Any]:
         memory = run.memorize(memory, frame, (), probs, moment)
         query, _ = run.encode(next_frame)
         logits, after = run.segment(memory, query, next_frame, everything)
-    moved, kernel = run.guide(memory, query)
+    _, kernel = run.guide(memory, query)
     wanted = ("query_encoder", "memory_head", "memory_fine_heads", "decoder")
     wanted += ("decoder/compress", "decoder/merge3")
     return {
         **{name: stages[name] for name in (*wanted, "masks")},
         "query": query,
         "kernel": kernel,
-        "cells": run.candidates(moved, query, kernel),
+        "cells": run.candidates(memory, query, kernel),
         "read": run.read(memory, query),
         "logits": logits,
         "memory": after,

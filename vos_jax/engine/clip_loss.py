@@ -70,6 +70,7 @@ def clip_loss(
     key: Array,
     config: StepConfig,
     step: Int[Array, ""] | int = 0,
+    inputs: Any = None,
 ) -> ClipSums:
     """Unrolls one clip and compares every frame after the first with its labels.
 
@@ -80,6 +81,7 @@ def clip_loss(
       key: For losses that draw random numbers; this one draws none.
       config: Of the step.
       step: Optimizer step, for the bootstrapped loss.
+      inputs: What else the method takes with every frame; leaves `[T - 1, ...]`.
 
     Raises:
       InputError: The clip has a single frame.
@@ -91,9 +93,9 @@ def clip_loss(
     state = _begin(method, variables, clip.frames[0], labels[0], clip.valid, length)
     frame_loss = frame_loss_at(config, step)
 
-    def body(state: State, frame: tuple[Array, Array]) -> tuple[State, ClipSums]:
-        image, truth = frame
-        state, out = step_traced(method, variables, state, image)
+    def body(state: State, frame: tuple[Array, Array, Any]) -> tuple[State, ClipSums]:
+        image, truth, own = frame
+        state, out = step_traced(method, variables, state, image, own)
         losses = cross_entropy(out.logits, truth)
         overlap = soft_iou(lax.stop_gradient(out.probs), truth)
         return state, ClipSums(
@@ -108,7 +110,8 @@ def clip_loss(
         # Outside of a loop XLA would see that both computations are the same one, and
         # keep the first one's results after all.
         body = jax.checkpoint(body, prevent_cse=unroll)
-    _, sums = lax.scan(body, state, (clip.frames[1:], labels[1:]), unroll=unroll or 1)
+    frames = clip.frames[1:], labels[1:], inputs
+    _, sums = lax.scan(body, state, frames, unroll=unroll or 1)
     return jax.tree.map(lambda x: x.sum(0), sums)
 
 

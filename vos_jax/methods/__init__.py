@@ -56,6 +56,20 @@ METHODS: Mapping[str, Entry] = {
         _STM_IGNORED,
     ),
     "hmmn": Entry(hmmn.HMMN, hmmn.HMMNConfig(), hmmn.torch_table, _STM_IGNORED, _FINE),
+    "hmmn-tiny": Entry(
+        hmmn.HMMN,
+        hmmn.HMMNConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            key_dim=64,
+            value_dim=128,
+            fine_key_dims=(32, 16),
+            fine_value_dims=(48, 24),
+            decoder_dim=48,
+        ),
+        hmmn.torch_table,
+        _STM_IGNORED,
+        _FINE,
+    ),
     "stcn": Entry(
         stcn.STCN,
         stcn.STCNConfig(),

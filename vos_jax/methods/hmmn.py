@@ -9,7 +9,7 @@ from frame to frame of the memory.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple, get_args
@@ -170,12 +170,16 @@ class Read(NamedTuple):
     Attributes:
       coarse: At stride 16.
       fine: At the fine stages.
-      memory: With tracks that end in the frame that was read for.
+      track: As in `Entry`, now ending in the frame that was read for.
     """
 
     coarse: Float[Array, "O h w Cv"]
     fine: dict[int, Float[Array, "O hs ws Dv"]]
-    memory: Memory
+    track: Int[Array, "N O h w"]
+
+
+Shares = Mapping[int, Float[Array, " O"]]
+"""By fine stage, what each object's read there counts: 1, or 0 where it is dropped."""
 
 
 class HMMN(Method):
@@ -244,7 +248,7 @@ class HMMN(Method):
 
         Fine cells of an object without entries are read as zeros.
         """
-        memory, kernel = self.guide(memory, query)
+        track, kernel = self.guide(memory, query)
         bank, config = memory.bank, self.config
         coarse = kernel_guided_read(
             query.key,
@@ -255,24 +259,26 @@ class HMMN(Method):
             implementation=config.read,
             precision=config.precision,
         )
-        return Read(coarse, self.read_fine(memory, query, kernel), memory)
+        return Read(coarse, self.read_fine(memory, query, kernel), track)
 
-    def guide(self, memory: Memory, query: Query) -> tuple[Memory, Kernel | None]:
+    def guide(
+        self, memory: Memory, query: Query
+    ) -> tuple[Int[Array, "N O h w"], Kernel | None]:
         """Moves tracks on into the query's frame, and centres kernels there (sec. 3.2).
 
         The newest frame of an object is the one before the query's.
         """
         config, bank = self.config, memory.bank
-        if not config.kernel_guided:
-            return memory, None
         key, track = bank.entries.key, bank.entries.track
+        if not config.kernel_guided:
+            return track, None
         later = (bank.time[None] > bank.time[:, None]).sum(1)
         sigma = config.sigma + config.sigma_step * later.astype(jnp.float32)
         if config.kernel_centre == "global":
             match = partial(
                 global_match, query_key=query.key, precision=config.precision
             )
-            return memory, Kernel(lax.map(partial(lax.map, match), key), sigma)
+            return track, Kernel(lax.map(partial(lax.map, match), key), sigma)
         newest = _newest(bank)
         match = partial(
             local_match,
@@ -286,8 +292,7 @@ class HMMN(Method):
         if config.kernel_centre == "released":
             is_newest = jnp.arange(len(track))[:, None] == newest[None]
             centre = jnp.where(is_newest[..., None, None], track, _follow(track, hop))
-        bank = bank._replace(entries=bank.entries._replace(track=track))
-        return memory._replace(bank=bank), Kernel(centre, sigma)
+        return track, Kernel(centre, sigma)
 
     def read_fine(
         self, memory: Memory, query: Query, kernel: Kernel | None
@@ -354,13 +359,22 @@ class HMMN(Method):
         query: Query,
         frame: Float[Array, "H W 3"],
         active: Bool[Array, " O"],
-        inputs: None = None,
+        inputs: Shares | None = None,
     ) -> Segmentation:
-        """Reads the memory, decodes and merges the objects."""
-        coarse, fine, memory = self.read(memory, query)
+        """Reads the memory, decodes and merges the objects.
+
+        `inputs` are for training, which drops whole reads of fine stages (sec. 3.3).
+        """
+        coarse, fine, track = self.read(memory, query)
         own = jnp.broadcast_to(query.value, coarse.shape)
         read = jnp.concatenate([coarse.astype(own.dtype), own], axis=-1)
-        logits = self.decoder(read, self.fine_convs(fine), query.skips)
+        joined = self.fine_convs(fine)
+        if inputs is not None:
+            shares = {s: inputs[s].astype(x.dtype) for s, x in joined.items()}
+            joined = {s: x * shares[s][:, None, None, None] for s, x in joined.items()}
+        logits = self.decoder(read, joined, query.skips)
+        entries = memory.bank.entries._replace(track=track)
+        memory = memory._replace(bank=memory.bank._replace(entries=entries))
         return Segmentation(stm.merged(logits, frame, active), memory)
 
     def memorize(

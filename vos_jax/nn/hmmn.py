@@ -100,8 +100,7 @@ class SkipConvs(nn.Module):
 class FineConvs(nn.Module):
     """From what was read at the fine stages to what is added to the skips, sec. 3.3.
 
-    Without biases: a read of zeros adds nothing. Where training drops the whole
-    feature, here or there is the same.
+    Without biases: a read of zeros adds nothing.
     """
 
     stages: tuple[FineStage, ...]

@@ -1,0 +1,46 @@
+r"""The weights of `hmmn-tiny` that ship: generated clips, from a random start.
+
+Nothing is downloaded and no real picture is seen. Two stages as published, in small.
+In the first one the reads at strides 8 and 4 are dropped always and then every other
+time, in the second one ever less:
+
+    vos-jax train hmmn/tiny --workdir runs/hmmn_tiny1
+    vos-jax train hmmn/tiny:mixed_sizes --workdir runs/hmmn_tiny2 \
+        --set weights=runs/hmmn_tiny1/weights.safetensors
+
+Clips, sizes and optimizer are those of `stm/tiny`. `hmmn/tiny:without_fine` is the
+second stage of a network that has no such reads, to compare with. What they reach is in
+`benchmarks/README.md`.
+"""
+
+from dataclasses import replace
+
+from vos_jax.engine.experiment import Experiment, load_experiment
+from vos_jax.engine.hmmn_loss import HMMNLoss
+
+_FIRST, _SECOND = 1200, 1200
+
+
+def experiment() -> Experiment:
+    """First stage: one object, norms follow the batch."""
+    return replace(
+        load_experiment("stm/tiny"),
+        method="hmmn-tiny",
+        steps=_FIRST,
+        objective=HMMNLoss(dropout=(1.0, 0.5), dropout_steps=_FIRST),
+    )
+
+
+def mixed_sizes() -> Experiment:
+    """Second stage: clips of four frames and of several shapes, two objects."""
+    return replace(
+        load_experiment("stm/tiny:mixed_sizes"),
+        method="hmmn-tiny",
+        steps=_SECOND,
+        objective=HMMNLoss(dropout=(0.5, 0.0), dropout_steps=_SECOND),
+    )
+
+
+def without_fine() -> Experiment:
+    """Second stage without the fine reads, from the same weights."""
+    return replace(mixed_sizes(), method_options={"fine_stages": ()})
