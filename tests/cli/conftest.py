@@ -14,12 +14,9 @@ from tests.engine.clips import moving_clip, write_davis, write_frames, write_mas
 from vos_jax.methods.base import Method
 
 
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Half of the time of these tests would be optimisation."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(scope="module", autouse=True)
+def always_quick(quick_compilation: None) -> None:
+    """Every test of this folder compiles networks."""
 
 
 @pytest.fixture(autouse=True)

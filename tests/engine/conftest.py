@@ -13,12 +13,9 @@ from vos_jax.methods.base import Method
 from vos_jax.nn.resnet import ResNetConfig
 
 
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Most of the time here is compilation, and half of that is optimisation."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(scope="module", autouse=True)
+def always_quick(quick_compilation: None) -> None:
+    """Every test of this folder compiles networks."""
 
 
 @pytest.fixture(scope="session")

@@ -37,11 +37,8 @@ def compiled_once(tmp_path_factory):
     before = {name: getattr(jax.config, name) for name in names}
     use_compilation_cache(tmp_path_factory.mktemp("programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # Half of the time of these tests would be optimisation.
-    jax.config.update("jax_disable_most_optimizations", True)
     compilation_cache.reset_cache()
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()

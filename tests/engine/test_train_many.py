@@ -46,9 +46,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(experiment, folder):
     """One process with one device."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield train(experiment, folder / "alone")
-    jax.config.update("jax_disable_most_optimizations", False)
+    return train(experiment, folder / "alone")
 
 
 @pytest.fixture(scope="module")

@@ -18,20 +18,14 @@ from vos_jax.methods.stm import STMConfig
 from vos_jax.ops.memory_bank import FIRST
 from vos_jax.ops.read import space_time_read
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SIZE = (52, 84)
 GRID = (4, 6)
 CELLS = GRID[0] * GRID[1]
 WINDOW = 3
 NOISE = 2e-5
 """Programs compiled for other shapes add in another order."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Most of the time here is compilation, and half of that is optimisation."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,11 @@ from vos_jax.methods.stcn import STCNConfig
 from vos_jax.nn.encoders import KeyValue
 from vos_jax.ops.memory_bank import Moment
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SIZE = (37, 43)
 NOISE = 2e-5
 """Programs compiled for other shapes add in another order."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Most of the time here is compilation, and half of that is optimisation."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
