@@ -1,0 +1,288 @@
+r"""HMMN: a picture of where a cell looks, with guidance and without it.
+
+    python experiments/hmmn/guidance.py --generated 3 --frame 12 --out guidance.png
+    python experiments/hmmn/guidance.py my.mp4 --mask first.png --method hmmn \
+        --weights hmmn.safetensors --frame 30 --object 2 --at 240 410 --out guidance.png
+
+The video is segmented up to a frame, and one cell of it is looked at: the one in the
+middle of an object, or the one `--at` a pixel. Columns are the frames of the memory.
+The first row shows what each of their cells weighs in the read at stride 16 by looks
+alone, the second one the same with kernels about where the cells have gone (sec. 3.2),
+the third one the cells whose fine cells are read at stride 8 (sec. 3.3).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import vos_jax
+from vos_jax.cli import options
+from vos_jax.cli.script import run_script
+from vos_jax.data.synthetic import generate_clip
+from vos_jax.engine.inference import State
+from vos_jax.engine.model import load_model
+from vos_jax.engine.report_table import pyplot
+from vos_jax.errors import InputError
+from vos_jax.media import atomic_path, open_frames
+from vos_jax.media.masks import read_first_mask
+from vos_jax.methods.hmmn import HMMN
+from vos_jax.ops.guidance import kernel_log
+from vos_jax.ops.memory_bank import Moment
+from vos_jax.ops.padding import padding
+
+_STRIDE = 16
+_ROWS = ("by looks alone", "guided", "read at stride 8")
+
+
+class Look(NamedTuple):
+    """Where one cell of a frame looks, memory frame by memory frame.
+
+    Attributes:
+      times: The memory frames T.
+      plain: Weights `[T, h, w]` without kernels; their sum is 1.
+      guided: The same with kernels.
+      candidates: Cells whose fine cells are read at stride 8, bool `[T, h, w]`.
+      cell: Row and column of the cell.
+      mask: What was found in the frame for the object, float `[H, W]`.
+    """
+
+    times: tuple[int, ...]
+    plain: np.ndarray
+    guided: np.ndarray
+    candidates: np.ndarray
+    cell: tuple[int, int]
+    mask: np.ndarray
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Reads the options and runs; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("video", nargs="?", type=Path, help="a file or a folder")
+    parser.add_argument("--mask", type=Path, metavar="PATH", help="of its first frame")
+    parser.add_argument(
+        "--generated", type=int, metavar="SEED", help="a generated clip instead"
+    )
+    parser.add_argument("--method", default="hmmn-tiny", metavar="NAME")
+    parser.add_argument("--weights", type=Path, metavar="PATH")
+    options.add_set_option(parser, options.SET_METHOD)
+    parser.add_argument("--frame", type=int, default=12, metavar="N", help="from 0")
+    parser.add_argument("--object", type=int, default=1, metavar="ID")
+    parser.add_argument(
+        "--at", type=int, nargs=2, metavar=("ROW", "COLUMN"), help="a pixel"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="PNG")
+    args = parser.parse_args(argv)
+    return run_script("guidance", lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Segments, looks, draws."""
+    options.positive(args, "frame", "object")
+    method, variables = load_model(
+        args.method, args.weights, **options.changed({}, args.changes)
+    )
+    config = method.config
+    if not (
+        isinstance(method, HMMN) and config.kernel_guided and 3 in config.fine_stages
+    ):
+        raise InputError(
+            f"--method {args.method}: use HMMN with its guidance and fine stage 3"
+        )
+    frames, labels = _video(args)
+    print(f"segmenting {args.frame} frames", file=sys.stderr, flush=True)
+    found = look(method, variables, frames, labels, args.object, args.at)
+    draw(found, frames, args.out)
+    print(args.out)
+
+
+def _video(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """Frames 0 to N, and the labels of the first one."""
+    if (args.generated is None) == (args.video is None):
+        raise InputError("give either a video with --mask or --generated SEED")
+    count = args.frame + 1
+    if args.generated is not None:
+        clip = generate_clip(args.generated, count, (128, 208), 2)
+        return clip.frames, clip.labels[0]
+    if args.mask is None:
+        raise InputError(f"{args.video}: say with --mask where its first mask is")
+    frames = np.stack(list(islice(open_frames(args.video), count)))
+    if len(frames) < count:
+        raise InputError(
+            f"{args.video}: has {len(frames)} frames; use a --frame below that"
+        )
+    return frames, read_first_mask(args.mask, frames.shape[1:3])
+
+
+def look(
+    method: HMMN,
+    variables: Any,
+    frames: np.ndarray,
+    labels: np.ndarray,
+    wanted: int,
+    at: Sequence[int] | None,
+) -> Look:
+    """Where a cell of the last frame looks, for one object.
+
+    Args:
+      method: With guidance.
+      variables: Its weights.
+      frames: uint8 `[T, H, W, 3]`.
+      labels: Of the first one, `[H, W]`.
+      wanted: Id of the object.
+      at: A pixel of the cell; None for the middle of the object.
+
+    Raises:
+      InputError: There is no such object or pixel.
+    """
+    height, width = labels.shape
+    ids = np.setdiff1d(labels, [0, 255]).tolist()
+    if wanted not in ids:
+        known = ", ".join(map(str, ids))
+        raise InputError(f"--object {wanted}: the first mask has {known}")
+    if at is not None and not (0 <= at[0] < height and 0 <= at[1] < width):
+        raise InputError(
+            f"--at {at[0]} {at[1]}: the frame has {height} x {width} pixels"
+        )
+    state = vos_jax.start(method, variables, frames[0], labels, frames=len(frames))
+    for frame in frames[1:-1]:
+        state, _ = vos_jax.step(method, variables, state, frame)
+    which = np.asarray(state.ids).tolist().index(wanted)
+    probs = vos_jax.step(method, variables, state, frames[-1])[1].probs[1 + which]
+    pixel = _middle(np.asarray(probs)) if at is None else at
+    top, left = _offset(height, width)
+    cell = (pixel[0] + top) // _STRIDE, (pixel[1] + left) // _STRIDE
+    weigh = jax.jit(partial(_weigh, method, which=which, cell=cell))
+    frame = jnp.asarray(frames[-1], jnp.float32) / 255
+    seen = jax.device_get(weigh(variables, state, frame))
+    order = [slot for slot in np.argsort(seen.time) if seen.time[slot] >= 0]
+    times = tuple(int(seen.time[slot]) for slot in order)
+    plain, guided = seen.plain[order], seen.guided[order]
+    candidates = np.zeros(plain.shape, bool)
+    slots, places = np.divmod(seen.index[seen.usable], plain[0].size)
+    for slot, place in zip(slots, places, strict=True):
+        candidates[times.index(int(seen.fine_time[slot]))].flat[place] = True
+    return Look(times, plain, guided, candidates, cell, np.asarray(probs))
+
+
+class _Weighed(NamedTuple):
+    """Of one query cell and one object, by slot.
+
+    Attributes:
+      plain: Weights `[N, h, w]`.
+      guided: The same with kernels.
+      time: Frames `[N]` in the slots, -1 for none.
+      index: Candidates, counted through the slots of the fine memory.
+      usable: Which of them are some.
+      fine_time: Frames in the slots of the fine memory.
+    """
+
+    plain: jax.Array
+    guided: jax.Array
+    time: jax.Array
+    index: jax.Array
+    usable: jax.Array
+    fine_time: jax.Array
+
+
+def _weigh(
+    method: HMMN,
+    variables: Any,
+    state: State,
+    frame: jax.Array,
+    *,
+    which: int,
+    cell: tuple[int, int],
+) -> _Weighed:
+    """The read of one cell, taken apart."""
+    network = method.bind(variables)
+    moment = Moment(state.time, state.active, state.first, state.corrected)
+    memory = network.memorize(
+        state.memory, state.frame, state.keep, state.probs, moment
+    )
+    query, _ = network.encode(frame)
+    _, kernel = network.guide(memory, query)
+    key, filled = memory.bank.entries.key[:, which], memory.bank.filled[:, which]
+    scores = key @ query.key[cell] * query.key.shape[-1] ** -0.5
+    place = cell[0] * scores.shape[2] + cell[1]
+    bias = jax.vmap(kernel_log)(kernel.centre[:, which], kernel.sigma[:, which])
+    guided = scores + bias[:, place].reshape(scores.shape)
+    plain, guided = (
+        jax.nn.softmax(jnp.where(filled[:, None, None], x, -jnp.inf), axis=(0, 1, 2))
+        for x in (scores, guided)
+    )
+    cells = network.candidates(memory, query, kernel)[3]
+    index, usable = cells.index[which][cell], cells.usable[which][cell]
+    time, fine_time = memory.bank.time[:, which], memory.fine.time[:, which]
+    return _Weighed(plain, guided, time, index, usable, fine_time)
+
+
+def _middle(mask: np.ndarray) -> tuple[int, int]:
+    """The pixel of an object that is nearest to the mean of all of them."""
+    rows, columns = np.nonzero(mask > 0.5)
+    if not len(rows):
+        raise InputError("the object is not found in the frame; use --at ROW COLUMN")
+    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    return int(rows[nearest]), int(columns[nearest])
+
+
+def _offset(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of padding above and to the left."""
+    return padding(height)[0], padding(width)[0]
+
+
+def draw(found: Look, frames: np.ndarray, path: Path) -> None:
+    """Draws the picture: three rows, the memory's frames and the frame itself."""
+    plt = pyplot()
+    columns = len(found.times) + 1
+    height, width = frames.shape[1:3]
+    size = 2.4 * columns, 2.4 * height / width * len(_ROWS) + 0.5
+    figure, axes = plt.subplots(
+        len(_ROWS), columns, figsize=size, layout="constrained", squeeze=False
+    )
+    top, left = _offset(height, width)
+    extent = (
+        -left - 0.5,
+        found.plain.shape[2] * _STRIDE - left - 0.5,
+        found.plain.shape[1] * _STRIDE - top - 0.5,
+        -top - 0.5,
+    )
+    shown = (found.plain, found.guided, found.candidates.astype(float))
+    for row, title, weights in zip(axes, _ROWS, shown, strict=True):
+        for axis, time, own in zip(row, found.times, weights, strict=False):
+            axis.imshow(frames[time] // 3 * 2)
+            # The root shows small weights, too; its strength is its opacity.
+            strength = np.sqrt(own / max(weights.max(), 1e-12))
+            axis.imshow(
+                strength, alpha=0.85 * strength, extent=extent, cmap="autumn", vmin=0,
+                vmax=1,
+            )  # fmt: skip
+            axis.set_title(f"frame {time}: {own.sum():.0%}", fontsize=8)
+            if title == _ROWS[-1]:
+                axis.set_title(f"frame {time}: {int(own.sum())} cells", fontsize=8)
+        row[0].set_ylabel(title, fontsize=9)
+        row[-1].imshow(frames[-1])
+        row[-1].contour(found.mask, levels=[0.5], colors="white", linewidths=1)
+        corner = found.cell[1] * _STRIDE - left, found.cell[0] * _STRIDE - top
+        square = {"fill": False, "edgecolor": "red", "linewidth": 1.5}
+        row[-1].add_patch(plt.Rectangle(corner, _STRIDE, _STRIDE, **square))
+        row[-1].set_title(f"frame {len(frames) - 1}: the cell", fontsize=8)
+        for axis in row:
+            axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
