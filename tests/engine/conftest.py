@@ -1,9 +1,8 @@
 """One clip and one compilation mode for all tests of this folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
