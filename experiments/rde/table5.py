@@ -10,22 +10,17 @@ is done stays done: the same command goes on where it was stopped.
 """
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from vos_jax import evaluation
 from vos_jax.cli import options
 from vos_jax.cli.script import run_script
-from vos_jax.engine.evaluate import Progressed, segment_dataset
-from vos_jax.engine.model import fingerprint, load_model
-from vos_jax.engine.report_table import made, text_table, write_table
+from vos_jax.engine.model import fingerprint
+from vos_jax.engine.report_table import text_table, write_table
+from vos_jax.engine.settings_table import Setting, Split, measure_settings
 from vos_jax.errors import InputError
-from vos_jax.media import atomic_path
-from vos_jax.methods.base import Method
 
 
 class Strategy(NamedTuple):
@@ -110,26 +105,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Evaluates, prints the table and writes `table5.csv` and `.json`."""
     options.positive(args, "size")
-    sequences = evaluation.read_dataset(args.dataset, args.root, args.split)
-    settings = _settings(args.strategies, args.theta)
-    rows = []
-    for number, (name, theta) in enumerate(settings, 1):
-        label = name if theta is None else f"{name}_theta{theta}"
-        print(f"{label} ({number}/{len(settings)})", file=sys.stderr, flush=True)
-        every = {} if theta is None else {"mem_every": theta}
-        strategy = STRATEGIES[name]
-        model = load_model(args.method, args.weights, **every, **strategy._asdict())
-        weights_id = fingerprint(args.method, args.weights)
-        figures = _Figures(args.out / f"{args.dataset}_{args.split}" / label)
-        figures.segment(*model, sequences, weights_id=weights_id, size=args.size)
-        scores = figures.score(args.dataset, args.root, args.split)
-        rows.append(Row(name, theta, strategy.slots, *scores, figures.rate))
+    pairs = {_label(*pair): pair for pair in _pairs(args.strategies, args.theta)}
+    found = measure_settings(
+        args.method,
+        {label: _setting(*pair, args.weights) for label, pair in pairs.items()},
+        Split(args.dataset, args.root, args.split),
+        args.out / f"{args.dataset}_{args.split}",
+        size=args.size,
+    )
+    rows = [
+        Row(*pairs[label], STRATEGIES[pairs[label][0]].slots, **figures._asdict())
+        for label, figures in found
+    ]
     print(text_table(rows))
+    weights_id = fingerprint(args.method, args.weights)
     notes = {"dataset": args.dataset, "split": args.split, "weights": weights_id}
     write_table(args.out, "table5", rows, notes)
 
 
-def _settings(
+def _pairs(
     strategies: Sequence[str], thetas: Sequence[int]
 ) -> list[tuple[str, int | None]]:
     """Strategies with each theta, those where it matters; each once."""
@@ -143,65 +137,13 @@ def _settings(
     return list(dict.fromkeys(pairs))
 
 
-class _Figures:
-    """Masks, speeds and scores of a strategy in a folder, which outlive an interrupt.
+def _label(name: str, theta: int | None) -> str:
+    return name if theta is None else f"{name}_theta{theta}"
 
-    `figures.json` holds frames and frames/s of each sequence, and once all of them are
-    segmented the scores.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        self._masks, self._file = folder / "masks", made(folder) / "figures.json"
-        self._speeds: dict[str, tuple[int, float]] = {}
-        self._scores: dict[str, float] = {}
-        if self._file.exists():
-            try:
-                found = json.loads(self._file.read_text())
-                self._speeds, self._scores = dict(found["speeds"]), found["scores"]
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"{self._file}: damaged; remove it, only speeds are lost"
-                ) from error
-
-    def segment(
-        self,
-        method: Method,
-        variables: Mapping[str, Any],
-        sequences: tuple[evaluation.Sequence, ...],
-        **settings: Any,
-    ) -> None:
-        """Segments what is not there yet."""
-        segment_dataset(
-            method, variables, sequences, self._masks, tell=self._add, **settings
-        )
-
-    def _add(self, done: Progressed) -> None:
-        if math.isfinite(done.frames_per_second):
-            self._speeds[done.name] = (done.frames, done.frames_per_second)
-        # They were those of other masks.
-        self._scores = {}
-        self._write()
-
-    def score(self, *where: Any) -> tuple[float, float, float]:
-        """J&F, J and F of all sequences."""
-        if not self._scores:
-            self._scores = evaluation.score(*where, self._masks).summary()
-            self._write()
-        names = ("J&F-Mean", "J-Mean", "F-Mean")
-        both, region, contour = (self._scores[name] for name in names)
-        return both, region, contour
-
-    @property
-    def rate(self) -> float | None:
-        """Frames/s over all sequences that are long enough to have one."""
-        seconds = sum(frames / rate for frames, rate in self._speeds.values())
-        frames = sum(frames for frames, _ in self._speeds.values())
-        return frames / seconds if seconds else None
-
-    def _write(self) -> None:
-        figures = {"speeds": self._speeds, "scores": self._scores}
-        with atomic_path(self._file) as temporary:
-            temporary.write_text(json.dumps(figures, indent=1) + "\n")
+def _setting(name: str, theta: int | None, weights: Path | None) -> Setting:
+    every = {} if theta is None else {"mem_every": theta}
+    return Setting({**every, **STRATEGIES[name]._asdict()}, weights)
 
 
 if __name__ == "__main__":

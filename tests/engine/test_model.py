@@ -8,10 +8,11 @@ import pytest
 import safetensors.numpy
 
 import vos_jax
+from tests.methods import hmmn_weights
 from tests.methods.rde_weights import narrow
 from vos_jax.convert import read_metadata
 from vos_jax.convert import save_weights as write_weights
-from vos_jax.convert.tree import flatten
+from vos_jax.convert.tree import flatten, unflatten
 from vos_jax.engine.demo import run_demo
 from vos_jax.engine.model import (
     architecture,
@@ -213,6 +214,33 @@ def test_weights_without_sam_do_not_serve_a_network_with_it(tmp_path):
     )
     with pytest.raises(InputError, match=f"{message}, which recurrent=True needs"):
         vos_jax.load_model("rde", path, recurrent=True)
+
+
+@pytest.fixture(scope="module")
+def hmmn():
+    return hmmn_weights.narrow()
+
+
+@pytest.mark.parametrize("stages", [(3,), (2,), ()])
+def test_a_network_with_fewer_fine_stages_takes_weights_of_more(stages, tmp_path, hmmn):
+    path = tmp_path / "hmmn.safetensors"
+    vos_jax.save_weights(path, "hmmn", *hmmn)
+    method, variables = vos_jax.load_model("hmmn", path, fine_stages=stages)
+    assert architecture(method) == architecture(hmmn[0]) | {"fine_stages": stages}
+    given, found = flatten(hmmn[1]), flatten(variables)
+    assert found.keys() == flatten(variable_shapes(method)).keys() < given.keys()
+    assert_equal_variables(variables, unflatten({k: given[k] for k in found}))
+
+
+def test_weights_of_one_fine_stage_do_not_serve_another(tmp_path):
+    path = tmp_path / "stage3.safetensors"
+    vos_jax.save_weights(path, "hmmn", *hmmn_weights.narrow(fine_stages=(3,)))
+    assert vos_jax.load_model("hmmn", path)[0].config.fine_stages == (3,)
+    lacking = "query_fine_heads/res2 and memory_fine_heads/res2 and fine_convs/res2"
+    for stages in ((2,), (3, 2)):
+        needs = f"which fine_stages={stages!r} needs"
+        with pytest.raises(InputError, match=re.escape(f"lack {lacking}, {needs}")):
+            vos_jax.load_model("hmmn", path, fine_stages=stages)
 
 
 def test_weights_of_stcn_are_none_of_rde(tmp_path):

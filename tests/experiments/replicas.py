@@ -119,6 +119,11 @@ def _hrsod(folder: Path) -> None:
     write_grey(folder / "HRSOD_train_mask" / "1.png", label_pixels(255))
 
 
+def _pascal_s(folder: Path) -> None:
+    write_frame(folder / "datasets" / "imgs" / "pascal" / "1.jpg")
+    write_grey(folder / "datasets" / "masks" / "pascal" / "1.png", label_pixels(255))
+
+
 def _pairs(folder: Path) -> None:
     """As `stm/tiny_pretrain` asks for them."""
     write_frame(folder / "JPEGImages" / "1.jpg")
@@ -136,6 +141,7 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "hrsod": _hrsod,
     "bl30k": _bl30k,
     "msra10k": _msra10k,
+    "pascal-s": _pascal_s,
     "pascal-voc": _pascal_voc,
     "sbd": _sbd,
     "coco": _coco,

@@ -1,20 +1,15 @@
 """The picture of where a cell looks."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import vos_jax
 from tests.engine.clips import moving_clip
+from tests.experiments.scripts import script
 from tests.methods.hmmn_weights import narrow
 
-_PATH = Path(__file__).parents[2] / "experiments" / "hmmn" / "guidance.py"
-_SPEC = importlib.util.spec_from_file_location("guidance", _PATH)
-guidance = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(guidance)
+guidance = script("hmmn/guidance")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 

@@ -1,43 +1,24 @@
 """The scripts of RDE-VOS's table 5 and figure 3, on clips of a few small frames."""
 
 import csv
-import importlib.util
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import vos_jax
 from tests.engine.clips import write_davis
+from tests.experiments.scripts import script
 from tests.methods.rde_weights import narrow
 from vos_jax import cli
-from vos_jax.engine import demo, evaluate
+from vos_jax.engine import demo, evaluate, settings_table
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "rde"
-
-
-def _script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-table5, long_video = _script("table5"), _script("long_video")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Most of the time here is compilation, and half of that is optimisation."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+table5, long_video = script("rde/table5"), script("rde/long_video")
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +131,7 @@ def test_what_is_done_is_not_done_again(table, files, capsys, monkeypatch):
         raise AssertionError("segments or scores again")
 
     monkeypatch.setattr(evaluate, "FileRun", refuse)
-    monkeypatch.setattr(table5.evaluation, "score", refuse)
+    monkeypatch.setattr(settings_table.evaluation, "score", refuse)
     assert tabulate(files, table, *WANTED) == 0
     assert (table / "table5.csv").read_bytes() == before
     assert "2F+L+RDE" in capsys.readouterr().out
@@ -178,7 +159,7 @@ def test_what_is_wrong_with_a_table_is_told_in_one_line(table, files, one_line):
         "its weights lack key_aggregation",
     )
     one_line(
-        tabulate(files, table, *WANTED, weights="plain"),
+        tabulate(files, table, "--strategies", "F", weights="plain"),
         "holds masks made with another weights; use another --out",
     )
     (table / "davis2017_val" / "F" / "figures.json").write_text("[]")

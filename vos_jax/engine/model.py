@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from vos_jax.convert.mapping import convert_state_dict, export_state_dict
 from vos_jax.convert.reason import one_line
 from vos_jax.convert.state_dict import read_state_dict
-from vos_jax.convert.tree import flatten
+from vos_jax.convert.tree import flatten, unflatten
 from vos_jax.convert.weights import load_weights as read_weights
 from vos_jax.convert.weights import read_metadata
 from vos_jax.convert.weights import save_weights as write_weights
@@ -116,10 +116,7 @@ def load_model(
     method, surplus = _fitted(path, metadata.method, stored, name, overrides)
     variables = load_weights(path)
     _check_shapes(path, shapes, variables)
-    return method, {
-        collection: {part: x for part, x in parts.items() if part not in surplus}
-        for collection, parts in variables.items()
-    }
+    return method, _without(surplus, variables)
 
 
 def _fitted(
@@ -129,7 +126,7 @@ def _fitted(
     name: str,
     overrides: Mapping[str, Any],
 ) -> tuple[Method, set[str]]:
-    """The method for weights of `origin`, and parts of them that it does without."""
+    """The method for weights of `origin`, and paths in them that it does without."""
     parts, fields = METHODS[origin].parts, architecture(stored)
     known = vars(METHODS[name].config)
     # A method that lacks such a field lacks those parts, too.
@@ -139,18 +136,35 @@ def _fitted(
     surplus: set[str] = set()
     for option, x in fields.items():
         wanted = network.get(option, False)
-        if option in parts and x and not wanted:
-            surplus.update(parts[option])
-        elif option in parts and wanted and not x:
-            raise InputError(
-                f"{path}: its weights lack {' and '.join(parts[option])}, which"
-                f" {option}={wanted!r} needs; leave that option out"
-            )
+        if option in parts:
+            has, needs = _values(x), _values(wanted)
+            if lacking := [p for v in needs - has for p in parts[option][v]]:
+                raise InputError(
+                    f"{path}: its weights lack {' and '.join(lacking)}, which"
+                    f" {option}={wanted!r} needs; leave that option out"
+                )
+            surplus.update(p for v in has - needs for p in parts[option][v])
         elif wanted != x:
             raise InputError(
                 f"{path}: its weights are for {option}={x!r}; leave that option out"
             )
     return method, surplus
+
+
+def _values(field: Any) -> set[Any]:
+    """What an entry of `parts` is by, in a field that is a flag or a tuple."""
+    return set(field) if isinstance(field, tuple) else {field} - {False}
+
+
+def _without(paths: set[str], variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables less what is below some paths, in all collections."""
+    return unflatten(
+        {
+            place: leaf
+            for place, leaf in flatten(variables).items()
+            if not any("/".join(place[1:]).startswith(f"{path}/") for path in paths)
+        }
+    )
 
 
 def _stored(

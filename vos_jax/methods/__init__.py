@@ -21,8 +21,9 @@ class Entry(NamedTuple):
       config: Its default configuration.
       torch_table: Where a configuration's parameters stand in published checkpoints.
       torch_ignored: Published names that carry no parameter, as glob patterns.
-      parts: Top-level parts of the variables that a network lacks where a field of its
-        configuration is False or empty: weights that have them serve it too, without.
+      parts: Parts of the variables, as paths, by the value of a field that a network
+        has them for: True, or an entry of a tuple. Weights that have more of them serve
+        a network with fewer, too, without.
       reads: Other methods whose weights are its own, or would be without their `parts`.
     """
 
@@ -30,7 +31,7 @@ class Entry(NamedTuple):
     config: Any
     torch_table: Callable[[Any], Table]
     torch_ignored: tuple[str, ...]
-    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    parts: Mapping[str, Mapping[Any, tuple[str, ...]]] = MappingProxyType({})
     reads: tuple[str, ...] = ()
 
 
@@ -38,9 +39,17 @@ _STM_IGNORED = ("*.num_batches_tracked", "Encoder_?.mean", "Encoder_?.std")
 
 _IGNORED = ("*.num_batches_tracked",)
 
-_FINE = {"fine_stages": ("query_fine_heads", "memory_fine_heads", "fine_convs")}
+_FINE = {
+    "fine_stages": {
+        stage: tuple(
+            f"{part}/res{stage}"
+            for part in ("query_fine_heads", "memory_fine_heads", "fine_convs")
+        )
+        for stage in (3, 2)
+    }
+}
 
-_SAM = {"recurrent": ("key_aggregation", "value_aggregation")}
+_SAM = {"recurrent": {True: ("key_aggregation", "value_aggregation")}}
 
 METHODS: Mapping[str, Entry] = {
     "stm": Entry(stm.STM, stm.STMConfig(), stm.torch_table, _STM_IGNORED),
