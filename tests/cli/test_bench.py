@@ -83,7 +83,7 @@ def test_an_experiment_is_timed(capsys):
 
 # Reads
 
-ROW = ReadRow("l2", "chunked top-20", "float32", 1, 5, 5, 80.0, limit_ms=8.0)
+ROW = ReadRow("l2", "chunked top-20", "float32", 1, 5, 5, 20, 80.0, limit_ms=8.0)
 READ_RESULT = ReadResult([ROW._replace(speedup=2.5)], Ceilings({"float32": 1e11}, 1e10))
 
 
@@ -105,6 +105,10 @@ def test_all_reads_are_timed_with_the_published_k(asked, capsys):
     assert [(kind.name, kind.top_k) for kind in asked[0].reads] == [
         ("space-time", (20,)),
         ("l2", (20, 40)),
+        ("kernel-guided", ()),
+        ("guided-8", (8, 32, 128)),
+        ("guided-4", (8, 32, 128)),
+        ("candidates", (8, 32, 128)),
     ]
     assert asked[0].limit_s is None
     assert "chunked top-20" in capsys.readouterr().out
@@ -122,6 +126,15 @@ def test_the_options_of_the_reads_reach_the_sweep(asked):
     assert asked[0].dtypes == ("bfloat16",)
 
 
+def test_the_number_of_cells_is_for_the_kinds_that_take_one(asked):
+    words = ["--reads", "kernel-guided", "guided-4", "--top-k", "16"]
+    assert main(["bench", "read", *words]) == 0
+    assert [(kind.name, kind.top_k) for kind in asked[0].reads] == [
+        ("kernel-guided", ()),
+        ("guided-4", (16,)),
+    ]
+
+
 def test_rows_of_the_reads_are_printed_written_and_drawn(asked, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     words = ["--json", "--plot", "--out", str(tmp_path)]
@@ -135,7 +148,11 @@ def test_rows_of_the_reads_are_printed_written_and_drawn(asked, tmp_path, capsys
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--reads", "l2", "guided"], "no kind 'guided'; use space-time or l2"),
+        (["--reads", "l2", "guided"], "reads: no kind 'guided'; use space-time, l2,"),
+        (
+            ["--reads", "kernel-guided", "--top-k", "5"],
+            "top_k: kernel-guided reads keep all cells",
+        ),
         (["--top-k", "20", "0"], "top_k=0: use at least 1"),
         (["--frames", "0"], "frames: give numbers of at least 1"),
         (["--limit", "-1"], "limit_s=-1: use at least 0"),

@@ -9,7 +9,9 @@ import pytest
 
 from vos_jax.engine import bench_read as bench
 from vos_jax.engine.bench_read import ReadOptions, ReadResult
-from vos_jax.engine.read_cases import L2, Memory, SpaceTime
+from vos_jax.engine.fine_read_cases import Candidates, Guided
+from vos_jax.engine.read_cases import L2, KernelGuided, SpaceTime
+from vos_jax.engine.read_kind import Memory
 from vos_jax.errors import InputError
 
 SPACE_TIME = SpaceTime(key_dim=4, value_dim=6, top_k=(3,))
@@ -26,10 +28,25 @@ TINY = ReadOptions(
     small=True,
 )
 
+HMMN = dataclasses.replace(
+    TINY,
+    reads=(
+        KernelGuided(key_dim=4, value_dim=6),
+        Guided(key_dim=4, value_dim=6, top_k=(2,)),
+        Candidates(key_dim=4, top_k=(3,)),
+    ),
+    frames=(1,),
+)
+
 
 @pytest.fixture(scope="module")
 def result() -> ReadResult:
     return bench.bench_read(TINY)
+
+
+@pytest.fixture(scope="module")
+def hmmn() -> ReadResult:
+    return bench.bench_read(HMMN)
 
 
 def test_a_sweep_has_a_row_for_every_case(result: ReadResult) -> None:
@@ -46,10 +63,15 @@ def test_a_sweep_has_a_row_for_every_case(result: ReadResult) -> None:
         assert row.capacity == (2 if row.read == larger else row.frames)
 
 
-def test_figures_of_a_row_agree_with_each_other(result: ReadResult) -> None:
-    kinds = {kind.name: kind for kind in TINY.reads}
+@pytest.mark.parametrize("name", ["result", "hmmn"])
+def test_figures_of_a_row_agree_with_each_other(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    result: ReadResult = request.getfixturevalue(name)
+    kinds = {kind.name: kind for kind in (*TINY.reads, *HMMN.reads)}
     for row in result.rows:
         top_k = int(row.read.rpartition("top-")[2]) if "top-" in row.read else None
+        assert row.top_k == top_k
         memory = Memory((32, 40), "float32", 2, row.frames, row.capacity)
         flop, moved = kinds[row.kind].work(memory, top_k)
         assert row.time_ms is not None and row.time_ms > 0
@@ -72,6 +94,27 @@ def test_rows_are_compared_with_their_own_reference(result: ReadResult) -> None:
         expected = times[row.kind, row.frames, row.baseline]
         assert expected is not None and row.time_ms is not None
         assert row.speedup == pytest.approx(expected / row.time_ms)
+
+
+def test_reads_of_hmmn_are_compared_with_what_they_stand_for(
+    hmmn: ReadResult,
+) -> None:
+    times = {(row.kind, row.read): row.time_ms for row in hmmn.rows}
+    expected = [
+        ("kernel-guided", "reference", "reference"),
+        ("kernel-guided", "chunked", "reference"),
+        ("kernel-guided", "chunked, 2 slots", "reference"),
+        ("kernel-guided", "chunked, no kernels", "chunked"),
+        ("guided-8", "chunked", "chunked"),
+        ("guided-8", "reference top-2", "chunked"),
+        ("guided-8", "chunked top-2", "chunked"),
+        ("candidates", "reference top-3", "reference top-3"),
+    ]
+    assert [(row.kind, row.read, row.baseline) for row in hmmn.rows] == expected
+    for row in hmmn.rows:
+        baseline = times[row.kind, row.baseline]
+        assert baseline is not None and row.time_ms is not None
+        assert row.speedup == pytest.approx(baseline / row.time_ms)
 
 
 def test_progress_names_what_runs_next(

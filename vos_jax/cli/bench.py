@@ -32,14 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reads",
         nargs="+",
         metavar="KIND",
-        help="space-time (STM), l2 (STCN, RDE-VOS); all by default",
+        help="space-time (STM), l2 (STCN, RDE-VOS), kernel-guided, guided-8, guided-4,"
+        " candidates (HMMN); all by default",
     )
     read.add_argument(
         "--top-k",
         type=int,
         nargs="+",
         metavar="N",
-        help="cells that the filtered reads keep; as published by default",
+        help="cells that filtered reads keep, coarse ones of guided-8 and -4; their own"
+        " numbers by default",
     )
     read.add_argument(
         "--limit",
@@ -48,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="skip what has not begun by then",
     )
     read.add_argument(
-        "--plot", action="store_true", help="draw time against T into --out"
+        "--plot",
+        action="store_true",
+        help="draw time against T into --out, and against k where there are three",
     )
     read.set_defaults(run=run_read)
     model = kinds.add_parser(
@@ -129,9 +133,7 @@ def run_read(args: argparse.Namespace) -> None:
         raise InputError("--plot needs --out, the folder to draw into")
     from vos_jax.engine import bench_read, bench_read_plot, read_cases
 
-    kinds = read_cases.chosen(args.reads)
-    if args.top_k is not None:
-        kinds = tuple(replace(kind, top_k=tuple(args.top_k)) for kind in kinds)
+    kinds = read_cases.chosen(args.reads, args.top_k)
     result = bench_read.bench_read(
         bench_read.ReadOptions(
             reads=kinds,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vos_jax.engine.inference import State, start, step_traced
 from vos_jax.engine.measure import Program, Timing, compile_program, time_program
@@ -209,22 +210,23 @@ class _Bench:
         )
 
     def _filled(self, memorize: Program, empty: State, keep: Any, count: int) -> State:
-        """A state whose next step reads from `count` frames."""
+        """A state whose next step reads from `count` frames, as a video comes to it.
+
+        The frames that are kept are memorised at their times; those between have left
+        nothing. The latest frame is the one after the last of them.
+        """
         state = jax.tree.map(jnp.copy, empty)
-        # The next step's own one is among them if it remembers every frame.
-        always = self._cycle == 1
-        for time in range(count - always):
+        every = self._method.config.mem_every or 1
+        # The latest frame is among them where every frame is remembered.
+        kept = count - (self._cycle == 1)
+        for number in range(kept):
+            state = state._replace(time=jnp.int32(number * every))
             state = state._replace(
                 memory=memorize.call(self._variables, *_parted(state)),
                 first=jnp.zeros_like(state.first),
-                time=jnp.int32(time + 1),
-                # Keeps what follows the first frame, whatever the policy.
-                corrected=jnp.bool_(True),
             )
-        index = min(count - 1, 1) if always else count
-        return state._replace(
-            keep=keep, time=jnp.int32(index), corrected=jnp.bool_(False)
-        )
+        latest = (kept - 1) * every + 1 if kept else 0
+        return state._replace(keep=keep, time=jnp.int32(latest))
 
     def _encode(self, variables: Mapping[str, Any], frame: Any) -> Any:
         return self._method.apply(variables, frame, method="encode")
@@ -244,9 +246,16 @@ class _Bench:
     def _segment(
         self, variables: Mapping[str, Any], memory: Any, query: Any, state: State
     ) -> Any:
-        return self._method.apply(
+        out = self._method.apply(
             variables, memory, query, state.frame, state.active, method="segment"
         )
+        return _made(out, memory)
+
+    def _read(
+        self, variables: Mapping[str, Any], memory: Any, query: Any, *own: Any
+    ) -> Any:
+        out = self._method.apply(variables, memory, query, *own, method="read")
+        return _made(out, memory)
 
     def _step(self, variables: Mapping[str, Any], state: State, frame: Any) -> Any:
         return step_traced(self._method, variables, state, frame)
@@ -261,13 +270,13 @@ class _Bench:
             "segment": compile_program(self._segment, variables, memory, query, state),
             "step": self._compiled_step(state),
         }
-        read = partial(self._method.apply, variables, method="read")
-        programs["read"] = compile_program(read, *self._read_arguments(state, query))
+        arguments = self._read_arguments(state, query)
+        programs["read"] = compile_program(self._read, *arguments)
         return programs
 
     def _read_arguments(self, state: State, query: Any) -> tuple[Any, ...]:
         own = (state.active,) if isinstance(self._method, STCN) else ()
-        return (state.memory, query, *own)
+        return (self._variables, state.memory, query, *own)
 
     def _run_cycle(self, step: Program, state: State) -> Any:
         """The frames from one that is remembered to the next."""
@@ -368,15 +377,28 @@ def _parted(state: State) -> tuple[Any, State]:
     return state.memory, state._replace(memory=())
 
 
-def _picture(height: int, width: int, objects: int) -> tuple[jax.Array, jax.Array]:
+def _made(result: Any, memory: Any) -> list[Any]:
+    """What a traced result has beside parts of the memory that are as they were.
+
+    These would be copied here. In inference, which donates the memory, they stay.
+    """
+    before = {id(leaf) for leaf in jax.tree.leaves(memory)}
+    return [leaf for leaf in jax.tree.leaves(result) if id(leaf) not in before]
+
+
+def _picture(height: int, width: int, objects: int) -> tuple[jax.Array, np.ndarray]:
     """A frame of noise, and masks that are vertical stripes."""
     frame = jax.random.uniform(jax.random.key(0), (height, width, 3))
     if objects > width:
         raise InputError(f"objects: {objects} do not fit into {width} columns")
-    column = jnp.arange(width) * objects // width
-    stripes = column[None] == jnp.arange(objects)[:, None]
-    masks = jnp.broadcast_to(stripes[:, None], (objects, height, width))
-    return frame, masks.astype(jnp.float32)
+    ids = np.arange(1, objects + 1)[:, None, None]
+    return frame, (stripes(height, width, objects)[None] == ids).astype(np.float32)
+
+
+def stripes(height: int, width: int, objects: int) -> np.ndarray:
+    """Labels `[H, W]` of 1 to `objects` side by side, equally wide but for a column."""
+    labels = 1 + np.arange(width) * objects // width
+    return np.broadcast_to(labels, (height, width))
 
 
 def show(result: ModelResult) -> str:

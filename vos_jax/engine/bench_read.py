@@ -1,17 +1,17 @@
 """Benchmark of the memory reads: kinds x implementations x memory x objects x types.
 
-The kinds of read, with what counts as FLOP and bytes, are in `read_cases`. Limit is the
-time that the roofline model allows for these two on this machine, whose ceilings are
-measured in the same run.
+The kinds of read are in `read_cases`; `read_kind` says what counts as FLOP and bytes.
+Limit is the time that the roofline model allows for these two on this machine, whose
+ceilings are measured in the same run.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product, zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,12 +23,12 @@ from vos_jax.engine.measure import (
     time_program,
 )
 from vos_jax.engine.progress import Progress
-from vos_jax.engine.read_cases import KINDS, Memory, ReadKind, Variant
+from vos_jax.engine.read_cases import KINDS
+from vos_jax.engine.read_kind import Memory, ReadKind, Variant
 from vos_jax.engine.report_table import describe, machine, text_table, write_table
 from vos_jax.errors import InputError
 
 NAME = "bench_read"
-_REFERENCE = "reference"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,8 @@ class ReadCase(NamedTuple):
             label += f" top-{self.variant.top_k}"
         if self.memory.capacity > self.memory.frames:
             label += f", {self.memory.capacity} slots"
+        if self.variant.without_kernels:
+            label += ", no kernels"
         return label
 
 
@@ -108,11 +110,12 @@ class ReadRow(NamedTuple):
     Attributes:
       kind: Of read.
       read: Implementation; "top-k" if filtered; "N slots" where more are allocated than
-        filled.
+        filled; "no kernels" if a guided read is left unguided.
       dtype: Type of keys and values.
       objects: O.
       frames: T, memory frames that are filled.
       capacity: Slots of the memory.
+      top_k: Cells that are kept.
       time_ms: Median of `repeats` calls.
       repeats: Number of timed calls.
       compile_s: Seconds for tracing and compiling.
@@ -134,6 +137,7 @@ class ReadRow(NamedTuple):
     objects: int
     frames: int
     capacity: int
+    top_k: int | None = None
     time_ms: float | None = None
     repeats: int | None = None
     compile_s: float | None = None
@@ -162,13 +166,15 @@ def bench_read(options: ReadOptions | None = None) -> ReadResult:
     ceilings = measure_ceilings(options.dtypes, options.precision, options.small)
     cases = list(_cases(options))
     rows: list[ReadRow] = []
+    # Of the latest memory: all variants of a kind follow one another.
+    done: dict[tuple[ReadKind, Variant], ReadRow] = {}
     started = time.monotonic()
     with Progress(NAME, len(cases), unit="row") as progress:
         for case, after in zip_longest(cases, cases[1:]):
             row = _row(options, case, ceilings, time.monotonic() - started)
-            if case.variant.implementation == _REFERENCE:
-                baseline = row
-            rows.append(_compared(row, baseline))
+            done[case.kind, case.variant] = row
+            baseline = case.kind.baseline(case.variant)
+            rows.append(_compared(row, done[case.kind, baseline]))
             # A slow row is named while it runs and not when it is over.
             progress.note = f"next: {_words(after)}" if after else ""
             progress.update()
@@ -176,7 +182,7 @@ def bench_read(options: ReadOptions | None = None) -> ReadResult:
 
 
 def _cases(options: ReadOptions) -> Iterator[ReadCase]:
-    """All reads of a memory follow one another, references before what they judge."""
+    """All reads of a memory follow one another, baselines before what they judge."""
     size = options.height, options.width
     sweep = product(options.dtypes, options.objects, options.frames, options.reads)
     for dtype, objects, frames, kind in sweep:
@@ -206,12 +212,20 @@ def _row(
     options: ReadOptions, case: ReadCase, ceilings: Ceilings, elapsed: float
 ) -> ReadRow:
     _, dtype, objects, frames, capacity = case.memory
-    row = ReadRow(case.kind.name, case.label, dtype, objects, frames, capacity)
+    row = ReadRow(
+        case.kind.name,
+        case.label,
+        dtype,
+        objects,
+        frames,
+        capacity,
+        case.variant.top_k,
+    )
     if options.limit_s is not None and elapsed > options.limit_s:
         return row._replace(skipped=f"the limit of {options.limit_s:g} s was reached")
     # The shapes alone: what does not fit is never allocated.
-    shapes = jax.eval_shape(partial(case.kind.arguments, case.memory))
-    least = sum(x.size * x.dtype.itemsize for x in shapes)
+    shapes = jax.eval_shape(_arguments_of(case))
+    least = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     if least > options.max_bytes:
         return row._replace(skipped=_too_large(least, options.max_bytes))
     read = case.kind.program(case.variant, options.precision)
@@ -220,6 +234,10 @@ def _row(
         reason = _too_large(program.total_bytes or 0, options.max_bytes)
         return row._replace(compile_s=program.compile_s, skipped=reason)
     return _timed(options, case, ceilings, program, row)
+
+
+def _arguments_of(case: ReadCase) -> Callable[[], tuple[Any, ...]]:
+    return partial(case.kind.arguments, case.memory, case.variant.top_k)
 
 
 def _too_large(needed: int, allowed: int) -> str:
@@ -233,7 +251,7 @@ def _timed(
     program: Program,
     row: ReadRow,
 ) -> ReadRow:
-    arguments = case.kind.arguments(case.memory)
+    arguments = _arguments_of(case)()
     timing = time_program(
         program.call,
         lambda: arguments,

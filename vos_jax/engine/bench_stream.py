@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vos_jax.engine.bench_model import stripes
 from vos_jax.engine.measure import device_peak_bytes, process_bytes
 from vos_jax.engine.progress import Progress
 from vos_jax.engine.report_table import describe, machine, text_table, write_table
@@ -153,8 +154,7 @@ def _pictures(options: StreamOptions, objects: int) -> tuple[np.ndarray, np.ndar
     height, width = options.height, options.width
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (_PICTURES, height, width, 3), np.uint8)
-    stripes = 1 + np.arange(width) * objects // width
-    return pictures, np.broadcast_to(stripes, (height, width)).astype(np.uint8)
+    return pictures, stripes(height, width, objects).astype(np.uint8)
 
 
 def show(rows: list[StreamRow]) -> str:

@@ -1,127 +1,32 @@
 """The kinds of memory read that `vos-jax bench read` times, and what each must cost.
 
-Letters: T memory frames that are filled, O objects, `n = h w` cells of a frame, Ck and
-Cv channels of keys and values, k cells that a filtered read keeps.
-
-What is counted, of every kind:
-
-- FLOP: two matrix products, the scores and the weighted sum, over what is filled. A
-  multiply-add is two. Softmax, selection and squares of keys are not counted, nor what
-  an implementation computes twice.
-- Bytes: what must cross the memory bus at least once: the query's key, filled keys and
-  values, the float32 result. Affinities are not in it: they can stay in caches.
-
-A further kind is a further class, and an entry of `KINDS`.
+Letters and what is counted are those of `read_kind`. A further kind is a further class,
+and an entry of `KINDS`.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vos_jax.engine.fine_read_cases import Candidates, Guided
+from vos_jax.engine.read_kind import (
+    Memory,
+    ReadKind,
+    Variant,
+    Work,
+    filled_slots,
+    kernels,
+    moved_bytes,
+    normal,
+)
 from vos_jax.errors import InputError
+from vos_jax.ops.guidance import kernel_guided_read
 from vos_jax.ops.l2_read import l2_read
-from vos_jax.ops.read import Implementation, space_time_read
-
-
-class Memory(NamedTuple):
-    """What there is to read from, and for which frame.
-
-    Attributes:
-      size: Height and width of the frames in pixels.
-      dtype: Of keys and values.
-      objects: O.
-      frames: T.
-      capacity: Slots, filled or not.
-    """
-
-    size: tuple[int, int]
-    dtype: str
-    objects: int
-    frames: int
-    capacity: int
-
-
-class Variant(NamedTuple):
-    """One way to compute a read.
-
-    Attributes:
-      implementation: As the read's function names it. "reference" is what the variants
-        after it are compared with, up to the next reference.
-      top_k: Cells that are kept; None for all.
-      in_larger_bank: With more slots than are filled.
-    """
-
-    implementation: Implementation
-    top_k: int | None = None
-    in_larger_bank: bool = False
-
-
-class Work(NamedTuple):
-    """FLOP, and bytes that are moved, by the formulas of this module."""
-
-    flop: int
-    moved: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadKind(ABC):
-    """A kind of read: its sizes, what is timed of it, its arguments and their cost.
-
-    Attributes:
-      read: Takes the arguments, and by name what `program` gives it.
-      name: On the command line and in tables.
-      key_dim: Ck.
-      value_dim: Cv.
-      top_k: Numbers of cells that filtered reads keep, each with rows of its own.
-      stride: Pixels of a cell, down and across.
-    """
-
-    read: ClassVar[Callable[..., jax.Array]]
-
-    name: str
-    key_dim: int
-    value_dim: int
-    top_k: tuple[int, ...]
-    stride: int = 16
-
-    def __post_init__(self) -> None:
-        for name in ("key_dim", "value_dim", "stride"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: use at least 1")
-        for count in self.top_k:
-            if count < 1:
-                raise InputError(f"top_k={count}: use at least 1")
-
-    def grid(self, memory: Memory) -> tuple[int, int]:
-        """Cells of a frame, down and across."""
-        height, width = memory.size
-        return -(-height // self.stride), -(-width // self.stride)
-
-    def program(self, variant: Variant, precision: str) -> Callable[..., jax.Array]:
-        """The read as a function of the arguments alone."""
-        return partial(
-            type(self).read,
-            top_k=variant.top_k,
-            implementation=variant.implementation,
-            precision=precision,
-        )
-
-    @abstractmethod
-    def variants(self) -> list[Variant]:
-        """What is timed, in the order of the table; a reference comes first."""
-
-    @abstractmethod
-    def arguments(self, memory: Memory) -> tuple[jax.Array, ...]:
-        """Query key, memory keys, memory values, and which slots count."""
-
-    @abstractmethod
-    def work(self, memory: Memory, top_k: int | None) -> Work:
-        """What the read of a memory must cost, whatever the implementation."""
+from vos_jax.ops.read import space_time_read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +36,9 @@ class SpaceTime(ReadKind):
     Its filtered read keeps all cells that tie with the k-th, which may be any number.
     Its work is therefore that of all cells, and it is compared with the reference of
     the read that keeps all.
+
+    Attributes:
+      value_dim: Cv.
     """
 
     read = staticmethod(space_time_read)
@@ -141,7 +49,7 @@ class SpaceTime(ReadKind):
     top_k: tuple[int, ...] = (20,)
 
     def variants(self) -> list[Variant]:
-        """One reference for all."""
+        """With one reference."""
         return [
             Variant("reference"),
             Variant("chunked"),
@@ -149,18 +57,21 @@ class SpaceTime(ReadKind):
             Variant("chunked", in_larger_bank=True),
         ]
 
-    def arguments(self, memory: Memory) -> tuple[jax.Array, ...]:
+    def baseline(self, variant: Variant) -> Variant:
+        """One reference for all."""
+        return Variant("reference")
+
+    def arguments(self, memory: Memory, top_k: int | None) -> tuple[Any, ...]:
         """Keys `[N, O, h, w, Ck]`, values `[N, O, h, w, Cv]`, filled `[N, O]`."""
         grid, slots = self.grid(memory), (memory.capacity, memory.objects)
-        filled = jnp.arange(memory.capacity)[:, None] < memory.frames
         return (
-            *_normal(
+            *normal(
                 memory.dtype,
                 (*grid, self.key_dim),
                 (*slots, *grid, self.key_dim),
                 (*slots, *grid, self.value_dim),
             ),
-            jnp.broadcast_to(filled, slots),
+            filled_slots(memory),
         )
 
     def work(self, memory: Memory, top_k: int | None) -> Work:
@@ -171,7 +82,57 @@ class SpaceTime(ReadKind):
         channels = self.key_dim + self.value_dim
         loaded = cells * self.key_dim + entries * channels
         stored = memory.objects * cells * self.value_dim
-        return Work(2 * cells * entries * channels, _bytes(memory, loaded, stored))
+        return Work(2 * cells * entries * channels, moved_bytes(memory, loaded, stored))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelGuided(SpaceTime):
+    """HMMN's coarse read: STM's with a Gaussian about where each cell has gone.
+
+    Guidance adds no matrix product, so the work is STM's. What it costs is the speedup
+    of the read without kernels, which is compared with the guided one.
+    """
+
+    name: str = "kernel-guided"
+    top_k: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_k:
+            raise InputError(f"top_k={self.top_k}: {self.name} reads keep all cells")
+
+    def variants(self) -> list[Variant]:
+        """The guided reads, and what the better one would be without guidance."""
+        return [
+            Variant("reference"),
+            Variant("chunked"),
+            Variant("chunked", in_larger_bank=True),
+            Variant("chunked", without_kernels=True),
+        ]
+
+    def baseline(self, variant: Variant) -> Variant:
+        """The reference; of the read without kernels the same one with them."""
+        if variant.without_kernels:
+            return variant._replace(without_kernels=False)
+        return super().baseline(variant)
+
+    def program(self, variant: Variant, precision: str) -> Callable[..., jax.Array]:
+        """The guided read, or the same without what guides it."""
+        guided = partial(
+            kernel_guided_read,
+            implementation=variant.implementation,
+            precision=precision,
+        )
+        if variant.without_kernels:
+            return lambda query, keys, values, filled, _: guided(
+                query, keys, values, filled, None
+            )
+        return guided
+
+    def arguments(self, memory: Memory, top_k: int | None) -> tuple[Any, ...]:
+        """Those of STM's read, and kernels."""
+        kernel = kernels(memory, self.grid(memory))
+        return (*super().arguments(memory, top_k), kernel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +141,9 @@ class L2(ReadKind):
 
     Its filtered read keeps exactly k cells, and is compared with the one that takes
     them from the whole affinity, by one `lax.top_k`.
+
+    Attributes:
+      value_dim: Cv.
     """
 
     read = staticmethod(l2_read)
@@ -200,12 +164,12 @@ class L2(ReadKind):
             variants += [Variant("reference", top_k), Variant("chunked", top_k)]
         return variants
 
-    def arguments(self, memory: Memory) -> tuple[jax.Array, ...]:
+    def arguments(self, memory: Memory, top_k: int | None) -> tuple[Any, ...]:
         """Keys `[N, h, w, Ck]`, values `[N, O, h, w, Cv]`, copies `[N]`, 1 or 0."""
         grid, slots = self.grid(memory), (memory.capacity, memory.objects)
         filled = jnp.arange(memory.capacity) < memory.frames
         return (
-            *_normal(
+            *normal(
                 memory.dtype,
                 (*grid, self.key_dim),
                 (memory.capacity, *grid, self.key_dim),
@@ -230,36 +194,46 @@ class L2(ReadKind):
         weighted = memory.objects * kept * self.value_dim
         loaded = (cells + keys) * self.key_dim + values * self.value_dim
         stored = memory.objects * cells * self.value_dim
-        return Work(2 * cells * (scores + weighted), _bytes(memory, loaded, stored))
+        flop = 2 * cells * (scores + weighted)
+        return Work(flop, moved_bytes(memory, loaded, stored))
 
 
-def _bytes(memory: Memory, loaded: int, stored: int) -> int:
-    """Of numbers in the memory's type that are loaded and of float32 results."""
-    return jnp.dtype(memory.dtype).itemsize * loaded + 4 * stored
+_ALL: tuple[ReadKind, ...] = (
+    SpaceTime(),
+    L2(),
+    KernelGuided(),
+    Guided(),
+    Guided(name="guided-4", key_dim=64, value_dim=128, stride=4),
+    Candidates(),
+)
 
-
-def _normal(dtype: str, *shapes: tuple[int, ...]) -> list[jax.Array]:
-    """Normal numbers, so that scores differ like those of a network."""
-    keys = jax.random.split(jax.random.key(0), len(shapes))
-    return [
-        jax.random.normal(key, shape, dtype)
-        for key, shape in zip(keys, shapes, strict=True)
-    ]
-
-
-KINDS: dict[str, ReadKind] = {kind.name: kind for kind in (SpaceTime(), L2())}
+KINDS: dict[str, ReadKind] = {kind.name: kind for kind in _ALL}
 """By the names that the command line takes."""
 
 
-def chosen(names: Sequence[str] | None) -> tuple[ReadKind, ...]:
+def chosen(
+    names: Sequence[str] | None, top_k: Sequence[int] | None = None
+) -> tuple[ReadKind, ...]:
     """Kinds by their names, each once; all of them for None.
 
+    Args:
+      names: Of `KINDS`.
+      top_k: Numbers of cells in place of the published ones, where some are kept.
+
     Raises:
-      InputError: There is no kind of a name.
+      InputError: There is no kind of a name, or none that keeps some cells.
     """
     for name in names or ():
         if name not in KINDS:
-            raise InputError(f"reads: no kind {name!r}; use {' or '.join(KINDS)}")
+            *others, last = KINDS
+            known = f"{', '.join(others)} or {last}"
+            raise InputError(f"reads: no kind {name!r}; use {known}")
+    kinds = [KINDS[name] for name in dict.fromkeys(KINDS if names is None else names)]
+    if top_k is None:
+        return tuple(kinds)
+    if not any(kind.top_k for kind in kinds):
+        read = " and ".join(kind.name for kind in kinds)
+        raise InputError(f"top_k: {read} reads keep all cells; leave it out")
     return tuple(
-        KINDS[name] for name in dict.fromkeys(KINDS if names is None else names)
+        replace(kind, top_k=tuple(top_k)) if kind.top_k else kind for kind in kinds
     )
