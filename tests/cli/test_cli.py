@@ -64,10 +64,10 @@ def evaluate(files, weights):
 
 @pytest.fixture
 def score(files):
-    def run(*more):
+    def run(*more, dataset="davis2017"):
         return main(
             [
-                *("score", "--dataset", "davis2017", "--root", str(files / "davis")),
+                *("score", "--dataset", dataset, "--root", str(files / "davis")),
                 *("--split", "val", "--results", str(files / "results"), *more),
             ]
         )
@@ -243,6 +243,19 @@ def test_score_writes_files_only_where_told(score, files, capsys):
     assert (files / "scores" / "results-val.json").exists()
 
 
+def test_temporal_stability_is_shown_where_asked_for(score, files, capsys):
+    (files / "davis" / "ImageSets" / "2017").rename(
+        files / "davis" / "ImageSets" / "2016"
+    )
+    (files / "results").symlink_to(files / "davis" / "Annotations" / "480p")
+    assert score("--temporal", "--json", dataset="davis2016") == 0
+    assert strict_json(capsys.readouterr().out)["T-Mean"] > 0
+    out = files / "scores"
+    assert score("--temporal", "--out", str(out), dataset="davis2016") == 0
+    assert "T-Mean" in capsys.readouterr().out
+    assert (out / "temporal_stability-val.csv").read_text().startswith("Sequence,T")
+
+
 def test_demo_needs_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "_SIZE", (48, 64))
     monkeypatch.setattr(demo, "_FRAMES", 4)
@@ -378,6 +391,12 @@ def test_missing_results(score, files, clip, one_line):
             files / "results" / sequence, dict(zip(names, clip[1], strict=False))
         )
     one_line(score(), "alpha/00003.png is missing, one of 2 of 8")
+
+
+def test_temporal_stability_of_another_data_set(score, evaluate, files, one_line):
+    one_line(score("--temporal"), "--temporal", "davis2016, not of davis2017")
+    one_line(evaluate("--temporal"), "--temporal", "davis2016, not of davis2017")
+    assert not (files / "out").exists()
 
 
 def test_results_of_another_size(score, files, clip, one_line):

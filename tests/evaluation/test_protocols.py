@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from vos_jax.errors import InputError
+from vos_jax.evaluation import protocols
 from vos_jax.evaluation.measures import statistics
 from vos_jax.evaluation.protocols import score
 from vos_jax.evaluation.report import write_report
+from vos_jax.evaluation.temporal_stability import mean_stability, temporal_stability
 from vos_jax.media import read_labels, write_labels
 
 REFERENCE = np.load(Path(__file__).with_name("metrics_reference.npz"))
@@ -91,6 +93,64 @@ def test_davis_2016_scores_any_non_zero_pixel(davis, tmp_path):
             Image.fromarray((labels > 0).astype(np.uint8) * 255).save(path)
     grey = score("davis2016", davis, "val", tmp_path / "results")
     assert grey.summary() == merged.summary()
+
+
+@pytest.fixture
+def davis2016(davis):
+    (davis / "ImageSets" / "2017").rename(davis / "ImageSets" / "2016")
+    return davis
+
+
+def test_t_is_the_mean_over_sequences_of_their_results_alone(davis2016, tmp_path):
+    results = tmp_path / "results"
+    report = score("davis2016", davis2016, "val", results, temporal=True)
+    expected = []
+    for entry in report.objects:
+        files = [results / entry.sequence / f"{stem}.png" for stem in entry.frames]
+        changes = temporal_stability(read_labels(path) != 0 for path in files)
+        assert len(changes) == len(entry.frames) - 1
+        np.testing.assert_array_equal(entry.changes, changes)
+        expected.append(mean_stability(changes))
+    summary = report.summary()
+    assert summary["T-Mean"] == pytest.approx(np.mean(expected), abs=1e-12)
+    assert len(report.notes) == 1
+    plain = score("davis2016", davis2016, "val", results).summary()
+    assert plain == {name: x for name, x in summary.items() if name != "T-Mean"}
+
+
+def test_sequences_that_take_no_part_in_t_are_noted(davis2016, tmp_path, monkeypatch):
+    monkeypatch.setattr(protocols, "LEFT_OUT", {"beta", "delta"})
+    report = score("davis2016", davis2016, "val", tmp_path / "results", temporal=True)
+    expected = [mean_stability(report.objects[place].changes) for place in (0, 2)]
+    assert report.summary()["T-Mean"] == pytest.approx(np.mean(expected), abs=1e-12)
+    assert [entry.changes is None for entry in report.objects] == [0, 1, 0, 1]
+    assert "mean of 2 sequences" in report.notes[-1]
+    assert report.notes[-1].endswith("no part: beta, delta.")
+
+
+def test_t_of_sequences_that_take_no_part_is_undefined(
+    davis2016, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(protocols, "LEFT_OUT", {"alpha", "beta"})
+    where = ("davis2016", davis2016, "val", tmp_path / "results")
+    report = score(*where, sequences=["alpha", "beta"], temporal=True)
+    assert np.isnan(report.summary()["T-Mean"])
+    assert "T is undefined" in report.notes[-1]
+
+
+def test_a_sequence_of_empty_results_has_no_t_and_is_named(davis2016, tmp_path):
+    for path in (tmp_path / "results" / "gamma").iterdir():
+        change_result(path, np.zeros_like)
+    where = ("davis2016", davis2016, "val", tmp_path / "results")
+    report = score(*where, sequences=["beta", "gamma"], temporal=True)
+    assert np.isnan(report.summary()["T-Mean"])
+    assert report.notes[-1].endswith("have an outline: gamma.")
+
+
+@pytest.mark.parametrize("dataset", ["davis2017", "youtube-vos"])
+def test_only_davis_2016_has_t(dataset, tmp_path):
+    with pytest.raises(InputError, match=f"davis2016, not of {dataset}"):
+        score(dataset, tmp_path, "val", tmp_path, temporal=True)
 
 
 def test_a_prediction_on_void_pixels_is_a_false_positive(davis, tmp_path):

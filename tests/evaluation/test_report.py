@@ -10,7 +10,7 @@ from vos_jax.evaluation.report import ObjectScores, Report, format_table, write_
 REFERENCE = json.loads(Path(__file__).with_name("metrics_reference.json").read_text())
 
 
-def scores(sequence, values, seen=True):
+def scores(sequence, values, seen=True, changes=None):
     return ObjectScores(
         sequence=sequence,
         object_id=2,
@@ -18,11 +18,25 @@ def scores(sequence, values, seen=True):
         region=np.array(values),
         contour=np.array(values) / 2,
         seen=seen,
+        changes=None if changes is None else np.array(changes),
     )
 
 
 def youtube_report(*objects):
     return Report(dataset="youtube-vos", split="valid", objects=objects, notes=("Ah.",))
+
+
+def temporal_report(temporal=True):
+    return Report(
+        dataset="davis2016",
+        split="val",
+        objects=(
+            scores("a", [1.0, 0.5, 1.0], changes=[0.02, np.nan]),
+            scores("bmx-trees", [0.5, 0.5]),
+            scores("c", [1.0, 0.5, 1.0], changes=[0.3, 0.3]),
+        ),
+        temporal=temporal,
+    )
 
 
 def test_the_csv_files_are_those_of_the_official_evaluator(davis, tmp_path):
@@ -91,3 +105,45 @@ def test_the_table_lines_up_and_shows_every_object():
         "longer_2   0.500   0.250",
     ]
     assert "Ah." in lines
+
+
+def test_t_comes_last_and_only_where_asked_for():
+    summary = temporal_report().summary()
+    assert list(summary)[-1] == "T-Mean"
+    assert summary["T-Mean"] == pytest.approx((0.1 + 1.5) / 2)
+    assert "T-Mean" not in temporal_report(temporal=False).summary()
+    assert "T-Mean" not in format_table(temporal_report(temporal=False))
+
+
+def test_t_has_a_file_of_its_own_and_leaves_the_official_ones_alone(tmp_path):
+    plain = write_report(temporal_report(temporal=False), tmp_path / "plain")
+    paths = write_report(temporal_report(), tmp_path / "temporal")
+    assert len(plain) == 3
+    for before, after in zip(plain[:2], paths[:2], strict=True):
+        assert before.read_bytes() == after.read_bytes()
+    assert paths[3].name == "temporal_stability-val.csv"
+    assert paths[3].read_text() == "Sequence,T-Mean\na_2,0.100\nc_2,1.500\n"
+
+
+def test_t_is_in_the_json_file_pair_by_pair(tmp_path):
+    content = json.loads(write_report(temporal_report(), tmp_path)[2].read_text())
+    assert content["global"]["T-Mean"] == pytest.approx(0.8)
+    assert content["objects"][0]["T"] == pytest.approx(0.1)
+    assert [entry["T_pairs"] for entry in content["objects"]] == [
+        [0.02, None],
+        None,
+        [0.3, 0.3],
+    ]
+    plain = write_report(temporal_report(temporal=False), tmp_path)[2].read_text()
+    assert "T_pairs" not in plain
+
+
+def test_the_table_has_a_column_for_t():
+    lines = format_table(temporal_report()).splitlines()
+    assert lines[0].endswith("lower is better")
+    assert lines[-4:] == [
+        "Object       J-Mean  F-Mean  T-Mean",
+        "a_2           0.833   0.417   0.100",
+        "bmx-trees_2   0.500   0.250       -",
+        "c_2           0.833   0.417   1.500",
+    ]

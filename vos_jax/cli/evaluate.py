@@ -5,7 +5,12 @@ import sys
 from pathlib import Path
 
 from vos_jax.cli import options
-from vos_jax.cli.score import add_dataset_options, print_report, show_progress
+from vos_jax.cli.score import (
+    add_dataset_options,
+    check_temporal,
+    print_report,
+    show_progress,
+)
 from vos_jax.errors import InputError
 from vos_jax.evaluation import read_dataset, score, write_submission
 
@@ -34,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Segments, scores where annotations are public, packs where they are not."""
     options.positive(args, "size")
+    check_temporal(args)
     from vos_jax.engine.evaluate import segment_dataset
 
     where = (args.dataset, args.root, args.split)
@@ -60,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
             progress=show_progress,
             resolution=args.resolution,
             drop_last=args.drop_last,
+            temporal=args.temporal,
         )
     except InputError as error:
         raise InputError(f"masks are in {masks}, but not scored: {error}") from error

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from vos_jax.cli import options
+from vos_jax.errors import InputError
 from vos_jax.evaluation import Report, format_table, score, write_report
 
 SUMMARY = "Score masks by J (region) and F (contour) as the benchmarks do."
@@ -12,7 +13,7 @@ EXAMPLE = "vos-jax score --dataset davis2017 --root DAVIS --split val --results 
 
 
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:
-    """`--dataset`, `--root`, `--split`, `--resolution`."""
+    """What data set there is, and how it is scored."""
     parser.add_argument(
         "--dataset", required=True, choices=("davis2016", "davis2017", "youtube-vos")
     )
@@ -25,6 +26,12 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         "--drop-last",
         action="store_true",
         help="youtube-vos: leave out each object's last frame",
+    )
+    parser.add_argument(
+        "--temporal",
+        action="store_true",
+        help="davis2016 only: temporal stability T as well, lower is better; takes"
+        " up to a tenth of a second a frame",
     )
 
 
@@ -47,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Scores, prints the table, writes the files."""
+    check_temporal(args)
     report = score(
         args.dataset,
         args.root,
@@ -55,8 +63,18 @@ def run(args: argparse.Namespace) -> None:
         progress=show_progress,
         resolution=args.resolution,
         drop_last=args.drop_last,
+        temporal=args.temporal,
     )
     print_report(report, args.out, args.json)
+
+
+def check_temporal(args: argparse.Namespace) -> None:
+    """Refuses `--temporal` where no such score exists, before any work is done."""
+    if args.temporal and args.dataset != "davis2016":
+        raise InputError(
+            "--temporal: temporal stability is a measure of davis2016, not of "
+            f"{args.dataset}; leave it out"
+        )
 
 
 def show_progress(done: int, total: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""J, F and the protocols of DAVIS and YouTube-VOS. NumPy on this side, no JAX."""
+"""J, F, T and the protocols of DAVIS and YouTube-VOS. NumPy on this side, no JAX."""
 
 from vos_jax.evaluation.datasets import (
     DATASETS,

@@ -5,7 +5,7 @@ which objects and which means count is all that differs between the protocols. F
 are read one pair at a time; sequences are independent and may go to several processes.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +23,7 @@ from vos_jax.evaluation.datasets import (
 )
 from vos_jax.evaluation.measures import score_frame
 from vos_jax.evaluation.report import ObjectScores, Report
+from vos_jax.evaluation.temporal_stability import LEFT_OUT, temporal_stability
 from vos_jax.media.masks import IGNORE, read_labels, read_size
 
 Progress = Callable[[int, int, str], None]
@@ -43,12 +44,14 @@ class _Job:
       results: The folder of all results.
       drop_last: YouTube-VOS: whether the last frame is left out.
       seen: YouTube-VOS: the seen categories; None if all are.
+      temporal: Whether T is computed too.
     """
 
     sequence: Sequence
     results: Path
     drop_last: bool
     seen: frozenset[str] | None
+    temporal: bool
 
     def result(self, stem: str) -> Path:
         return self.results / self.sequence.name / f"{stem}.png"
@@ -66,6 +69,7 @@ def score(
     sequences: Collection[str] | None = None,
     drop_last: bool = False,
     seen: Collection[str] | None = None,
+    temporal: bool = False,
 ) -> Report:
     """Scores the masks of a folder against the annotations of a split.
 
@@ -84,12 +88,19 @@ def score(
         does; whether the YouTube-VOS server does is not documented.
       seen: YouTube-VOS: the categories seen in training; by default those of
         `<root>/train/meta.json`, and all of them where the split is "train".
+      temporal: DAVIS 2016: compute temporal stability T as well, of the sequences that
+        take part in it. It takes several times as long as J and F.
 
     Raises:
-      InputError: A file is missing, has another size than its annotation or ids that
-        are not objects; or the annotations of the split are not complete, because its
-        scores come from a server.
+      InputError: T is asked for where the protocol has none. A file is missing, has
+        another size than its annotation or ids that are not objects; or the annotations
+        of the split are not complete, because its scores come from a server.
     """
+    if temporal and dataset != "davis2016":
+        raise InputError(
+            f"temporal stability is a measure of davis2016, not of {dataset}; leave it "
+            "out"
+        )
     listed = read_dataset(
         dataset,
         root,
@@ -106,6 +117,7 @@ def score(
             results=Path(results),
             drop_last=drop_last,
             seen=None if seen is None else frozenset(seen),
+            temporal=temporal and sequence.name not in LEFT_OUT,
         )
         for sequence in listed
     ]
@@ -119,7 +131,15 @@ def score(
     notes = [_NOTES.get(dataset) or _youtube_vos_note(drop_last)]
     if unscored := [entry.name for entry in found if not entry.frames]:
         notes.append(f"Without a frame to score and left out: {', '.join(unscored)}.")
-    return Report(dataset=dataset, split=split, objects=objects, notes=tuple(notes))
+    if temporal:
+        notes.extend(_temporal_notes(objects))
+    return Report(
+        dataset=dataset,
+        split=split,
+        objects=objects,
+        notes=tuple(notes),
+        temporal=temporal,
+    )
 
 
 def _youtube_vos_note(drop_last: bool) -> str:
@@ -128,6 +148,27 @@ def _youtube_vos_note(drop_last: bool) -> str:
         "An object is scored from the frame after the one that gives its mask; the "
         f"last frame of a video is {last} (what the server does is not documented)."
     )
+
+
+def _temporal_notes(objects: tuple[ObjectScores, ...]) -> Iterator[str]:
+    """Which sequences T is the mean of, and which have none."""
+    absent = [entry.sequence for entry in objects if entry.changes is None]
+    if len(absent) == len(objects):
+        yield "T is undefined: by the rules of DAVIS 2016 no sequence here takes part."
+    elif absent:
+        yield (
+            f"T is the mean of {len(objects) - len(absent)} sequences; by the rules of "
+            f"DAVIS 2016 these take no part: {', '.join(absent)}."
+        )
+    if without := [
+        entry.sequence
+        for entry in objects
+        if entry.changes is not None and np.isnan(entry.changes).all()
+    ]:
+        yield (
+            "T is undefined without two masks in a row that have an outline: "
+            f"{', '.join(without)}."
+        )
 
 
 def _seen_categories(
@@ -260,9 +301,15 @@ def _score_sequence(job: _Job) -> list[ObjectScores]:
             region=np.array(regions[label], np.float64),
             contour=np.array(contours[label], np.float64),
             seen=job.seen is None or sequence.categories[label] in job.seen,
+            changes=_changes(job, stems) if job.temporal else None,
         )
         for label, stems in frames.items()
     ]
+
+
+def _changes(job: _Job, stems: tuple[str, ...]) -> np.ndarray:
+    """What T averages: of each pair of consecutive results, read once more."""
+    return temporal_stability(read_labels(job.result(stem)) for stem in stems)
 
 
 def _scored_frames(job: _Job) -> dict[int, tuple[str, ...]]:

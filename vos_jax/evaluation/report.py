@@ -11,6 +11,7 @@ import numpy as np
 
 from vos_jax.errors import InputError
 from vos_jax.evaluation.measures import Statistics, statistics
+from vos_jax.evaluation.temporal_stability import mean_stability
 from vos_jax.media.atomic import atomic_path
 
 
@@ -25,6 +26,9 @@ class ObjectScores:
       region: J of each of them, float64 `[T]`.
       contour: F of each of them, float64 `[T]`.
       seen: Whether the object's category occurs in the training split.
+      changes: What T averages: the change of outline between each scored frame and the
+        next, float64 `[T - 1]`, NaN where undefined. None where T was not asked for
+        and for sequences that take no part in it.
     """
 
     sequence: str
@@ -33,6 +37,7 @@ class ObjectScores:
     region: np.ndarray
     contour: np.ndarray
     seen: bool = True
+    changes: np.ndarray | None = None
 
     @property
     def name(self) -> str:
@@ -49,44 +54,44 @@ class Report:
       split: Such as "val".
       objects: In the order of the split's list.
       notes: What the protocol left out, in words.
+      temporal: Whether temporal stability T was asked for.
     """
 
     dataset: str
     split: str
     objects: tuple[ObjectScores, ...]
     notes: tuple[str, ...] = ()
+    temporal: bool = False
 
     def summary(self) -> dict[str, float]:
-        """The global scores by the official column names, in order, in [0, 1].
+        """The global scores by the official column names, in order.
 
-        DAVIS: unweighted means over the objects of each object's statistics.
+        J and F are in [0, 1]; T begins at 0 and may pass 1.
+
+        DAVIS: unweighted means over the objects of each object's statistics. T-Mean,
+        where asked for, is over the sequences that take part in it, and NaN where there
+        is none or one of them has no T.
         YouTube-VOS: means over the objects of seen and of unseen categories, and their
         mean G. NaN where there is no such object.
         """
-        if self.dataset == "youtube-vos":
-            return _seen_and_unseen(self.objects)
-        region = _mean_statistics(entry.region for entry in self.objects)
-        contour = _mean_statistics(entry.contour for entry in self.objects)
-        return {
-            "J&F-Mean": (region.mean + contour.mean) / 2,
-            "J-Mean": region.mean,
-            "J-Recall": region.recall,
-            "J-Decay": region.decay,
-            "F-Mean": contour.mean,
-            "F-Recall": contour.recall,
-            "F-Decay": contour.decay,
-        }
+        scores = _official_scores(self)
+        if self.temporal:
+            known = [mean_stability(changes) for changes in _all_changes(self)]
+            scores["T-Mean"] = float(np.mean(known)) if known else math.nan
+        return scores
 
 
 def write_report(report: Report, folder: str | Path) -> tuple[Path, ...]:
     """Writes the two official CSV files and a JSON file with every frame's scores.
 
     The CSV files have the names and the layout of the official DAVIS evaluator, three
-    decimals. What is there is replaced, never read back.
+    decimals. T, which they do not hold, gets one of its own. What is there is replaced,
+    never read back.
 
     Returns:
-      `global_results-<split>.csv`, `per-sequence_results-<split>.csv` and
-      `results-<split>.json` in `folder`, which is made if needed.
+      `global_results-<split>.csv`, `per-sequence_results-<split>.csv`,
+      `results-<split>.json` and, if T was asked for, `temporal_stability-<split>.csv`
+      in `folder`, which is made if needed.
 
     Raises:
       InputError: A file cannot be written.
@@ -100,6 +105,8 @@ def write_report(report: Report, folder: str | Path) -> tuple[Path, ...]:
         )
         + "\n",
     }
+    if report.temporal:
+        contents[f"temporal_stability-{report.split}.csv"] = _stability_csv(report)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,21 +123,38 @@ def format_table(report: Report) -> str:
     width = max(len(name) for name in ("Object", *(o.name for o in report.objects)))
     lines = [
         f"{report.dataset} {report.split}: {len(report.objects)} objects, scores in "
-        "[0, 1]",
+        "[0, 1]" + (", T from 0 on and lower is better" if report.temporal else ""),
         *report.notes,
         "",
         "  ".join(f"{name:>8}" for name in summary),
         "  ".join(f"{_decimal(value):>8}" for value in summary.values()),
         "",
-        f"{'Object':<{width}}  J-Mean  F-Mean",
+        f"{'Object':<{width}}  J-Mean  F-Mean" + "  T-Mean" * report.temporal,
     ]
     for entry in report.objects:
-        region, contour = statistics(entry.region), statistics(entry.contour)
-        lines.append(
-            f"{entry.name:<{width}}  {_decimal(region.mean):>6}  "
-            f"{_decimal(contour.mean):>6}"
-        )
+        cells = [statistics(entry.region).mean, statistics(entry.contour).mean]
+        texts = [_decimal(value) for value in cells]
+        if report.temporal:
+            texts.append(_stability(entry))
+        lines.append("  ".join([f"{entry.name:<{width}}", *map("{:>6}".format, texts)]))
     return "\n".join(lines) + "\n"
+
+
+def _official_scores(report: Report) -> dict[str, float]:
+    """What the official files hold, which is all but T."""
+    if report.dataset == "youtube-vos":
+        return _seen_and_unseen(report.objects)
+    region = _mean_statistics(entry.region for entry in report.objects)
+    contour = _mean_statistics(entry.contour for entry in report.objects)
+    return {
+        "J&F-Mean": (region.mean + contour.mean) / 2,
+        "J-Mean": region.mean,
+        "J-Recall": region.recall,
+        "J-Decay": region.decay,
+        "F-Mean": contour.mean,
+        "F-Recall": contour.recall,
+        "F-Decay": contour.decay,
+    }
 
 
 def _mean_statistics(scores: Iterable[np.ndarray]) -> Statistics:
@@ -152,9 +176,9 @@ def _seen_and_unseen(objects: tuple[ObjectScores, ...]) -> dict[str, float]:
 
 
 def _global_csv(report: Report) -> str:
-    summary = report.summary()
-    values = ",".join(_decimal(value) for value in summary.values())
-    return f"{','.join(summary)}\n{values}\n"
+    scores = _official_scores(report)
+    values = ",".join(_decimal(value) for value in scores.values())
+    return f"{','.join(scores)}\n{values}\n"
 
 
 def _sequence_csv(report: Report) -> str:
@@ -163,6 +187,33 @@ def _sequence_csv(report: Report) -> str:
         region, contour = statistics(entry.region), statistics(entry.contour)
         lines.append(f"{entry.name},{_decimal(region.mean)},{_decimal(contour.mean)}")
     return "\n".join(lines) + "\n"
+
+
+def _all_changes(report: Report) -> list[np.ndarray]:
+    """Those of the sequences that take part in T."""
+    return [entry.changes for entry in report.objects if entry.changes is not None]
+
+
+def _stability(entry: ObjectScores) -> str:
+    """T of an object, "-" where its sequence takes no part."""
+    return "-" if entry.changes is None else _decimal(mean_stability(entry.changes))
+
+
+def _stability_csv(report: Report) -> str:
+    lines = ["Sequence,T-Mean"]
+    for entry in report.objects:
+        if entry.changes is not None:
+            lines.append(f"{entry.name},{_stability(entry)}")
+    return "\n".join(lines) + "\n"
+
+
+def _stability_json(entry: ObjectScores) -> dict[str, Any]:
+    if entry.changes is None:
+        return {"T": None, "T_pairs": None}
+    return {
+        "T": _finite(mean_stability(entry.changes)),
+        "T_pairs": [_finite(change) for change in entry.changes.tolist()],
+    }
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -181,6 +232,7 @@ def _as_json(report: Report) -> dict[str, Any]:
                 "frames": list(entry.frames),
                 "J_frames": entry.region.tolist(),
                 "F_frames": entry.contour.tolist(),
+                **(_stability_json(entry) if report.temporal else {}),
             }
             for entry in report.objects
         ],
