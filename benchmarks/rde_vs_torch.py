@@ -25,47 +25,43 @@ update of the memory to the next, so it has its share of `value` and `aggregate`
 import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import torch
 from against_torch import (
     Clip,
     Limits,
     Row,
     Stage,
+    add_label_options,
     add_options,
     aggregate,
-    agree,
     alternate,
     check,
     chw,
+    compare_labels,
     copied,
     crop,
-    frame_size,
     given,
     lay_out,
     load_arrays,
+    load_checkpoint,
+    memorized,
     pad,
     parsed,
     random_variables,
     report,
-    require,
-    write,
+    textured,
 )
 from torch_rde import PROGRAMS, KeyValue, TorchRDE, TorchSTCN, TorchVideo
 
 import vos_jax
-from vos_jax.convert.state_dict import read_state_dict
-from vos_jax.data.synthetic import generate_clip
 from vos_jax.engine.inference import State, start, step_traced
 from vos_jax.engine.model import export
 from vos_jax.methods.base import Method
 from vos_jax.nn.resnet import ResNetConfig
-from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.padding import crop as our_crop
 from vos_jax.ops.soft_aggregation import soft_aggregate
 
@@ -172,18 +168,12 @@ def filled_state(method: Method, variables: Any, clip: Clip, count: int) -> Stat
     every = method.config.mem_every
     length = every * (count - 1) + 1
     state = start(method, variables, clip.frames[0], clip.masks, frames=length)
-    memorize = jax.jit(partial(_memorize, method))
+    memorize = jax.jit(partial(memorized, method))
     for index in range(count):
         state = state._replace(time=jnp.int32(every * index))
-        memory = memorize(variables, state)
+        memory = memorize(variables, state.memory, state)
         state = state._replace(memory=memory, first=jnp.zeros_like(state.first))
     return state
-
-
-def _memorize(method: Method, variables: Any, state: State) -> Any:
-    moment = Moment(state.time, state.active, state.first, state.corrected)
-    arguments = state.memory, state.frame, state.keep, state.probs, moment
-    return method.apply(variables, *arguments, method="memorize")
 
 
 def _decode(method: Method, variables: Any, read: Any, query: Any, state: State) -> Any:
@@ -238,7 +228,7 @@ def build(name: str, width: int, **options: Any) -> Method:
     return vos_jax.create(name, **backbones, **options)
 
 
-def compare_labels(args: argparse.Namespace) -> None:
+def agreement(args: argparse.Namespace) -> None:
     """`--agree`."""
     method = vos_jax.create(args.method)
     if args.weights is None:
@@ -246,24 +236,10 @@ def compare_labels(args: argparse.Namespace) -> None:
         model = torch_model(args.method, method, variables)
     else:
         model = PROGRAMS[args.method](method.config).eval()
-        arrays = read_state_dict(args.weights)
-        named = model.state_dict()
-        load_arrays(model, {name: x for name, x in arrays.items() if name in named})
-    lay_out(model, args)
+        load_checkpoint(model, args.weights)
     config = method.config
-    settings = ("--mem-every", config.mem_every, "--top-k", config.top_k)
-    objects = max(args.objects)
-    clip = generate_clip(args.seed, args.length, frame_size(args), objects)
-    begin = partial(TorchVideo, model)
-    with torch.inference_mode():
-        rows = agree(args.method, [str(x) for x in settings], model, begin, clip)
-    facts = {
-        "weights": args.weights.name if args.weights else "random",
-        "seed": args.seed,
-        "objects": objects,
-    }
-    write(args, f"{args.method}_agreement", rows, facts)
-    require(rows, covered=args.weights is None)
+    settings = ("--mem-every", str(config.mem_every), "--top-k", str(config.top_k))
+    compare_labels(args, args.method, settings, model, partial(TorchVideo, model))
 
 
 def compare_times(args: argparse.Namespace) -> None:
@@ -292,36 +268,15 @@ def _timed(args: argparse.Namespace, objects: int, count: int) -> list[Row]:
     return alternate(timed, objects, args.repeats)
 
 
-def textured(args: argparse.Namespace, objects: int, count: int) -> Clip:
-    """A generated clip; flat surfaces would make similarities tie."""
-    clip = generate_clip(args.seed, count, frame_size(args), objects)
-    masks = clip.labels[0] == np.arange(1, objects + 1)[:, None, None]
-    frames = clip.frames / np.float32(255)
-    return Clip(frames, masks.astype(np.float32))
-
-
 def main() -> None:
     """Compares times or labels."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--method", choices=sorted(PROGRAMS), default="rde")
     add_options(parser)
-    parser.add_argument(
-        "--agree",
-        action="store_true",
-        help="compare labels of a generated clip; with the published widths",
-    )
-    parser.add_argument(
-        "--weights", type=Path, help="with --agree: .pth instead of random weights"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=_SEED, help="of clip and random weights"
-    )
-    parser.add_argument(
-        "--length", type=int, default=11, help="with --agree: frames of the clip"
-    )
+    add_label_options(parser, _SEED)
     args = parsed(parser)
     if args.agree:
-        compare_labels(args)
+        agreement(args)
     else:
         compare_times(args)
 
