@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             f"--method {args.method}: use HMMN with its guidance and fine stage 3"
         )
+    method, variables = vos_jax.inference_form(method, variables)
     frames, labels = _video(args)
     print(f"segmenting {args.frame} frames", file=sys.stderr, flush=True)
     found = look(method, variables, frames, labels, args.object, args.at)

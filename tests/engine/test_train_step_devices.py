@@ -121,6 +121,8 @@ def test_eight_devices_do_what_one_does(name, computed):
     assert_same_run(eight / f"{name}.npz", one / f"{name}.npz")
 
 
+# Whole runs of two processes are compared in `test_train_many` every time.
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(computed, tmp_path):
     one, _ = computed
     coordinator = f"localhost:{free_port()}"
