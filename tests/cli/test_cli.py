@@ -433,8 +433,7 @@ def test_no_space_left(segment, files, one_line, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Image.Image, "save", full)
-    # Several threads write, and any of them may be the first to find out.
-    one_line(segment(), ".png: No space left on device", "--resume")
+    one_line(segment(), "00000.png: No space left on device", "--resume")
 
 
 def test_no_space_left_for_the_archive(evaluate, files, capsys, monkeypatch):

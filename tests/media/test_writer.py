@@ -97,3 +97,23 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="file"):
         MaskWriter(tmp_path / "file" / "masks")
+
+
+def test_the_failure_that_was_queued_first_is_told(tmp_path: Path):
+    failing = threading.Event()
+
+    def fail_last() -> None:
+        failing.wait(10)
+        # Time enough for the other thread to store its error.
+        time.sleep(0.05)
+        raise OSError("earlier")
+
+    def fail_first() -> None:
+        failing.set()
+        raise OSError("later")
+
+    writer = MaskWriter(tmp_path, workers=2)
+    writer.submit(fail_last)
+    writer.submit(fail_first)
+    with pytest.raises(OSError, match="earlier"):
+        writer.close()

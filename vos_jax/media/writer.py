@@ -19,9 +19,10 @@ _BACKLOG = 4
 class MaskWriter:
     """Writes `<folder>/<name>.png` label maps, and other files, on a few threads.
 
-    The first error of a write is raised by the next call or by `close`; writes that
-    still wait then are dropped, so that the files on disk end near the failure. Leaving
-    the `with` block closes; an exception that leaves it is not replaced.
+    When writes fail, the error of the one that was queued first is raised by the next
+    call or by `close`; later ones that still wait are dropped, so that the files on
+    disk end near the failure. Leaving the `with` block closes; an exception that leaves
+    it is not replaced.
     """
 
     def __init__(self, folder: str | Path, workers: int = 2) -> None:
@@ -38,7 +39,10 @@ class MaskWriter:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="writer")
         self._places = workers * (1 + _BACKLOG)
         self._room = threading.BoundedSemaphore(self._places)
-        self._error: BaseException | None = None
+        self._queued = 0
+        self._lock = threading.Lock()
+        # The earliest write that failed, and why.
+        self._failed: tuple[int, BaseException] | None = None
 
     def write(self, name: str, labels: np.ndarray) -> None:
         """Queues one label map `[H, W]`; the array must not be changed afterwards.
@@ -55,36 +59,36 @@ class MaskWriter:
           Exception: What an earlier write raised.
         """
         self._room.acquire()
-        if self._error is not None:
+        if self._failed is not None:
             self._room.release()
-            raise self._error
+            # An earlier one may be about to fail as well.
+            self.flush()
         try:
-            self._pool.submit(self._run, function, args)
+            self._pool.submit(self._run, self._queued, function, args)
         except RuntimeError:
             self._room.release()
             raise
+        self._queued += 1
 
     def flush(self) -> None:
         """Waits until everything queued so far is on disk.
 
         Raises:
-          Exception: What a write raised first.
+          Exception: What the earliest of them raised.
         """
         for _ in range(self._places):
             self._room.acquire()
         self._room.release(self._places)
-        if self._error is not None:
-            raise self._error
+        self._raise()
 
     def close(self) -> None:
         """Waits for all writes.
 
         Raises:
-          Exception: What a write raised first.
+          Exception: What the earliest of them raised.
         """
         self._pool.shutdown()
-        if self._error is not None:
-            raise self._error
+        self._raise()
 
     def __enter__(self) -> Self:
         return self
@@ -100,12 +104,19 @@ class MaskWriter:
         else:
             self._pool.shutdown()
 
-    def _run(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def _raise(self) -> None:
+        if self._failed is not None:
+            raise self._failed[1]
+
+    def _run(
+        self, number: int, function: Callable[..., object], args: tuple[Any, ...]
+    ) -> None:
         try:
-            if self._error is None:
+            if self._failed is None or number < self._failed[0]:
                 function(*args)
         except BaseException as error:
-            if self._error is None:
-                self._error = error
+            with self._lock:
+                if self._failed is None or number < self._failed[0]:
+                    self._failed = number, error
         finally:
             self._room.release()
