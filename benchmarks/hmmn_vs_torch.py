@@ -73,10 +73,7 @@ from vos_jax.engine.model import export
 from vos_jax.engine.report_table import text_table
 from vos_jax.methods.base import Method
 from vos_jax.methods.hmmn import HMMN
-from vos_jax.methods.stm import merged
 from vos_jax.nn.resnet import ResNetConfig
-from vos_jax.ops.guidance import kernel_guided_read
-from vos_jax.ops.guided_read import guided_read
 
 # Where the 32nd and the next cell, or two of a window, are equal but for rounding, each
 # program may take another, which changes some pixels. A single wrong choice everywhere,
@@ -196,36 +193,17 @@ def filled_state(method: Method, variables: Any, clip: Clip, count: int) -> Stat
 def _coarse(module: HMMN, memory: Any, query: Any) -> Any:
     """The read of stride 16 with all that guides it and the finer ones."""
     track, kernel = module.guide(memory, query)
-    bank, config = memory.bank, module.config
-    read = kernel_guided_read(
-        query.key,
-        bank.entries.key,
-        bank.entries.value,
-        bank.filled,
-        kernel,
-        implementation=config.read,
-        precision=config.precision,
-    )
+    read = module.read_coarse(memory, query, kernel)
     return read, track, module.candidates(memory, query, kernel)
 
 
 def _fine(stage: int, module: HMMN, memory: Any, query: Any, cells: Any) -> Any:
-    entry, config = memory.fine.entries[stage], module.config
-    return guided_read(
-        query.fine_keys[stage],
-        entry.key,
-        entry.value,
-        cells[stage],
-        implementation=config.read,
-        precision=config.precision,
-    )
+    return module.read_stage(stage, memory, query, cells)
 
 
 def _decode(module: HMMN, coarse: Any, fine: Any, query: Any, state: State) -> Any:
-    own = jnp.broadcast_to(query.value, coarse.shape)
-    read = jnp.concatenate([coarse.astype(own.dtype), own], axis=-1)
-    logits = module.decoder(read, module.fine_convs(fine), query.skips)
-    return jax.nn.softmax(merged(logits, state.frame, state.active), axis=0)
+    logits = module.decode(coarse, fine, query, state.frame, state.active)
+    return jax.nn.softmax(logits, axis=0)
 
 
 def _torch_calls(

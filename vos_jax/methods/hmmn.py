@@ -249,8 +249,15 @@ class HMMN(Method):
         Fine cells of an object without entries are read as zeros.
         """
         track, kernel = self.guide(memory, query)
+        coarse = self.read_coarse(memory, query, kernel)
+        return Read(coarse, self.read_fine(memory, query, kernel), track)
+
+    def read_coarse(
+        self, memory: Memory, query: Query, kernel: Kernel | None
+    ) -> Float[Array, "O h w Cv"]:
+        """Reads the memory at stride 16, near where kernels are (sec. 3.2)."""
         bank, config = memory.bank, self.config
-        coarse = kernel_guided_read(
+        return kernel_guided_read(
             query.key,
             bank.entries.key,
             bank.entries.value,
@@ -259,7 +266,6 @@ class HMMN(Method):
             implementation=config.read,
             precision=config.precision,
         )
-        return Read(coarse, self.read_fine(memory, query, kernel), track)
 
     def guide(
         self, memory: Memory, query: Query
@@ -302,16 +308,24 @@ class HMMN(Method):
             return {}
         cells = self.candidates(memory, query, kernel)
         return {
-            stage: guided_read(
-                query.fine_keys[stage],
-                entry.key,
-                entry.value,
-                cells[stage],
-                implementation=self.config.read,
-                precision=self.config.precision,
-            )
-            for stage, entry in memory.fine.entries.items()
+            stage: self.read_stage(stage, memory, query, cells)
+            for stage in memory.fine.entries
         }
+
+    def read_stage(
+        self, stage: int, memory: Memory, query: Query, cells: Mapping[int, Cells]
+    ) -> Float[Array, "O hs ws Dv"]:
+        """Reads the fine memory of one stage at given candidates."""
+        assert memory.fine is not None
+        entry = memory.fine.entries[stage]
+        return guided_read(
+            query.fine_keys[stage],
+            entry.key,
+            entry.value,
+            cells[stage],
+            implementation=self.config.read,
+            precision=self.config.precision,
+        )
 
     def candidates(
         self, memory: Memory, query: Query, kernel: Kernel | None
@@ -366,16 +380,28 @@ class HMMN(Method):
         `inputs` are for training, which drops whole reads of fine stages (sec. 3.3).
         """
         coarse, fine, track = self.read(memory, query)
+        logits = self.decode(coarse, fine, query, frame, active, inputs)
+        entries = memory.bank.entries._replace(track=track)
+        memory = memory._replace(bank=memory.bank._replace(entries=entries))
+        return Segmentation(logits, memory)
+
+    def decode(
+        self,
+        coarse: Float[Array, "O h w Cv"],
+        fine: Mapping[int, Float[Array, "O hs ws Dv"]],
+        query: Query,
+        frame: Float[Array, "H W 3"],
+        active: Bool[Array, " O"],
+        inputs: Shares | None = None,
+    ) -> Float[Array, "O+1 H W"]:
+        """Logits of background and objects from what was read of each object."""
         own = jnp.broadcast_to(query.value, coarse.shape)
         read = jnp.concatenate([coarse.astype(own.dtype), own], axis=-1)
         joined = self.fine_convs(fine)
         if inputs is not None:
             shares = {s: inputs[s].astype(x.dtype) for s, x in joined.items()}
             joined = {s: x * shares[s][:, None, None, None] for s, x in joined.items()}
-        logits = self.decoder(read, joined, query.skips)
-        entries = memory.bank.entries._replace(track=track)
-        memory = memory._replace(bank=memory.bank._replace(entries=entries))
-        return Segmentation(stm.merged(logits, frame, active), memory)
+        return stm.merged(self.decoder(read, joined, query.skips), frame, active)
 
     def memorize(
         self,
