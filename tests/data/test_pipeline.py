@@ -14,7 +14,7 @@ import pytest
 
 from vos_jax.data.augmentation import Affine, Spline
 from vos_jax.data.clips import Clips, batch_at
-from vos_jax.data.colour import Blur, Colour
+from vos_jax.data.colour import MEAN_COLOUR, Blur, Colour
 from vos_jax.data.pipeline import train_batches
 from vos_jax.data.recipes import StaticRecipe, VideoRecipe
 from vos_jax.data.source import Labelled, Video
@@ -182,6 +182,77 @@ def test_shuffled_frames_keep_their_labels():
         stored = source.read(int(example.frames[0, 0, 0, 0]), example.times)
         np.testing.assert_array_equal(example.frames, stored.frames)
         np.testing.assert_array_equal(example.labels, stored.labels)
+
+
+CUT = VideoRecipe(
+    size=(32, 40),
+    short_side=HEIGHT,
+    window="objects",
+    max_skip=None,
+    shuffle=True,
+    visible_throughout=True,
+    flip=0,
+)
+
+
+class Places(Painted):
+    """Frames whose first two channels say where a pixel is, (x, y)."""
+
+    def read(self, video, times):
+        stored = super().read(video, times)
+        stored.frames[..., 0] = np.arange(WIDTH)
+        stored.frames[..., 1] = np.arange(HEIGHT)[:, None]
+        return stored
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+def test_a_window_of_stored_resolution_is_cut_and_not_resampled(flip):
+    clips = Clips(Places(length=6), replace(CUT, flip=flip), seed=0, batch=8)
+    corners = set()
+    for index in range(8):
+        example = clips.example(0, index)
+        if flip:
+            mirrored = example.frames[:, :, ::-1], example.labels[:, :, ::-1]
+            example = example._replace(frames=mirrored[0], labels=mirrored[1])
+        x, y = example.frames[0, 0, 0, :2]
+        stored = clips.source.read(int(example.name[5:]), example.times)
+        cut = np.s_[:, y : y + 32, x : x + 40]
+        np.testing.assert_array_equal(example.frames, stored.frames[cut])
+        np.testing.assert_array_equal(example.labels > 0, stored.labels[cut] > 0)
+        corners.add((x, y))
+    assert len(corners) > 4
+
+
+def test_objects_that_all_fit_are_seen_whole_in_every_frame():
+    source = Painted(length=4)
+    paint = source.labels
+    # Without the third, which the window could not hold beside the second.
+    source.labels = lambda *where: np.where(paint(*where) == 3, 0, paint(*where))
+    clips = Clips(source, replace(CUT, size=(36, 48)), seed=0, batch=8)
+    for index in range(8):
+        example = clips.example(0, index)
+        stored = source.read(int(example.name[5:]), example.times)
+        for labels, all_labels in zip(example.labels, stored.labels, strict=True):
+            np.testing.assert_array_equal(
+                np.bincount(labels.ravel())[1:], np.bincount(all_labels.ravel())[1:]
+            )
+
+
+def test_a_video_whose_objects_never_stay_gives_way_to_another():
+    source = Painted(4)
+    paint = source.labels
+    gone = np.zeros((HEIGHT, WIDTH), np.uint8)
+    source.labels = lambda video, time: gone if video and time else paint(video, time)
+    examples = [Clips(source, CUT, seed=0, batch=4).example(0, i) for i in range(4)]
+    assert {example.name for example in examples} == {"video0"}
+
+
+def test_a_window_larger_than_the_picture_shows_what_lies_outside():
+    recipe = replace(CUT, size=(HEIGHT, 80), objects=3)
+    example = Clips(Places(), recipe, seed=0, batch=1).example(0, 0)
+    outside = (example.frames == MEAN_COLOUR).all(axis=-1)
+    assert (outside.all(axis=(0, 1)).sum(), outside.any(axis=(0, 1)).sum()) == (16, 16)
+    assert not example.labels[outside].any()
 
 
 STRONG = StaticRecipe(

@@ -90,6 +90,58 @@ def test_short_videos_limit_the_skip_and_all_of_them_is_used(length, even):
     assert (np.diff(times) > 0).all()
 
 
+LIMITLESS = VideoRecipe(max_skip=None)
+
+
+def test_without_a_limit_in_time_all_sets_of_frames_are_equally_likely():
+    times = drawn_times(LIMITLESS, Video("a", 7, {1: 2}), count=2000)
+    assert (np.diff(times) > 0).all()
+    sets, counts = np.unique(times, axis=0, return_counts=True)
+    assert len(sets) == 10
+    assert set(times.ravel()) == {2, 3, 4, 5, 6}
+    # Five standard deviations of 200 out of 2000.
+    assert np.abs(counts - 200).max() < 67
+
+
+def test_frames_without_a_limit_in_time_may_be_in_any_order():
+    recipe = replace(LIMITLESS, shuffle=True)
+    times = drawn_times(recipe, Video("a", 5), count=1800)
+    orders, counts = np.unique(times, axis=0, return_counts=True)
+    assert len(orders) == 5 * 4 * 3
+    assert np.abs(counts - 30).max() < 28
+
+
+def test_without_a_limit_in_time_nothing_else_says_how_far_frames_are_apart():
+    video = Video("a", 40, stride=5)
+    other = replace(LIMITLESS, first_skip=9, skip_steps=7, labelled_skip=True)
+    times = drawn_times(LIMITLESS, video, step=0)
+    np.testing.assert_array_equal(drawn_times(other, video, step=3), times)
+    assert np.ptp(times, axis=1).max() > 30
+
+
+def test_as_many_frames_as_a_clip_has_are_enough_without_a_limit_in_time():
+    assert drawn_times(LIMITLESS, Video("a", 3)).tolist() == [[0, 1, 2]] * 200
+    assert not LIMITLESS.accepts(Video("a", 2))
+
+
+@pytest.mark.parametrize("stride", [1, 5])
+def test_the_skip_may_count_labelled_frames_whatever_the_stride(stride):
+    recipe = VideoRecipe(max_skip=4, skip_steps=0, even=True, labelled_skip=True)
+    gaps = np.diff(drawn_times(recipe, Video("a", 90, stride=stride), count=1000))
+    np.testing.assert_array_equal(gaps[:, 0], gaps[:, 1])
+    found, counts = np.unique(gaps[:, 0], return_counts=True)
+    assert found.tolist() == [1, 2, 3, 4, 5]
+    # Five standard deviations of 200 out of 1000.
+    assert np.abs(counts - 200).max() < 64
+
+
+def test_a_skip_in_labelled_frames_grows_too():
+    recipe = VideoRecipe(max_skip=9, first_skip=1, skip_steps=90, labelled_skip=True)
+    video = Video("a", 90, stride=5)
+    widest = [np.diff(drawn_times(recipe, video, step)).max() for step in (0, 45, 90)]
+    assert widest == [2, 6, 10]
+
+
 def test_clips_begin_where_the_first_object_does():
     times = drawn_times(VideoRecipe(skip_steps=0), Video("a", 20, {1: 12, 2: 9}))
     assert times.min() == 9
@@ -135,12 +187,27 @@ def test_videos_that_are_too_short_are_not_accepted():
         ({"first_skip": -1}, "first_skip=-1"),
         ({"skip_steps": -1}, "skip_steps=-1"),
         ({"max_skip": 2.5}, "max_skip=2.5: use a whole number"),
+        ({"max_skip": None, "even": True}, "max_skip=None and even=True: frames"),
+        ({"max_skip": None, "first_skip": -1}, "first_skip=-1"),
+        ({"short_side": 8}, "short_side=8: use a whole number, 16 or more"),
+        ({"short_side": 480.0}, "short_side=480.0: use a whole number"),
+        (
+            {"short_side": 480, "cover": (0.5, 1.0)},
+            r"short_side=480 and cover=\(0.5, 1.0\): each says how large",
+        ),
+        ({"window": "all"}, "window='all': use 'target' or 'objects'"),
+        ({"window": None}, "window=None: use 'target' or 'objects'"),
     ],
 )
 def test_a_setting_out_of_range_is_named(change, named):
     with pytest.raises(InputError, match=named) as error:
         VideoRecipe(**change)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [StaticRecipe, VideoRecipe, JumpRecipe])
+def test_a_cover_that_nobody_asked_for_gives_way_to_the_short_side(kind):
+    assert kind(short_side=480).short_side == 480
 
 
 def test_recipes_are_hashable_values():

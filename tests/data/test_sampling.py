@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,141 @@ def test_the_largest_window_has_the_shape_of_the_clip():
     assert sampling.largest_window((480, 854), (384, 384)) == (480, 480)
     assert sampling.largest_window((480, 854), (384, 640)) == (480, 800)
     assert sampling.largest_window((854, 480), (384, 640)) == (288, 480)
+
+
+# Crops
+
+AROUND = VideoRecipe(
+    size=(24, 40), short_side=30, window="objects", min_share=0, objects=1
+)
+
+
+def drawn_crops(labels, recipe=AROUND, count=200, size=None):
+    """The corners, and their one size."""
+    crops = [
+        sampling.draw_crop(labels, recipe, size or recipe.size, rng(seed))
+        for seed in range(count)
+    ]
+    assert len({window for _, window in crops}) == 1
+    return np.array([corner for corner, _ in crops]), crops[0][1]
+
+
+def random_boxes(generator):
+    """Two objects in three frames of 30 x 54, from small to nearly all of it."""
+    labels = np.zeros((3, 30, 54), np.uint8)
+    for frame in labels:
+        for label in (1, 2):
+            top, left = generator.integers(0, (29, 53))
+            height, width = generator.integers(1, (26, 46))
+            frame[top : top + height, left : left + width] = label
+    labels[0, 29, 53] = 1
+    return labels
+
+
+def test_a_window_around_all_objects_holds_them_or_lies_within_them():
+    kinds = set()
+    for seed in range(150):
+        labels = random_boxes(rng(seed))
+        ids = sampling.object_ids(labels[0])
+        seen = np.isin(labels, ids).any(axis=0)
+        corners, window = drawn_crops(labels, count=4)
+        assert window == (24, 40)
+        assert (corners >= 0).all()
+        assert (corners.max(axis=0) <= (14, 6)).all()
+        assert (corners == corners.round()).all()
+        for axis in (0, 1):
+            box = np.flatnonzero(seen.any(axis=axis))[[0, -1]] + (0, 1)
+            begins, side = corners[:, axis], window[1 - axis]
+            larger = bool(box[1] - box[0] > side)
+            outer, inner = (box, (begins, begins + side))[:: 1 if larger else -1]
+            assert (outer[0] <= inner[0]).all()
+            assert (inner[1] <= outer[1]).all()
+            kinds.add((axis, larger))
+    assert len(kinds) == 4
+
+
+def test_a_window_around_all_objects_takes_every_place_there_is():
+    labels = np.stack([rectangle(3, 12, 9, 20, size=(30, 54))] * 2)
+    # One more that is in the first frame, and moves.
+    labels[0, 8, 44] = 2
+    labels[1, 20:25, 30:45] = 2
+    corners, _ = drawn_crops(labels, count=400)
+    assert set(corners[:, 0]) == set(range(5, 13))
+    assert set(corners[:, 1]) == {1, 2, 3}
+
+
+def test_a_window_lies_anywhere_within_objects_that_are_larger():
+    labels = np.stack([rectangle(2, 3, 29, 50, size=(30, 54))] * 2)
+    corners, _ = drawn_crops(labels, count=400)
+    assert set(corners[:, 0]) == set(range(3, 11))
+    assert set(corners[:, 1]) == set(range(2, 6))
+
+
+def test_what_is_never_asked_for_does_not_move_the_window():
+    labels = np.zeros((3, 30, 54), np.uint8)
+    labels[:, 10:16, :8] = 1
+    # In the first frame less than its share, in the first one not at all, void.
+    labels[:, 29, 53] = 2
+    labels[1:, 10:20, 44:] = 3
+    labels[:, :, 50] = 255
+    recipe = replace(AROUND, min_share=2 / (24 * 40))
+    corners, _ = drawn_crops(labels, recipe)
+    assert set(corners[:, 0]) == {0}
+    assert drawn_crops(labels)[0][:, 0].max() == 14
+
+
+def test_the_window_is_around_the_objects_that_show_in_every_frame():
+    labels = np.zeros((3, 30, 54), np.uint8)
+    labels[:, 10:16, :8] = 1
+    labels[:2, 10:16, 46:] = 2
+    recipe = replace(AROUND, visible_throughout=True)
+    assert set(drawn_crops(labels, recipe)[0][:, 0]) == {0}
+    assert set(drawn_crops(labels)[0][:, 0]) == set(range(15))
+    labels[2] = 0
+    assert sampling.draw_crop(labels, recipe, recipe.size, rng()) is None
+
+
+def test_no_object_means_no_window():
+    labels = np.zeros((3, 30, 54), np.uint8)
+    labels[1:, 3:9] = 1
+    labels[:, 20:] = 255
+    for recipe in (AROUND, replace(AROUND, window="target")):
+        assert sampling.draw_crop(labels, recipe, recipe.size, rng()) is None
+
+
+@pytest.mark.parametrize(
+    ("picture", "window"),
+    [
+        ((30, 54), (24, 40)),
+        ((54, 30), (24, 40)),
+        ((45, 80), (36, 60)),
+        ((15, 27), (12, 20)),
+    ],
+)
+@pytest.mark.parametrize("around", ["target", "objects"])
+def test_a_short_side_says_how_large_the_window_is(picture, window, around):
+    labels = rectangle(3, 3, 9, 9, size=picture)[None]
+    recipe = replace(AROUND, window=around)
+    corners, found = drawn_crops(labels, recipe)
+    assert found == window
+    # Where the window is wider than the picture it holds all of it.
+    room = np.array(picture[::-1]) - window[::-1]
+    assert (corners >= np.minimum(room, 0)).all()
+    assert (corners <= np.maximum(room, 0)).all()
+
+
+def test_a_short_side_goes_for_each_size_of_a_turn():
+    labels = rectangle(3, 3, 9, 9, size=(60, 80))[None]
+    assert drawn_crops(labels, size=(16, 20))[1] == (32, 40)
+
+
+def test_a_cover_goes_with_a_window_around_all_objects():
+    labels = rectangle(3, 3, 9, 9, size=(30, 54))[None]
+    recipe = replace(AROUND, short_side=None, cover=(0.5, 0.5))
+    corners, window = drawn_crops(labels, recipe)
+    assert window == (15, 25)
+    assert corners.min() >= 0
+    assert corners.max() <= 3
 
 
 # Objects

@@ -135,12 +135,12 @@ class Clips:
             # Each frame is read once, also if the clip shows it several times.
             read, places = np.unique(times, return_inverse=True)
             stored = self.source.read(video, read.tolist())
-            shown = sampling.object_ids(stored.labels[places[0]])
-            if not shown.size:
-                continue
-            target = int(rng.choice(shown))
             size = self.recipe.size_at(step)
-            geometries = self._geometries(stored, places, target, size, rng)
+            crop = sampling.draw_crop(stored.labels[places], self.recipe, size, rng)
+            if crop is None:
+                continue
+            window = window_matrix(*crop, size)
+            geometries = self._geometries(window, size, rng)
             warped = np.stack(
                 [
                     warp_labels(stored.labels[place], geometry, size)
@@ -161,26 +161,18 @@ class Clips:
         return None
 
     def _geometries(
-        self,
-        stored: Labelled,
-        places: np.ndarray,
-        target: int,
-        size: tuple[int, int],
-        rng: np.random.Generator,
+        self, window: np.ndarray, size: tuple[int, int], rng: np.random.Generator
     ) -> list[Geometry]:
-        """Draws a window around the target and the moves of the clip's frames."""
+        """Draws how the clip and each of its frames move within its window."""
         recipe = self.recipe
-        largest = sampling.largest_window(stored.labels.shape[1:], size)
-        window = np.multiply(largest, rng.uniform(*recipe.cover)).tolist()
-        corner = sampling.draw_window(stored.labels[places], target, window, rng)
-        clip = window_matrix(corner, window, size) @ recipe.clip_affine.draw(rng, size)
+        clip = window @ recipe.clip_affine.draw(rng, size)
         mirror = mirror_matrix(size) if rng.random() < recipe.flip else np.eye(3)
         return [
             Geometry(
                 clip @ recipe.frame_affine.draw(rng, size) @ mirror,
                 recipe.spline.draw(rng, size),
             )
-            for _ in places
+            for _ in range(recipe.frames)
         ]
 
     def _frames(

@@ -52,6 +52,18 @@ def check_whole(config: Any, name: str, low: int, high: int | None = None) -> No
         )
 
 
+def check_choice(config: Any, name: str, choices: tuple[str, ...]) -> None:
+    """Checks that a field is one of a few words.
+
+    Raises:
+      InputError: It is not.
+    """
+    value = getattr(config, name)
+    if value not in choices:
+        words = " or ".join(map(repr, choices))
+        raise InputError(f"{type(config).__name__} {name}={value!r}: use {words}")
+
+
 def check_size(config: Any, name: str, value: Any, least: int) -> None:
     """Checks that `value`, a field or a part of it, is a (height, width).
 

@@ -6,12 +6,19 @@ named at each recipe.
 
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import Literal
 
 import numpy as np
 
 from vos_jax.data.augmentation import Affine, Spline
 from vos_jax.data.colour import Blur, Colour
-from vos_jax.data.ranges import check_number, check_range, check_size, check_whole
+from vos_jax.data.ranges import (
+    check_choice,
+    check_number,
+    check_range,
+    check_size,
+    check_whole,
+)
 from vos_jax.data.source import Video
 from vos_jax.errors import InputError
 
@@ -41,6 +48,12 @@ class Recipe:
       cover: Smallest and largest size of the window that is cut out and scaled to
         `size`, 1 being the largest of that shape within the picture. Beyond 1 the
         window shows what lies outside of the picture.
+      short_side: In place of `cover`: the window has `size` pixels of a picture whose
+        shorter side has this many, so one stored like that is cut and not resampled.
+      window: What the window holds; where it lies beyond that is random. "target": one
+        object of the first frame, drawn for that, and all the others if they fit.
+        "objects": all objects that may be asked for, in every frame of the clip (LCM).
+        Along an axis where that does not fit, the window lies within it.
       flip: Probability of a mirrored clip.
       clip_affine: One move of the whole clip.
       frame_affine: A move of each frame.
@@ -58,6 +71,8 @@ class Recipe:
     objects: int = 3
     min_share: float = 0.0007
     cover: tuple[float, float] = (1.0, 1.0)
+    short_side: int | None = None
+    window: Literal["target", "objects"] = "target"
     flip: float = 0.5
     clip_affine: Affine = _STILL
     frame_affine: Affine = _STILL
@@ -83,10 +98,23 @@ class Recipe:
             check_size(self, "other_sizes", size, 16)
         check_whole(self, "objects", 1, 254)
         check_number(self, "min_share", 0, 0.99)
-        check_range(self, "cover", 0.01, 10)
+        self._check_window()
         check_number(self, "flip", 0, 1)
         if self.perturb is not None:
             check_range(self, "perturb", 0, 1)
+
+    def _check_window(self) -> None:
+        check_range(self, "cover", 0.01, 10)
+        check_choice(self, "window", ("target", "objects"))
+        if self.short_side is None:
+            return
+        check_whole(self, "short_side", 16)
+        # What the class has for it is nobody's wish.
+        if self.cover != type(self).cover:
+            raise InputError(
+                f"{type(self).__name__} short_side={self.short_side} and cover="
+                f"{self.cover}: each says how large the window is; leave out either"
+            )
 
     def accepts(self, video: Video) -> bool:
         """Whether the video is long enough."""
@@ -160,26 +188,40 @@ class VideoRecipe(Recipe):
       max_skip: Most video frames left out between two of the clip, in the end. Where
         only every n-th one has labels (`Video.stride`), clips have those alone, and
         go on by 1 to 1 + max_skip // n of them, as in published code: with 25 and
-        every fifth that is up to 30 video frames, of which 29 are left out.
+        every fifth that is up to 30 video frames, of which 29 are left out. None for
+        no limit in time (LCM's second stage): any T labelled frames, all sets of them
+        equally likely. Then there is no gap for `even`, and the next three fields say
+        nothing.
       first_skip: The same at step 0.
       skip_steps: Steps over which it grows; 0 for `max_skip` from the beginning.
+      labelled_skip: Both skips count labelled frames, whatever the stride (LCM's third
+        stage).
       even: One gap for the whole clip instead of one after each frame.
       shuffle: The frames in random order (LCM's second stage).
       visible_throughout: Ask only for objects that show in every frame (LCM).
     """
 
     cover: tuple[float, float] = (0.73, 1.0)
-    max_skip: int = 25
+    max_skip: int | None = 25
     first_skip: int = 0
     skip_steps: int = 19_500
+    labelled_skip: bool = False
     even: bool = False
     shuffle: bool = False
     visible_throughout: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("max_skip", "first_skip", "skip_steps"):
+        for name in ("first_skip", "skip_steps"):
             check_whole(self, name, 0)
+        if self.max_skip is None:
+            if self.even:
+                raise InputError(
+                    f"{type(self).__name__} max_skip=None and even=True: frames without"
+                    " a limit in time have no gap to keep; leave out either"
+                )
+            return
+        check_whole(self, "max_skip", 0)
         if self.first_skip > self.max_skip:
             raise InputError(
                 f"{type(self).__name__} max_skip={self.max_skip} and first_skip="
@@ -196,26 +238,38 @@ class VideoRecipe(Recipe):
         """As configured."""
         return self.visible_throughout
 
-    def skip_at(self, step: int) -> int:
-        """Returns the largest skip at a step; each value lasts equally long."""
-        if step >= self.skip_steps:
+    def skip_at(self, step: int) -> int | None:
+        """Returns the largest skip at a step, None for no limit.
+
+        Each value lasts equally long.
+        """
+        if self.max_skip is None or step >= self.skip_steps:
             return self.max_skip
         values = self.max_skip - self.first_skip + 1
         return self.first_skip + values * step // self.skip_steps
 
     def times(self, video: Video, step: int, rng: np.random.Generator) -> list[int]:
         """Draws T frames, none of them twice."""
-        first = first_time(video)
-        room = video.length - first - 1
-        widest = 1 + self.skip_at(step) // video.stride
+        first, skip = first_time(video), self.skip_at(step)
+        count = video.length - first
+        if skip is None:
+            times = np.sort(rng.choice(count, self.frames, replace=False))
+        else:
+            stride = 1 if self.labelled_skip else video.stride
+            times = self._spaced(1 + skip // stride, count, rng)
+        times = first + times
+        return (rng.permutation(times) if self.shuffle else times).tolist()
+
+    def _spaced(self, widest: int, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws T of `count` frames, in order, with gaps of 1 to `widest` at most."""
+        room = count - 1
         widest = min(widest, room // (self.frames - 1))
         gaps = rng.integers(1, widest + 1, self.frames - 1)
         if self.even:
             gaps[:] = gaps[0]
         # The gaps first: drawn in the other order, ends of videos would be rare.
-        begin = first + int(rng.integers(room - gaps.sum() + 1))
-        times = begin + np.concatenate([[0], gaps.cumsum()])
-        return (rng.permutation(times) if self.shuffle else times).tolist()
+        begin = int(rng.integers(room - gaps.sum() + 1))
+        return begin + np.concatenate([[0], gaps.cumsum()])
 
 
 @dataclass(frozen=True, kw_only=True)

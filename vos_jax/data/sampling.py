@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vos_jax.data.recipes import Recipe
 from vos_jax.errors import InputError
@@ -48,6 +49,50 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([_ORDER, seed, epoch]).permutation(count)
 
 
+def draw_crop(
+    labels: np.ndarray, recipe: Recipe, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Draws the window of a clip: where it is cut out, how large it is.
+
+    Args:
+      labels: uint8 `[T, H, W]`, as stored.
+      recipe: Says how large, and around what.
+      size: (height, width) of the clip.
+      rng: Where from.
+
+    Returns:
+      (x, y) of its upper left corner and its (height, width), in pixels of the labels;
+      None where they show nothing to put it around.
+    """
+    if recipe.window == "objects":
+        window = _draw_size(labels.shape[1:], recipe, size, rng)
+        ids = possible_objects(labels, recipe, math.prod(window))
+        if not ids.size:
+            return None
+        return draw_window_around(labels, ids, window, rng), window
+    shown = object_ids(labels[0])
+    if not shown.size:
+        return None
+    target = int(rng.choice(shown))
+    window = _draw_size(labels.shape[1:], recipe, size, rng)
+    return draw_window(labels, target, window, rng), window
+
+
+def _draw_size(
+    picture: Sequence[int],
+    recipe: Recipe,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    if recipe.short_side is not None:
+        # Multiplied first: exact where the picture has that resolution.
+        height, width = (side * min(picture) / recipe.short_side for side in size)
+    else:
+        largest = largest_window(picture, size)
+        height, width = np.multiply(largest, rng.uniform(*recipe.cover)).tolist()
+    return height, width
+
+
 def draw_window(
     labels: np.ndarray,
     target: int,
@@ -71,11 +116,42 @@ def draw_window(
     """
     shown = np.isin(np.arange(256), object_ids(labels[0]))[labels].any(axis=0)
     every = (labels == target).any(axis=0)
-    masks = (shown, every, labels[0] == target)
+    return _draw_corner((shown, every, labels[0] == target), window, rng)
+
+
+def draw_window_around(
+    labels: np.ndarray,
+    ids: np.ndarray,
+    window: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Draws where a window is cut out so that it holds all of `ids` in all frames.
+
+    Along an axis where they do not fit, the window lies within their common box.
+
+    Args:
+      labels: uint8 `[T, H, W]`.
+      ids: At least one that a frame shows.
+      window: (height, width), which may be larger than the picture.
+      rng: Where from.
+
+    Returns:
+      (x, y) of its upper left corner: whole pixels where there is a choice.
+    """
+    shown = np.isin(np.arange(256), ids)[labels].any(axis=0)
+    return _draw_corner((shown,), window, rng)
+
+
+def _draw_corner(
+    masks: Sequence[np.ndarray],
+    window: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Draws (x, y) so that the first of the masks `[H, W]` that fits is inside."""
     y, x = (
         _draw_offset(
             [_extent(mask.any(axis=1 - axis)) for mask in masks],
-            labels.shape[1 + axis],
+            masks[0].shape[axis],
             window[axis],
             rng,
         )
@@ -84,7 +160,7 @@ def draw_window(
     return x, y
 
 
-def _extent(line: np.ndarray) -> tuple[int, int]:
+def _extent(line: ArrayLike) -> tuple[int, int]:
     places = np.flatnonzero(line)
     return int(places[0]), int(places[-1]) + 1
 
@@ -109,7 +185,7 @@ def _draw_offset(
 
 
 def largest_window(
-    picture: tuple[int, int], size: tuple[int, int]
+    picture: Sequence[int], size: tuple[int, int]
 ) -> tuple[float, float]:
     """Returns the largest (height, width) of the shape of `size` in a picture."""
     scale = min(picture[0] / size[0], picture[1] / size[1])
@@ -128,6 +204,21 @@ def object_ids(labels: np.ndarray, pixels: float = 1) -> np.ndarray:
     return np.flatnonzero(counts >= max(pixels, 1))
 
 
+def possible_objects(labels: np.ndarray, recipe: Recipe, area: float) -> np.ndarray:
+    """Returns the ids of a clip's labels that the recipe may ask for.
+
+    Args:
+      labels: uint8 `[T, H, W]`.
+      recipe: Says how large, and whether they show in every frame.
+      area: Pixels that will be seen of a frame.
+    """
+    ids = object_ids(labels[0], math.ceil(recipe.min_share * area))
+    if recipe.needs_all:
+        for later in labels[1:]:
+            ids = np.intersect1d(ids, object_ids(later))
+    return ids
+
+
 def draw_objects(
     labels: np.ndarray, recipe: Recipe, rng: np.random.Generator
 ) -> np.ndarray:
@@ -141,10 +232,7 @@ def draw_objects(
     Returns:
       At most O ids, none if no object is large enough in the first frame.
     """
-    ids = object_ids(labels[0], math.ceil(recipe.min_share * labels[0].size))
-    if recipe.needs_all:
-        for later in labels[1:]:
-            ids = np.intersect1d(ids, object_ids(later))
+    ids = possible_objects(labels, recipe, labels[0].size)
     return np.sort(rng.permutation(ids)[: recipe.objects])
 
 
