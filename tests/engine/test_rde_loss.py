@@ -153,6 +153,11 @@ def test_networks_of_other_kinds_are_refused(clip):
         RDELoss()(create("stm"), {}, clip, KEY, StepConfig())
 
 
+def test_true_masks_in_the_memory_are_refused(rde, clip):
+    with pytest.raises(InputError, match=r"^step memory_mask='gt': .*; use pred$"):
+        RDELoss()(*rde, clip, KEY, StepConfig(memory_mask="gt"))
+
+
 def test_a_single_frame_is_refused(rde, clip):
     short = replace_frames(clip, 1)
     with pytest.raises(InputError, match="clips of 1 frame: use 2 or more"):

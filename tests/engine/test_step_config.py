@@ -21,6 +21,8 @@ def test_loops_are_unrolled_on_cpus_unless_frames_are_recomputed():
     ("options", "message"),
     [
         ({"loss": "dice"}, "loss='dice': use cross_entropy or bootstrapped"),
+        ({"memory_mask": "true"}, "memory_mask='true': use pred or gt"),
+        ({"memory_mask": None}, "memory_mask=None: use pred or gt"),
         ({"norms": "group"}, "norms='group': use frozen or batch"),
         ({"norms": ["batch"]}, r"norms=\['batch'\]: use frozen"),
         ({"bootstrap_start": 9, "bootstrap_end": 5}, "bootstrap_start=9, bootstrap_en"),

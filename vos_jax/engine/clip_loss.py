@@ -1,7 +1,9 @@
 """The loss of one clip, which is unrolled as a video is segmented.
 
 The first mask is given, and what later frames read from the memory are the network's
-own soft masks (STM, ICCV 2019, sec. 3.5). Gradients go through all of it.
+own soft masks (STM, ICCV 2019, sec. 3.5). Gradients go through all of it. With
+`memory_mask="gt"` they read the true masks instead, as in the first stages of LCM (CVPR
+2021), and gradients go through what is encoded, not through masks.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from vos_jax.engine.step_config import StepConfig
 from vos_jax.errors import InputError
 from vos_jax.methods.base import Method
 from vos_jax.ops.losses import (
+    IGNORE,
     PixelLosses,
     annealed_fraction,
     cross_entropy,
@@ -98,6 +101,8 @@ def clip_loss(
         state, out = step_traced(method, variables, state, image, own)
         losses = cross_entropy(out.logits, truth)
         overlap = soft_iou(lax.stop_gradient(out.probs), truth)
+        if config.memory_mask == "gt":
+            state = state._replace(probs=_true_masks(truth, out.probs))
         return state, ClipSums(
             frame_loss(losses),
             losses.counted.any().astype(jnp.float32),
@@ -125,6 +130,17 @@ def frame_loss_at(
         step, config.bootstrap_start, config.bootstrap_end, config.bootstrap_fraction
     )
     return partial(hardest_loss, fraction=fraction)
+
+
+def _true_masks(
+    labels: Int[Array, "H W"], probs: Float[Array, "O+1 H W"]
+) -> Float[Array, "O+1 H W"]:
+    """The masks that known labels tell, and where they tell nothing what was found."""
+    ids = jnp.arange(probs.shape[0])[:, None, None]
+    masks = (labels[None] == ids).astype(jnp.float32)
+    # Masks are inputs here: were these pixels to learn from what later frames read, no
+    # label would hold them to the truth.
+    return jnp.where(labels[None] == IGNORE, lax.stop_gradient(probs), masks)
 
 
 # As a program of its own, its arguments have no values to check: whether an object is

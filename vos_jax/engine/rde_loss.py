@@ -78,8 +78,14 @@ class RDELoss:
         """Of one clip; see `ClipLoss`.
 
         Raises:
-          InputError: The clip has a single frame, or a loss needs what is not there.
+          InputError: The clip has a single frame, a loss needs what is not there, or
+            the step asks for true masks in the memory.
         """
+        if config.memory_mask != "pred":
+            raise InputError(
+                f"step memory_mask={config.memory_mask!r}: the objective remembers the"
+                " masks that the network finds; use pred"
+            )
         network = self._checked(method, clip)
         found = unroll(network, variables, clip, remat=config.remat)
         return self.sums(found, clip, config, step)

@@ -8,6 +8,7 @@ from vos_jax.errors import InputError
 
 Loss = Literal["cross_entropy", "bootstrapped"]
 Norms = Literal["frozen", "batch"]
+MemoryMask = Literal["pred", "gt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,10 @@ class StepConfig:
         memory. The gradients are those of the whole batch, unless norms follow the
         batch: they follow a part, and the variance that is stored is the mean of the
         parts' own.
+      memory_mask: Masks with which the frames after the first are remembered: `pred`,
+        the soft ones that were found, with their gradients (STM); or `gt`, the true
+        ones, as in LCM's first stages (CVPR 2021). What is ignored in these stays as it
+        was found, without its gradient.
       norms: `frozen` as published; `batch` for training from scratch. Then an object
         slot that is not valid counts in the statistics like an empty mask.
       statistics_rate: Share of a new batch in the stored statistics, with `batch`.
@@ -42,6 +47,7 @@ class StepConfig:
     bootstrap_end: int = 70_000
     bootstrap_fraction: float = 0.15
     accumulation: int = 1
+    memory_mask: MemoryMask = "pred"
     norms: Norms = "frozen"
     statistics_rate: float = 0.02
     remat: bool = False
@@ -50,7 +56,8 @@ class StepConfig:
     unroll: bool | None = None
 
     def __post_init__(self) -> None:
-        for option, allowed in (("loss", Loss), ("norms", Norms)):
+        choices = {"loss": Loss, "memory_mask": MemoryMask, "norms": Norms}
+        for option, allowed in choices.items():
             known = get_args(allowed)
             self._check(option, getattr(self, option) in known, " or ".join(known))
         self._check("remat", type(self.remat) is bool, "True or False")
