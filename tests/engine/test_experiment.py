@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from vos_jax.engine.experiment import describe, differences, load_experiment
+from vos_jax.engine.experiment import completed, describe, differences, load_experiment
 from vos_jax.errors import InputError
 
 FILE = """
@@ -131,3 +131,15 @@ def test_descriptions_differ_where_it_matters(file):
     assert differences(ours, ours) == []
     assert differences(ours, same) == []
     assert differences(ours, other) == ["seed=3", "optimizer.beta1=0.8"]
+
+
+def test_a_field_that_came_later_is_as_it_was_before():
+    experiment = load_experiment("stm/main")
+    described = describe(experiment)
+    older = {**described, "step": dict(described["step"])}
+    del older["step"]["memory_mask"], older["seed"]
+    assert differences(described, completed(experiment, older)) == []
+    changed = load_experiment("stm/main", ["step.memory_mask=gt"])
+    assert differences(describe(changed), completed(changed, older)) == [
+        "step.memory_mask='pred'"
+    ]

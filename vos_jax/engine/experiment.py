@@ -167,7 +167,36 @@ def load_experiment(name: str, changes: Sequence[str] = ()) -> Experiment:
 
 def describe(experiment: Experiment) -> dict[str, Any]:
     """The experiment as what JSON can hold."""
-    return json.loads(json.dumps(dataclasses.asdict(experiment), default=repr))
+    described: dict[str, Any] = _plain(experiment)
+    return described
+
+
+def _plain(value: Any) -> Any:
+    def simpler(part: Any) -> Any:
+        is_config = dataclasses.is_dataclass(part) and not isinstance(part, type)
+        return dataclasses.asdict(part) if is_config else repr(part)
+
+    return json.loads(json.dumps(value, default=simpler))
+
+
+def completed(config: Any, stored: Any) -> Any:
+    """A description from before `config` got some of its fields, with their defaults.
+
+    So that a run can be resumed with a later version of this package.
+
+    Args:
+      config: An `Experiment`, or a part of one.
+      stored: What `describe` made of such a one, and JSON of it.
+    """
+    if not (dataclasses.is_dataclass(config) and isinstance(stored, Mapping)):
+        return stored
+    whole = dict(stored)
+    for each in dataclasses.fields(config):
+        if each.name in whole:
+            whole[each.name] = completed(getattr(config, each.name), whole[each.name])
+        elif each.default is not dataclasses.MISSING:
+            whole[each.name] = _plain(each.default)
+    return whole
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

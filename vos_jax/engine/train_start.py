@@ -14,7 +14,13 @@ from vos_jax.data.sources import ConcatSource, open_source
 from vos_jax.engine.backbones import with_backbone
 from vos_jax.engine.checkpoint import Checkpoints
 from vos_jax.engine.devices import replicated
-from vos_jax.engine.experiment import DataConfig, Experiment, describe, differences
+from vos_jax.engine.experiment import (
+    DataConfig,
+    Experiment,
+    completed,
+    describe,
+    differences,
+)
 from vos_jax.engine.grow import grown
 from vos_jax.engine.model import architecture, load_model, variable_shapes
 from vos_jax.engine.optimizers import Optimizer
@@ -87,7 +93,8 @@ def claim(workdir: Path, experiment: Experiment) -> Claim | None:
     if not (begun and (workdir / _EXPERIMENT).exists()):
         return None
     theirs = read_claim(workdir)
-    if changed := differences(describe(experiment), theirs.experiment):
+    stored = completed(experiment, theirs.experiment)
+    if changed := differences(describe(experiment), stored):
         raise InputError(
             f"{workdir}: belongs to an experiment with {', '.join(changed)}; use"
             " another --workdir, or the same settings"
