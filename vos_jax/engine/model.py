@@ -33,6 +33,7 @@ _SETTINGS = {
     *("first", "latest"),
     *("k", "selection", "kernel_guided", "kernel_centre", "window"),
     *("sigma", "sigma_step", "fine_kept"),
+    *("position_k", "use_grm"),
 }
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vos_jax.errors import InputError
-from vos_jax.methods import hmmn, rde, stcn, stm
+from vos_jax.methods import hmmn, lcm, rde, stcn, stm
 from vos_jax.methods.base import Method
 from vos_jax.methods.torch_names import Table
 from vos_jax.nn.resnet import ResNetConfig
@@ -25,6 +25,8 @@ class Entry(NamedTuple):
         has them for: True, or an entry of a tuple. Weights that have more of them serve
         a network with fewer, too, without.
       reads: Other methods whose weights are its own, or would be without their `parts`.
+      extends: A method whose network is this one's without `parts`, so that training
+        may begin with its weights.
     """
 
     module: Callable[..., Method]
@@ -33,13 +35,16 @@ class Entry(NamedTuple):
     torch_ignored: tuple[str, ...]
     parts: Mapping[str, Mapping[Any, tuple[str, ...]]] = MappingProxyType({})
     reads: tuple[str, ...] = ()
+    extends: str | None = None
 
 
 _STM_IGNORED = ("*.num_batches_tracked", "Encoder_?.mean", "Encoder_?.std")
 
 _IGNORED = ("*.num_batches_tracked",)
 
-_FINE = {
+_Parts = Mapping[str, Mapping[Any, tuple[str, ...]]]
+
+_FINE: _Parts = {
     "fine_stages": {
         stage: tuple(
             f"{part}/res{stage}"
@@ -49,7 +54,12 @@ _FINE = {
     }
 }
 
-_SAM = {"recurrent": {True: ("key_aggregation", "value_aggregation")}}
+_MODULES: _Parts = {
+    "use_pgm": {True: ("query_local", "memory_local", "position_guidance")},
+    "use_orm": {True: ("object_relation",)},
+}
+
+_SAM: _Parts = {"recurrent": {True: ("key_aggregation", "value_aggregation")}}
 
 METHODS: Mapping[str, Entry] = {
     "stm": Entry(stm.STM, stm.STMConfig(), stm.torch_table, _STM_IGNORED),
@@ -78,6 +88,28 @@ METHODS: Mapping[str, Entry] = {
         hmmn.torch_table,
         _STM_IGNORED,
         _FINE,
+    ),
+    "lcm": Entry(
+        lcm.LCM,
+        lcm.LCMConfig(),
+        lcm.torch_table,
+        _STM_IGNORED,
+        _MODULES,
+        extends="stm",
+    ),
+    "lcm-tiny": Entry(
+        lcm.LCM,
+        lcm.LCMConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            key_dim=64,
+            local_dim=64,
+            value_dim=128,
+            decoder_dim=48,
+        ),
+        lcm.torch_table,
+        _STM_IGNORED,
+        _MODULES,
+        extends="stm-tiny",
     ),
     "stcn": Entry(
         stcn.STCN,

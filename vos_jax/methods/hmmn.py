@@ -20,13 +20,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.methods import stm, torch_names
-from vos_jax.methods.base import Encoded, Method, Segmentation
-from vos_jax.methods.stm import STMConfig
+from vos_jax.methods.base import Encoded, Segmentation
+from vos_jax.methods.stm import STRIDE, SpaceTimeMethod, STMConfig
 from vos_jax.nn import hmmn as blocks
 from vos_jax.nn.decoder import Skips
-from vos_jax.nn.encoders import KeyValue, KeyValueHead, MaskedEncoder
+from vos_jax.nn.encoders import KeyValue
 from vos_jax.nn.layers import normalize_image
-from vos_jax.nn.resnet import ResNet
 from vos_jax.ops import memory_bank
 from vos_jax.ops.guidance import Kernel, global_match, kernel_guided_read, local_match
 from vos_jax.ops.guided_read import (
@@ -39,8 +38,6 @@ from vos_jax.ops.guided_read import (
 )
 from vos_jax.ops.memory_bank import FIRST, KEPT, Bank, Moment, Policy
 from vos_jax.ops.padding import pad
-
-_STRIDE = 16
 
 Centre = Literal["released", "paper", "global"]
 Selection = Literal["best", "random", "strided", "all"]
@@ -182,18 +179,15 @@ Shares = Mapping[int, Float[Array, " O"]]
 """By fine stage, what each object's read there counts: 1, or 0 where it is dropped."""
 
 
-class HMMN(Method):
+class HMMN(SpaceTimeMethod):
     """Hierarchical memory matching network."""
 
     config: HMMNConfig = HMMNConfig()
 
     def setup(self) -> None:
         """Both encoders, their heads at three strides, and the decoder."""
+        super().setup()
         config, numerics = self.config, self.config.numerics
-        self.query_encoder = ResNet(config.backbone, numerics=numerics)
-        self.memory_encoder = MaskedEncoder(config.backbone, numerics)
-        self.query_head = KeyValueHead(config.key_dim, config.value_dim, numerics)
-        self.memory_head = KeyValueHead(config.key_dim, config.value_dim, numerics)
         self.query_fine_heads = blocks.FineKeys(config.fine, numerics)
         self.memory_fine_heads = blocks.FineHeads(config.fine, numerics)
         self.skip_convs = blocks.SkipConvs(config.decoder_dim, numerics)
@@ -203,7 +197,7 @@ class HMMN(Method):
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
         """Empty banks."""
         config = self.config
-        rows, columns = -(-height // _STRIDE), -(-width // _STRIDE)
+        rows, columns = -(-height // STRIDE), -(-width // STRIDE)
         dtype = config.numerics.compute_dtype
 
         def grid(channels: int, factor: int = 1) -> Array:
@@ -225,15 +219,6 @@ class HMMN(Method):
             if fine
             else None,
         )
-
-    def slots(self, frames: int) -> int:
-        """First, previous and every N-th frame, up to the capacity."""
-        needed = self.config.policy.slots(frames)
-        return min(needed, self.config.mem_capacity or needed)
-
-    def due(self, memory: Memory, moment: Moment) -> bool | Bool[Array, ""]:
-        """Every frame is the previous one once."""
-        return self.config.policy.due(moment)
 
     def encode(self, frame: Float[Array, "H W 3"]) -> Encoded:
         """Query encoder, keys at three strides, value, and the decoder's skips."""

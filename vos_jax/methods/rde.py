@@ -16,7 +16,7 @@ from vos_jax.methods import stcn, torch_names
 from vos_jax.methods.stcn import STCN, Memory, STCNConfig
 from vos_jax.nn.encoders import KeyValue
 from vos_jax.nn.sam import Aggregation
-from vos_jax.ops.memory_bank import Bank, Moment
+from vos_jax.ops.memory_bank import Moment, overwrite
 
 LATEST, FIRST, RECURRENT = 0, 1, 2
 """Slots of the latest remembered frame, of the first one, and of what SAM carries."""
@@ -93,42 +93,25 @@ class RDE(STCN):
     def write(self, memory: Memory, entry: KeyValue, moment: Moment) -> Memory:
         """The first frame of an object, or an update of its embeddings."""
         bank = memory.bank
-        entries, time = bank.entries, bank.time
         first = moment.first & moment.active
         later = ~moment.first & moment.active
-        entries, time = _written(entries, time, FIRST, entry, first, moment)
-        time = time.at[LATEST].set(jnp.where(first, -1, time[LATEST]))
+        bank = overwrite(bank, FIRST, entry, first, moment.time)
+        latest = jnp.where(first, -1, bank.time[LATEST])
+        bank = bank._replace(time=bank.time.at[LATEST].set(latest))
         if self.config.recurrent:
-            begun = time[LATEST] >= 0
+            begun = bank.time[LATEST] >= 0
             recurrent = jax.tree.map(
-                lambda x: _choose(begun, x[RECURRENT], x[FIRST]), entries
+                lambda x: _choose(begun, x[RECURRENT], x[FIRST]), bank.entries
             )
             following = self.aggregate(recurrent, entry)
-            entries, time = _written(entries, time, RECURRENT, following, later, moment)
-        entries, time = _written(entries, time, LATEST, entry, later, moment)
-        return memory._replace(bank=Bank(entries, time, bank.kept))
+            bank = overwrite(bank, RECURRENT, following, later, moment.time)
+        bank = overwrite(bank, LATEST, entry, later, moment.time)
+        return memory._replace(bank=bank)
 
 
 def _choose(which: Array, x: Array, y: Array) -> Array:
     """`x` for the objects of `which`, else `y`."""
     return jnp.where(which.reshape(-1, *[1] * (x.ndim - 1)), x, y)
-
-
-def _written(
-    entries: KeyValue,
-    time: Int[Array, "N O"],
-    slot: int,
-    entry: KeyValue,
-    which: Array,
-    moment: Moment,
-) -> tuple[KeyValue, Int[Array, "N O"]]:
-    """Puts an entry of some objects into a slot."""
-
-    def write(old: Array, new: Array) -> Array:
-        return old.at[slot].set(_choose(which, new.astype(old.dtype), old[slot]))
-
-    entries = jax.tree.map(write, entries, entry)
-    return entries, time.at[slot].set(jnp.where(which, moment.time, time[slot]))
 
 
 def torch_table(config: RDEConfig) -> torch_names.Table:

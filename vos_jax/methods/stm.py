@@ -7,7 +7,7 @@ the masks are estimated by enlarging two logits from 1/4 of the padded frame.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,8 @@ from vos_jax.ops.read import space_time_read
 from vos_jax.ops.resample import upsample
 from vos_jax.ops.soft_aggregation import soft_aggregate
 
-_STRIDE = 16
+STRIDE = 16
+"""Pixels of a cell of the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,39 +81,41 @@ class Query(NamedTuple):
     skips: Skips
 
 
-class STM(Method):
-    """Space-time memory network."""
+class SpaceTimeMethod(Method):
+    """What STM and the methods that grew from it have in common."""
 
     config: STMConfig = STMConfig()
 
     def setup(self) -> None:
-        """Both encoders, their heads and the decoder."""
+        """Both encoders and their heads."""
         config, numerics = self.config, self.config.numerics
         self.query_encoder = ResNet(config.backbone, numerics=numerics)
         self.memory_encoder = MaskedEncoder(config.backbone, numerics)
         self.query_head = KeyValueHead(config.key_dim, config.value_dim, numerics)
         self.memory_head = KeyValueHead(config.key_dim, config.value_dim, numerics)
-        self.skip_branches = SkipBranches(config.decoder_dim, numerics)
-        self.decoder = Decoder(config.decoder_dim, numerics)
-
-    def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
-        """An empty bank."""
-        grid = (objects, -(-height // _STRIDE), -(-width // _STRIDE))
-        dtype = self.config.numerics.compute_dtype
-        entry = KeyValue(
-            jnp.zeros((*grid, self.config.key_dim), dtype),
-            jnp.zeros((*grid, self.config.value_dim), dtype),
-        )
-        return Memory(memory_bank.empty(entry, slots))
 
     def slots(self, frames: int) -> int:
         """First, previous and every N-th frame, up to the capacity."""
         needed = self.config.policy.slots(frames)
         return min(needed, self.config.mem_capacity or needed)
 
-    def due(self, memory: Memory, moment: Moment) -> bool | Bool[Array, ""]:
+    def due(self, memory: Any, moment: Moment) -> bool | Bool[Array, ""]:
         """Every frame is the previous one once."""
         return self.config.policy.due(moment)
+
+
+class STM(SpaceTimeMethod):
+    """Space-time memory network."""
+
+    def setup(self) -> None:
+        """Encoders, heads and the decoder."""
+        super().setup()
+        self.skip_branches = SkipBranches(self.config.decoder_dim, self.config.numerics)
+        self.decoder = Decoder(self.config.decoder_dim, self.config.numerics)
+
+    def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
+        """An empty bank."""
+        return Memory(empty_bank(self.config, height, width, objects, slots))
 
     def encode(self, frame: Float[Array, "H W 3"]) -> Encoded:
         """Query encoder, key and value, and the decoder's skip branches."""
@@ -126,16 +129,7 @@ class STM(Method):
 
         What a variant of STM with another read overrides.
         """
-        bank = memory.bank
-        return space_time_read(
-            query.key,
-            bank.entries.key,
-            bank.entries.value,
-            bank.filled,
-            top_k=self.config.top_k,
-            implementation=self.config.read,
-            precision=self.config.precision,
-        )
+        return read_bank(self.config, memory.bank, query.key)
 
     def segment(
         self,
@@ -166,6 +160,34 @@ class STM(Method):
         entry = self.memory_head(features.res4)
         bank = memory_bank.write(memory.bank, self.config.policy, entry, moment)
         return Memory(bank)
+
+
+def empty_bank(
+    config: STMConfig, height: int, width: int, objects: int, slots: int
+) -> Bank:
+    """A bank of keys and values at stride 16 for frames of `height` x `width`."""
+    grid = (objects, -(-height // STRIDE), -(-width // STRIDE))
+    dtype = config.numerics.compute_dtype
+    entry = KeyValue(
+        jnp.zeros((*grid, config.key_dim), dtype),
+        jnp.zeros((*grid, config.value_dim), dtype),
+    )
+    return memory_bank.empty(entry, slots)
+
+
+def read_bank(
+    config: STMConfig, bank: Bank, query_key: Float[Array, "h w Ck"]
+) -> Float[Array, "O h w Cv"]:
+    """Retrieves each object's value at every query cell (eqs. 1-2)."""
+    return space_time_read(
+        query_key,
+        bank.entries.key,
+        bank.entries.value,
+        bank.filled,
+        top_k=config.top_k,
+        implementation=config.read,
+        precision=config.precision,
+    )
 
 
 def merged(

@@ -102,6 +102,15 @@ def empty(entry: Any, capacity: int) -> Bank:
             f"capacity={capacity} leaves no slot for the previous and the first frame;"
             f" use at least {KEPT}"
         )
+    return _empty(entry, capacity)
+
+
+def single(entry: Any) -> Bank:
+    """A bank like `empty` of one slot, for what `overwrite` writes."""
+    return _empty(entry, 1)
+
+
+def _empty(entry: Any, capacity: int) -> Bank:
     objects = jax.tree.leaves(entry)[0].shape[0]
     return Bank(
         jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), entry),
@@ -140,6 +149,27 @@ def write(bank: Bank, policy: Policy, entry: Any, moment: Moment) -> Bank:
     return Bank(entries, time, bank.kept + took_slot)
 
 
+def overwrite(
+    bank: Bank,
+    slot: int,
+    entry: Any,
+    which: Bool[Array, " O"],
+    time: Int[Array, ""],
+) -> Bank:
+    """Puts `entry`, leaves `[O, ...]`, of some objects into a slot, by no policy."""
+
+    def put(old: Array, new: Array) -> Array:
+        chosen = which.reshape(-1, *[1] * (new.ndim - 1))
+        new = jnp.where(chosen, new.astype(old.dtype), old[slot])
+        return old.at[slot].set(new)
+
+    entries = jax.tree.map(put, bank.entries, entry)
+    return bank._replace(
+        entries=entries,
+        time=bank.time.at[slot].set(jnp.where(which, time, bank.time[slot])),
+    )
+
+
 def grow(bank: Bank, capacity: int) -> Bank:
     """The same content in a bank of more slots.
 
@@ -149,7 +179,7 @@ def grow(bank: Bank, capacity: int) -> Bank:
     extra = capacity - bank.capacity
     if extra < 0:
         raise ValueError(f"a bank of {bank.capacity} slots cannot shrink to {capacity}")
-    room = bank.capacity - KEPT
+    room = max(bank.capacity - KEPT, 0)
     oldest = jnp.where(bank.kept > room, bank.kept % max(room, 1), 0)
 
     def widen(x: Array, fill: int) -> Array:

@@ -47,3 +47,15 @@ def resize(
         return x
     shape = (*x.shape[:-3], height, width, x.shape[-1])
     return jax.image.resize(x, shape, "bilinear", antialias=False)
+
+
+def block_mean(
+    x: Float[Array, "*b H W"], size: int
+) -> Float[Array, "*b H//{size} W//{size}"]:
+    """Mean over blocks of `size` x `size`, of which there must be whole ones; float32.
+
+    Unlike an interpolation it looks at every pixel, so that nothing thin is lost.
+    """
+    *batch, height, width = x.shape
+    blocks = x.reshape(*batch, height // size, size, width // size, size)
+    return blocks.mean(axis=(-3, -1), dtype=jnp.float32)

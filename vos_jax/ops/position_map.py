@@ -1,0 +1,146 @@
+"""Position maps: where in a frame the objects of the frame before are likely to be.
+
+LCM (Hu et al., CVPR 2021) sec. 3.3. A softmax over places of the *query* sends every
+memory cell somewhere; a query cell is likely to show the object when cells of its mask
+are sent there.
+
+Letters beside the package's: `q` query cell and `m` memory cell, both `h * w` flattened
+row by row.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from vos_jax.ops.read import Implementation, product_of
+
+
+def position_map(
+    query: Float[Array, "h w C"],
+    memory: Float[Array, "O h w C"],
+    coverage: Float[Array, "O h w"],
+    *,
+    k: int = 8,
+    scaled: bool = True,
+    implementation: Implementation = "auto",
+    precision: lax.PrecisionLike = "highest",
+) -> Float[Array, "O h w"]:
+    """Mean of the k strongest responses of memory cells to each query cell.
+
+    LCM sec. 3.3: the response of a memory cell is a softmax over all query cells, times
+    exp(its share of mask) / e. Costs 2 O (hw)^2 C FLOP.
+
+    Args:
+      query: Local keys with their positions.
+      memory: The same of the frame before, for each object.
+      coverage: How much of each memory cell the object's mask covers, in [0, 1].
+      k: Responses that count; all of them where there are fewer.
+      scaled: Divide the dot products by sqrt(C), which the paper does not show.
+      implementation: `reference` holds the responses of all cells of all objects;
+        `chunked` those of some memory cells of one object, in the backward pass too.
+        `auto` takes `chunked`.
+      precision: Of the matrix product.
+
+    Returns:
+      float32, above 0 and below 1: similarities and softmax are float32 whatever comes
+      in.
+    """
+    objects, height, width, channels = memory.shape
+    cells = height * width
+    respond = partial(
+        response, query.reshape(cells, channels), scaled=scaled, precision=precision
+    )
+    find = _IMPLEMENTATIONS[implementation]
+    found = find(
+        respond,
+        memory.reshape(objects, cells, channels),
+        coverage.reshape(objects, cells),
+        min(k, cells),
+    )
+    return found.reshape(objects, height, width)
+
+
+def response(
+    query: Float[Array, "q C"],
+    memory: Float[Array, "m C"],
+    coverage: Float[Array, " m"],
+    *,
+    scaled: bool = True,
+    precision: lax.PrecisionLike = "highest",
+) -> Float[Array, "q m"]:
+    """Where memory cells are sent: a softmax over the query, weighted by the mask.
+
+    Needs all query cells, and as many memory cells as are asked for; float32.
+    """
+    scores = product_of(precision, "qc,mc->qm", query, memory)
+    if scaled:
+        scores = scores * query.shape[-1] ** -0.5
+    weight = jnp.exp(coverage.astype(jnp.float32) - 1)
+    return jax.nn.softmax(scores, axis=0) * weight[None]
+
+
+_Respond = Callable[..., Float[Array, "q m"]]
+
+
+def _reference(
+    respond: _Respond,
+    memory: Float[Array, "O m C"],
+    coverage: Float[Array, "O m"],
+    k: int,
+) -> Float[Array, "O q"]:
+    """The formula as written."""
+    return lax.top_k(jax.vmap(respond)(memory, coverage), k)[0].mean(-1)
+
+
+def _chunked(
+    respond: _Respond,
+    memory: Float[Array, "O m C"],
+    coverage: Float[Array, "O m"],
+    k: int,
+) -> Float[Array, "O q"]:
+    """Some memory cells of one object after the others.
+
+    Each of them needs all query cells, for its softmax, and no other memory cell: so
+    one pass that keeps the k best so far is enough. Rematerialised in the backward
+    pass.
+    """
+    cells, channels = memory.shape[1:]
+    parts = -(-cells * cells // _room())
+    size = -(-cells // parts)
+    extra = parts * size - cells
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def add(
+        best: Float[Array, "q k"], part: tuple[Array, Array, Array]
+    ) -> tuple[Float[Array, "q k"], None]:
+        memory, coverage, is_cell = part
+        # No response is below 0, so that a cell that is none does not count.
+        found = jnp.where(is_cell[None], respond(memory, coverage), 0)
+        return lax.top_k(jnp.concatenate([best, found], -1), k)[0], None
+
+    def find(own: tuple[Array, Array]) -> Float[Array, " q"]:
+        memory, coverage = own
+        split = (
+            jnp.pad(memory, ((0, extra), (0, 0))).reshape(parts, size, channels),
+            jnp.pad(coverage, (0, extra)).reshape(parts, size),
+            (jnp.arange(parts * size) < cells).reshape(parts, size),
+        )
+        return lax.scan(add, jnp.zeros((cells, k)), split)[0].mean(-1)
+
+    return lax.map(find, (memory, coverage))
+
+
+def _room() -> int:
+    """Responses at a time: what a core's cache holds, or keeps an accelerator busy."""
+    return 2**19 if jax.default_backend() == "cpu" else 2**24
+
+
+_IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
+    "auto": _chunked,
+    "reference": _reference,
+    "chunked": _chunked,
+}
