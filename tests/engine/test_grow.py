@@ -65,3 +65,16 @@ def test_weights_of_another_method_are_refused(stored):
     larger = variables_of(create("stcn", **NARROW), 1.0)
     with pytest.raises(InputError, match="weights of 'rde', not of 'stcn'"):
         grown("stcn", larger, stored, KEY)
+
+
+def test_a_method_grows_from_the_one_that_it_extends(tmp_path):
+    narrow = {x: NARROW[x] for x in ("backbone", "key_dim", "value_dim")}
+    narrow["decoder_dim"] = 8
+    path, stm = tmp_path / "stm.safetensors", create("stm", **narrow)
+    save_weights(path, "stm", stm, variables_of(stm, 2.0))
+    larger = variables_of(create("lcm", local_dim=8, **narrow), 1.0)
+    own = {"query_local", "memory_local", "position_guidance", "object_relation"}
+    for place, value in flatten(grown("lcm", larger, path, KEY)).items():
+        np.testing.assert_array_equal(value, 1 if place[1] in own else 2)
+    with pytest.raises(InputError, match="weights of 'stm', not of 'hmmn'"):
+        grown("hmmn", {}, path, KEY)

@@ -45,9 +45,9 @@ class Experiment:
       method: Name for `vos_jax.create`.
       method_options: Fields of its configuration to change.
       weights: `.safetensors` file to begin with; None begins at random.
-      grown_from: `.safetensors` file of the same method in smaller to begin with: what
-        it lacks, the kernel of one more input or a part of the network, begins at
-        random.
+      grown_from: `.safetensors` file of the same method in smaller, or of the one that
+        it extends, to begin with: what it lacks, the kernel of one more input or a part
+        of the network, begins at random.
       backbones: `.safetensors` files of ImageNet networks, for the encoders of a random
         start.
       twins: From a random start, begin the memory encoder as a copy of the query

@@ -1,4 +1,4 @@
-"""Weights of a network as a start for a larger one of the same method."""
+"""Weights of a network as a start for a larger one, of its method or one beyond it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from vos_jax.convert.tree import flatten, unflatten
 from vos_jax.convert.weights import read_metadata
 from vos_jax.engine.model import load_weights
 from vos_jax.errors import InputError
+from vos_jax.methods import METHODS
 
 
 def grown(
@@ -21,7 +22,8 @@ def grown(
 
     Kernels may have further input channels, after those that are stored, which begin
     orthogonal, and there may be further arrays, which stay as they are. As RDE-VOS goes
-    from still images to videos: one more mask as an input, and SAM.
+    from still images to videos: one more mask as an input, and SAM. Or as LCM begins
+    with STM.
 
     Args:
       name: Of the method.
@@ -33,10 +35,11 @@ def grown(
       InputError: The file is damaged, of another method, or not of a smaller network.
     """
     metadata = read_metadata(path)
-    if metadata.method != name:
+    known = [each for each in (name, METHODS[name].extends) if each is not None]
+    if metadata.method not in known:
         raise InputError(
-            f"{path}: weights of {metadata.method!r}, not of {name!r}; begin with a"
-            " file of that method"
+            f"{path}: weights of {metadata.method!r}, not of"
+            f" {' or '.join(map(repr, known))}; begin with a file of that method"
         )
     leaves = flatten(variables)
     for place, value in flatten(load_weights(path)).items():
