@@ -15,6 +15,8 @@ from vos_jax.ops.memory_bank import (
     empty,
     forget,
     grow,
+    overwrite,
+    single,
     write,
 )
 from vos_jax.ops.read import space_time_read
@@ -216,12 +218,91 @@ def test_a_bank_grown_after_it_overwrote_loses_its_oldest_frame_first():
     assert _read(bank) == [0, 3, 4, 5]
 
 
+@pytest.mark.parametrize("capacity", [1, 4])
+def test_a_bank_of_one_slot_grows_at_its_end(capacity):
+    """As it does with a longer video, beside banks whose frames are kept."""
+    bank = overwrite(single(_entry(0, 2)), 0, _entry(7, 2), np.array([True, False]), 7)
+    larger = grow(bank, capacity)
+    assert larger.capacity == capacity
+    assert larger.entries["x"].shape == (capacity, 2, 2)
+    np.testing.assert_array_equal(larger.entries["x"][:1], bank.entries["x"])
+    np.testing.assert_array_equal(larger.time[:1], bank.time)
+    assert not larger.filled[1:].any() and not larger.entries["x"][1:].any()
+    assert larger.kept == 0
+    with pytest.raises(ValueError, match="1 slots cannot shrink to 0"):
+        grow(bank, 0)
+
+
 def test_objects_are_added_without_memory():
     *_, bank = _written(_bank(4), Policy(every=1), map(_moment, range(4)))
     wider = add_objects(bank, 3)
     assert wider.entries["x"].shape == (4, 3, 2)
     assert _read(wider) == _read(bank)
     assert not np.asarray(wider.filled)[:, 1:].any()
+
+
+def test_a_bank_of_one_slot_begins_empty():
+    entry = {"x": jnp.ones((3, 2)), "y": jnp.ones((3, 4, 5), jnp.bfloat16)}
+    bank = single(entry)
+    assert bank.capacity == 1 and bank.kept == 0
+    assert bank.time.shape == (1, 3) and not bank.filled.any()
+    for name, x in entry.items():
+        assert bank.entries[name].shape == (1, *x.shape)
+        assert bank.entries[name].dtype == x.dtype
+        assert not bank.entries[name].any()
+
+
+_overwrite = jax.jit(overwrite, static_argnums=1)
+
+
+def test_overwriting_replaces_the_slot_of_some_objects():
+    bank = single(_entry(0, 3))
+    for time, which, frames in (
+        (4, [True, False, True], [[4], [], [4]]),
+        (5, [False, True, True], [[4], [5], [5]]),
+        (6, [False, False, False], [[4], [5], [5]]),
+    ):
+        entry, which = _entry(time, 3), np.array(which)
+        bank = _overwrite(bank, 0, entry, which, np.int32(time))
+        assert [_read(bank, o) for o in range(3)] == frames
+    assert bank.kept == 0
+
+
+def test_overwriting_leaves_the_other_slots():
+    moments = [_moment(i, active=[True, True]) for i in range(5)]
+    *_, bank = _written(_bank(5, 2), Policy(every=2), moments)
+    which = np.array([False, True])
+    other = _overwrite(bank, KEPT, _entry(9, 2), which, np.int32(9))
+    assert [_read(bank, 1), _read(other, 1)] == [[0, 2, 4], [0, 4, 9]]
+    assert _read(other, 0) == _read(bank, 0)
+    assert other.kept == bank.kept == 2
+
+
+def test_overwriting_keeps_the_type_and_old_content_out_of_gradients():
+    bank = single({"x": jnp.zeros((2, 2), jnp.bfloat16)})
+    which = np.array([True, False])
+
+    @jax.jit
+    @jax.grad
+    def gradient(x):
+        written = overwrite(bank, 0, {"x": x}, which, np.int32(1))
+        assert written.entries["x"].dtype == jnp.bfloat16
+        return written.entries["x"].sum().astype(jnp.float32)
+
+    np.testing.assert_array_equal(gradient(jnp.ones((2, 2))), [[1, 1], [0, 0]])
+
+
+def test_a_loop_may_carry_a_bank_that_is_overwritten():
+    """So its types and shapes stay, whatever is written."""
+    bank = single({"x": jnp.zeros((2, 2))})
+
+    def step(bank, time):
+        entry = {"x": jnp.full((2, 2), time, jnp.bfloat16)}
+        return overwrite(bank, 0, entry, jnp.array([True, False]), time), bank.time[0]
+
+    bank, times = jax.lax.scan(step, bank, jnp.arange(3))
+    np.testing.assert_array_equal(times, [[-1, -1], [0, -1], [1, -1]])
+    np.testing.assert_array_equal(bank.entries["x"][0], [[2, 2], [0, 0]])
 
 
 def test_entries_are_stored_in_the_type_of_the_bank():

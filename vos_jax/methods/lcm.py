@@ -20,7 +20,7 @@ from vos_jax.methods.base import Encoded, Segmentation
 from vos_jax.methods.stm import STRIDE, SpaceTimeMethod, STMConfig
 from vos_jax.nn.decoder import Decoder, SkipBranches, Skips
 from vos_jax.nn.layers import Conv, normalize_image
-from vos_jax.nn.lcm import ObjectRelation, PositionGuidance
+from vos_jax.nn.lcm import REDUCTION, ObjectRelation, PositionGuidance
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment
 from vos_jax.ops.object_relation import CellSet, cell_set, foreground_cells
@@ -59,6 +59,11 @@ class LCMConfig(STMConfig):
             raise ValueError(
                 f"local_dim={self.local_dim}: use a multiple of 4, for sine and cosine"
                 " of rows and columns"
+            )
+        if self.use_orm and self.value_dim < REDUCTION:
+            raise ValueError(
+                f"value_dim={self.value_dim}: use at least {REDUCTION}, of which the"
+                " ORM's hidden layer has one"
             )
         if self.position_k < 1:
             raise ValueError(f"position_k={self.position_k}: use at least 1")

@@ -12,6 +12,9 @@ from vos_jax.ops.position_code import position_code
 from vos_jax.ops.position_map import position_map
 from vos_jax.ops.read import Implementation, product_of
 
+REDUCTION = 16
+"""Channels over those of the ORM's hidden layer, SENet's default."""
+
 
 class PositionGuidance(nn.Module):
     """The position guidance module (PGM), sec. 3.3.
@@ -58,12 +61,12 @@ class ObjectRelation(nn.Module):
     """The object relation module (ORM), sec. 3.4.
 
     Attributes:
-      reduction: Of the channels, between the two layers that weigh them (SENet's 16).
+      reduction: Of the channels, between the two layers that weigh them.
       zero_init: Begin without what cells gather, as residual blocks may. The dot
         products are not scaled, so that they blow up values of a random start.
     """
 
-    reduction: int = 16
+    reduction: int = REDUCTION
     zero_init: bool = False
     numerics: Numerics = Numerics()
 

@@ -41,7 +41,7 @@ def position_map(
       k: Responses that count; all of them where there are fewer.
       scaled: Divide the dot products by sqrt(C), which the paper does not show.
       implementation: `reference` holds the responses of all cells of all objects;
-        `chunked` those of some memory cells of one object, in the backward pass too.
+        `chunked` a bounded number of them, in the backward pass too.
         `auto` takes `chunked`.
       precision: Of the matrix product.
 
@@ -102,7 +102,7 @@ def _chunked(
     coverage: Float[Array, "O m"],
     k: int,
 ) -> Float[Array, "O q"]:
-    """Some memory cells of one object after the others.
+    """Some memory cells of one object, or all of some objects, after the others.
 
     Each of them needs all query cells, for its softmax, and no other memory cell: so
     one pass that keeps the k best so far is enough. Rematerialised in the backward
@@ -131,12 +131,13 @@ def _chunked(
         )
         return lax.scan(add, jnp.zeros((cells, k)), split)[0].mean(-1)
 
-    return lax.map(find, (memory, coverage))
+    together = min(len(memory), max(_room() // (cells * cells), 1))
+    return lax.map(find, (memory, coverage), batch_size=together)
 
 
 def _room() -> int:
     """Responses at a time: what a core's cache holds, or keeps an accelerator busy."""
-    return 2**19 if jax.default_backend() == "cpu" else 2**24
+    return 2**20 if jax.default_backend() == "cpu" else 2**24
 
 
 _IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
