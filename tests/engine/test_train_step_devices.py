@@ -9,6 +9,8 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,18 @@ RUNS = {
     ),
 }
 
+# The others have all that is in these.
+SLOW = ("plain", "parts")
+NAMES = [pytest.param(x, marks=pytest.mark.slow) if x in SLOW else x for x in RUNS]
+
 
 def run_alone(
-    out: str, devices: int, process: int, processes: int, coordinator: str
+    out: str,
+    names: Sequence[str],
+    devices: int,
+    process: int = 0,
+    processes: int = 1,
+    coordinator: str = "",
 ) -> None:
     """What a process of the tests below does: its share of the batch, two steps."""
     jax.config.update("jax_num_cpu_devices", devices)
@@ -62,7 +73,7 @@ def run_alone(
     share = slice(process * CLIPS // processes, (process + 1) * CLIPS // processes)
     batch = jax.tree.map(lambda x: x[share], make_batch(CLIPS))
     variables = small_variables()
-    for name in ("plain",) if processes > 1 else RUNS:
+    for name in names:
         program = Path(out, f"{name}.txt")
         state, metrics = train(
             Small(), variables, batch, RUNS[name], steps=2, check=program.write_text
@@ -100,13 +111,21 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+Computed = Callable[[str], tuple[Path, Path]]
+
+
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory):
-    """Folders of what one device and eight devices compute."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("one", "eight")]
-    counts = zip(folders, (1, 8), strict=True)
-    finish(*(start_process(str(out), devices, 0, 1, "") for out, devices in counts))
-    return folders
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
+    """Folders of what one device and eight devices compute, by the name of a run."""
+
+    @cache
+    def together(names: tuple[str, ...]) -> tuple[Path, Path]:
+        one, eight = (tmp_path_factory.mktemp(each) for each in ("one", "eight"))
+        finish(start_process(str(one), names, 1), start_process(str(eight), names, 8))
+        return one, eight
+
+    fast = tuple(name for name in RUNS if name not in SLOW)
+    return lambda name: together(SLOW if name in SLOW else fast)
 
 
 def assert_same_run(found, expected):
@@ -115,30 +134,33 @@ def assert_same_run(found, expected):
     assert_near(found, expected)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_eight_devices_do_what_one_does(name, computed):
-    one, eight = computed
+    one, eight = computed(name)
     assert_same_run(eight / f"{name}.npz", one / f"{name}.npz")
 
 
 # Whole runs of two processes are compared in `test_train_many` every time.
 @pytest.mark.slow
 def test_two_processes_do_what_one_does(computed, tmp_path):
-    one, _ = computed
+    one, _ = computed("plain")
     coordinator = f"localhost:{free_port()}"
     outs = [tmp_path / f"{process}" for process in range(2)]
     for out in outs:
         out.mkdir()
     finish(
-        *(start_process(str(out), 1, i, 2, coordinator) for i, out in enumerate(outs))
+        *(
+            start_process(str(out), ("plain",), 1, i, 2, coordinator)
+            for i, out in enumerate(outs)
+        )
     )
     for out in outs:
         assert_same_run(out / "plain.npz", one / "plain.npz")
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_device_has_its_own_clips_and_nothing_moves_but_sums(name, computed):
-    _, eight = computed
+    _, eight = computed(name)
     program = (eight / f"{name}.txt").read_text()
     assert f"u8[{CLIPS // 8},3,32,32,3]" in program
     assert "all-reduce" in program
@@ -158,9 +180,9 @@ def all_reduced(program: str) -> dict[bool, int]:
     return found
 
 
-@pytest.mark.parametrize("name", ["plain", "parts", "hardest-remat", "norms-parts"])
+@pytest.mark.parametrize("name", NAMES)
 def test_gradients_meet_once_and_outside_of_the_loops(name, computed):
-    _, eight = computed
+    _, eight = computed(name)
     found = all_reduced((eight / f"{name}.txt").read_text())
     shapes = jax.eval_shape(small_variables)
     params, stats = (
