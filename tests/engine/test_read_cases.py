@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vos_jax.engine.fine_read_cases import Candidates, Guided
+from vos_jax.engine.position_map_case import PositionMap
 from vos_jax.engine.read_cases import KINDS, L2, KernelGuided, SpaceTime, chosen
 from vos_jax.engine.read_kind import Memory, ReadKind, Variant
 from vos_jax.errors import InputError
@@ -104,6 +105,7 @@ def test_work_of_the_choice_is_that_of_its_loops(top_k: int) -> None:
         (KernelGuided(key_dim=64, value_dim=96), None),
         (Guided(key_dim=64, value_dim=96, stride=4), 5),
         (Candidates(key_dim=96), 2),
+        (PositionMap(key_dim=96), 2),
     ],
     ids=lambda x: getattr(x, "name", None),
 )
@@ -173,6 +175,7 @@ def test_published_sizes_are_those_of_the_methods() -> None:
         "guided-8": (8, 128, 256, (8, 32, 128)),
         "guided-4": (4, 64, 128, (8, 32, 128)),
         "candidates": (16, 128, None, (8, 32, 128)),
+        "position-map": (16, 128, None, (1, 8, 32)),
     }
 
 
@@ -313,7 +316,8 @@ def test_a_baseline_comes_before_what_is_compared_with_it(name: str) -> None:
 def test_kinds_are_chosen_by_name() -> None:
     assert chosen(None) == tuple(KINDS.values())
     assert chosen(["l2", "l2"]) == (KINDS["l2"],)
-    known = "space-time, l2, kernel-guided, guided-8, guided-4 or candidates"
+    known = "guided-8, guided-4, candidates or position-map"
+    known = f"space-time, l2, kernel-guided, {known}"
     with pytest.raises(InputError, match=f"no kind 'l3'; use {known}"):
         chosen(["l2", "l3"])
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from vos_jax.engine.fine_read_cases import Candidates, Guided
+from vos_jax.engine.position_map_case import PositionMap
 from vos_jax.engine.read_kind import (
     Memory,
     ReadKind,
@@ -205,6 +206,7 @@ _ALL: tuple[ReadKind, ...] = (
     Guided(),
     Guided(name="guided-4", key_dim=64, value_dim=128, stride=4),
     Candidates(),
+    PositionMap(),
 )
 
 KINDS: dict[str, ReadKind] = {kind.name: kind for kind in _ALL}
