@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import vos_jax
-from tests.methods.lcm_weights import narrow
+from tests.methods.lcm_weights import NARROW, narrow
 from vos_jax.engine import inference
 from vos_jax.engine.model import variable_shapes
 from vos_jax.errors import InputError
 from vos_jax.methods import create
 from vos_jax.methods.lcm import LCMConfig
 from vos_jax.methods.stm import STMConfig
+from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops.memory_bank import FIRST, Moment
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -701,6 +702,17 @@ def test_memory_starts_empty_and_in_the_compute_type():
 def test_an_option_out_of_range_is_named(options, message):
     with pytest.raises(InputError, match=f"'lcm'.*{message}"):
         create("lcm", **options)
+
+
+@pytest.mark.parametrize("zero_init", [True, False])
+def test_places_alone_speak_at_first_where_branches_begin_at_zero(zero_init):
+    backbone = ResNetConfig(depth=18, width=4, zero_init=zero_init)
+    method = create("lcm", **{**NARROW, "backbone": backbone})
+    frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
+    params = method.init(jax.random.key(0), frame, masks)["params"]
+    for part in ("query_local", "memory_local", "object_relation"):
+        assert (not params[part]["kernel"].any()) == zero_init
+    assert params["position_guidance"]["project"]["kernel"].any()
 
 
 def test_the_defaults_are_the_published_network():

@@ -123,9 +123,13 @@ class LCM(SpaceTimeMethod):
         config, numerics = self.config, self.config.numerics
         self.skip_branches = SkipBranches(config.decoder_dim, numerics)
         self.decoder = Decoder(config.decoder_dim, numerics)
+        from_zero = config.backbone.zero_init
         if config.use_pgm:
-            self.query_local = Conv(config.local_dim, numerics=numerics)
-            self.memory_local = Conv(config.local_dim, numerics=numerics)
+            # From zero, places alone speak at first. Keys of encoders that have nothing
+            # in common would send all cells to one place, and hardly learn otherwise.
+            local = {"numerics": numerics, "zero_init": from_zero}
+            self.query_local = Conv(config.local_dim, **local)
+            self.memory_local = Conv(config.local_dim, **local)
             self.position_guidance = PositionGuidance(
                 config.position_k,
                 config.position_normalize,
@@ -135,7 +139,7 @@ class LCM(SpaceTimeMethod):
             )
         if config.use_orm:
             self.object_relation = ObjectRelation(
-                zero_init=config.backbone.zero_init, numerics=numerics
+                zero_init=from_zero, numerics=numerics
             )
 
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:

@@ -51,12 +51,14 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = True
     numerics: Numerics = Numerics()
+    zero_init: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W Ci"]) -> Float[Array, "B Hs Ws Co"]:
         """Convolves in the compute type."""
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
+        init = nn.initializers.zeros if self.zero_init else nn.initializers.he_normal()
+        kernel = self.param("kernel", init, shape, jnp.float32)
         x = convolve(x, kernel, self.numerics, stride=self.stride)
         if not self.use_bias:
             return x
