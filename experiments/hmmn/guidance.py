@@ -15,7 +15,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,19 +25,22 @@ import numpy as np
 import vos_jax
 from vos_jax.cli import options
 from vos_jax.cli.script import run_script
-from vos_jax.data.synthetic import generate_clip
+from vos_jax.engine.frame_picture import (
+    STRIDE,
+    chosen_ids,
+    first_frames,
+    pixels_of,
+    write_figure,
+)
 from vos_jax.engine.inference import State
 from vos_jax.engine.model import load_model
 from vos_jax.engine.report_table import pyplot
 from vos_jax.errors import InputError
-from vos_jax.media import atomic_path, open_frames
-from vos_jax.media.masks import read_first_mask
 from vos_jax.methods.hmmn import HMMN
 from vos_jax.ops.guidance import kernel_log
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.padding import padding
 
-_STRIDE = 16
 _ROWS = ("by looks alone", "guided", "read at stride 8")
 
 
@@ -99,29 +101,11 @@ def run(args: argparse.Namespace) -> None:
             f"--method {args.method}: use HMMN with its guidance and fine stage 3"
         )
     method, variables = vos_jax.inference_form(method, variables)
-    frames, labels = _video(args)
+    frames, labels = first_frames(args.video, args.mask, args.generated, args.frame)
     print(f"segmenting {args.frame} frames", file=sys.stderr, flush=True)
     found = look(method, variables, frames, labels, args.object, args.at)
     draw(found, frames, args.out)
     print(args.out)
-
-
-def _video(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Frames 0 to N, and the labels of the first one."""
-    if (args.generated is None) == (args.video is None):
-        raise InputError("give either a video with --mask or --generated SEED")
-    count = args.frame + 1
-    if args.generated is not None:
-        clip = generate_clip(args.generated, count, (128, 208), 2)
-        return clip.frames, clip.labels[0]
-    if args.mask is None:
-        raise InputError(f"{args.video}: say with --mask where its first mask is")
-    frames = np.stack(list(islice(open_frames(args.video), count)))
-    if len(frames) < count:
-        raise InputError(
-            f"{args.video}: has {len(frames)} frames; use a --frame below that"
-        )
-    return frames, read_first_mask(args.mask, frames.shape[1:3])
 
 
 def look(
@@ -146,10 +130,7 @@ def look(
       InputError: There is no such object or pixel.
     """
     height, width = labels.shape
-    ids = np.setdiff1d(labels, [0, 255]).tolist()
-    if wanted not in ids:
-        known = ", ".join(map(str, ids))
-        raise InputError(f"--object {wanted}: the first mask has {known}")
+    chosen_ids(labels, [wanted])
     if at is not None and not (0 <= at[0] < height and 0 <= at[1] < width):
         raise InputError(
             f"--at {at[0]} {at[1]}: the frame has {height} x {width} pixels"
@@ -161,7 +142,7 @@ def look(
     probs = vos_jax.step(method, variables, state, frames[-1])[1].probs[1 + which]
     pixel = _middle(np.asarray(probs)) if at is None else at
     top, left = _offset(height, width)
-    cell = (pixel[0] + top) // _STRIDE, (pixel[1] + left) // _STRIDE
+    cell = (pixel[0] + top) // STRIDE, (pixel[1] + left) // STRIDE
     weigh = jax.jit(partial(_weigh, method, which=which, cell=cell))
     frame = jnp.asarray(frames[-1], jnp.float32) / 255
     seen = jax.device_get(weigh(variables, state, frame))
@@ -251,38 +232,27 @@ def draw(found: Look, frames: np.ndarray, path: Path) -> None:
         len(_ROWS), columns, figsize=size, layout="constrained", squeeze=False
     )
     top, left = _offset(height, width)
-    extent = (
-        -left - 0.5,
-        found.plain.shape[2] * _STRIDE - left - 0.5,
-        found.plain.shape[1] * _STRIDE - top - 0.5,
-        -top - 0.5,
-    )
     shown = (found.plain, found.guided, found.candidates.astype(float))
     for row, title, weights in zip(axes, _ROWS, shown, strict=True):
         for axis, time, own in zip(row, found.times, weights, strict=False):
             axis.imshow(frames[time] // 3 * 2)
             # The root shows small weights, too; its strength is its opacity.
             strength = np.sqrt(own / max(weights.max(), 1e-12))
-            axis.imshow(
-                strength, alpha=0.85 * strength, extent=extent, cmap="autumn", vmin=0,
-                vmax=1,
-            )  # fmt: skip
+            strength = pixels_of(strength, height, width)
+            axis.imshow(strength, alpha=0.85 * strength, cmap="autumn", vmin=0, vmax=1)
             axis.set_title(f"frame {time}: {own.sum():.0%}", fontsize=8)
             if title == _ROWS[-1]:
                 axis.set_title(f"frame {time}: {int(own.sum())} cells", fontsize=8)
         row[0].set_ylabel(title, fontsize=9)
         row[-1].imshow(frames[-1])
         row[-1].contour(found.mask, levels=[0.5], colors="white", linewidths=1)
-        corner = found.cell[1] * _STRIDE - left, found.cell[0] * _STRIDE - top
+        corner = found.cell[1] * STRIDE - left, found.cell[0] * STRIDE - top
         square = {"fill": False, "edgecolor": "red", "linewidth": 1.5}
-        row[-1].add_patch(plt.Rectangle(corner, _STRIDE, _STRIDE, **square))
+        row[-1].add_patch(plt.Rectangle(corner, STRIDE, STRIDE, **square))
         row[-1].set_title(f"frame {len(frames) - 1}: the cell", fontsize=8)
         for axis in row:
             axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
-    plt.close(figure)
+    write_figure(figure, path)
 
 
 if __name__ == "__main__":

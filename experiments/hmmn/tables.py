@@ -25,16 +25,17 @@ from typing import Any, NamedTuple
 
 from vos_jax.cli import options
 from vos_jax.cli.script import run_script
+from vos_jax.cli.table_options import add_table_options, named_weights
 from vos_jax.engine.model import fingerprint
-from vos_jax.engine.report_table import text_table, write_table
 from vos_jax.engine.settings_table import (
     Measured,
     Setting,
     Split,
     generated_split,
     measure_settings,
+    show_table,
+    tables_as_known,
 )
-from vos_jax.errors import InputError
 
 PUBLISHED: Mapping[str, Any] = {
     "kernel_guided": True,
@@ -205,18 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tables", type=int, nargs="+", default=list(TABLES), choices=TABLES
     )
-    parser.add_argument("--method", default="hmmn", metavar="NAME", help="or hmmn-tiny")
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        default=[],
-        metavar="[NAME=]PATH",
-        help="of all settings, and of those that have their own",
-    )
-    parser.add_argument(
-        "--size", type=int, metavar="N", help="compute with the shorter side at N"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add_table_options(parser, "hmmn")
     args = parser.parse_args(argv)
     return run_script("tables", lambda: run(args))
 
@@ -224,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Evaluates; prints and writes each table as soon as its settings are known."""
     options.positive(args, "size", "generated")
-    common, own = _weights(args.weights)
+    common, own = named_weights(args.weights, [*SETTINGS, _WITHOUT_FINE])
     tables = {number: TABLES[number] for number in args.tables}
     settings = {
         name: Setting({**PUBLISHED, **SETTINGS[name]}, _own(name, own) or common)
@@ -236,43 +226,22 @@ def run(args: argparse.Namespace) -> None:
     if (args.method, folder.name) == ("hmmn", "davis2017_val"):
         reported = PAPER
     identify = cache(partial(fingerprint, args.method))
-    rows: dict[str, Row] = {}
-    for name, figures in measure_settings(
-        args.method, settings, split, folder, size=args.size
-    ):
-        row = _row(name, figures, is_own=_own(name, own) is not None)
-        rows[name] = row._replace(paper_j_and_f=reported.get(name))
-        for number, table in list(tables.items()):
-            if rows.keys() >= set(table.settings):
-                weights = {x: identify(settings[x].weights) for x in table.settings}
-                notes = {"videos": folder.name, "size": args.size, "weights": weights}
-                _write(args.out, number, rows, {"method": args.method, **notes})
-                del tables[number]
-
-
-def _weights(words: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
-    """The weights of all settings, and those of single ones by name."""
-    common, own = None, {}
-    known = [*SETTINGS, _WITHOUT_FINE]
-    for word in words:
-        name, equals, file = word.partition("=")
-        if not equals or Path(word).exists():
-            if common is not None:
-                raise InputError(
-                    f"--weights: {common} and {word} are both for all settings; write"
-                    " NAME=FILE for those of one setting"
-                )
-            common = Path(word)
-        elif name not in known:
-            raise InputError(
-                f"--weights {word}: there is no setting {name!r}; use one of:"
-                f" {', '.join(known)}"
-            )
-        elif name in own:
-            raise InputError(f"--weights: {name} is named twice; name it once")
-        else:
-            own[name] = Path(file)
-    return common, own
+    found = measure_settings(args.method, settings, split, folder, size=args.size)
+    settings_of = {number: table.settings for number, table in tables.items()}
+    for number, figures in tables_as_known(settings_of, found):
+        table = tables[number]
+        rows = [
+            _row(x, figures[x], _own(x, own) is not None, reported.get(x))
+            for x in table.settings
+        ]
+        notes = {
+            "method": args.method,
+            "videos": folder.name,
+            "size": args.size,
+            "weights": {x: identify(settings[x].weights) for x in table.settings},
+        }
+        others = set(_VARIED) - set(table.columns)
+        show_table(args.out, number, table.title, rows, others, notes)
 
 
 def _own(name: str, own: Mapping[str, Path]) -> Path | None:
@@ -290,7 +259,9 @@ def _videos(args: argparse.Namespace) -> tuple[Path, Split]:
     return folder, Split(args.dataset, args.root, args.split)
 
 
-def _row(name: str, figures: Measured, is_own: bool) -> Row:
+def _row(
+    name: str, figures: Measured, is_own: bool, paper_j_and_f: float | None = None
+) -> Row:
     """All that is known of a setting."""
     fields = {**PUBLISHED, **SETTINGS[name]}
     guided, kept = fields["kernel_guided"], fields["fine_kept"]
@@ -306,19 +277,9 @@ def _row(name: str, figures: Measured, is_own: bool) -> Row:
         sigma_step=fields["sigma_step"],
         fine_memory="all kept frames" if kept else "first and previous",
         weights="own" if is_own else cut,
+        paper_j_and_f=paper_j_and_f,
         **figures._asdict(),
     )
-
-
-def _write(
-    out: Path, number: int, rows: Mapping[str, Row], notes: Mapping[str, Any]
-) -> None:
-    """Prints a table, and writes it as CSV and JSON."""
-    table = TABLES[number]
-    others: dict[str, Any] = {x: None for x in _VARIED if x not in table.columns}
-    lines = [rows[name]._replace(**others) for name in table.settings]
-    print(f"Table {number}: {table.title}\n{text_table(lines)}\n", flush=True)
-    write_table(out, f"table{number}", lines, {"title": table.title, **notes})
 
 
 if __name__ == "__main__":

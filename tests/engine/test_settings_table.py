@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from vos_jax.engine.settings_table import (
     Split,
     generated_split,
     measure_settings,
+    pack_settings,
+    show_table,
+    tables_as_known,
 )
 from vos_jax.errors import InputError
 from vos_jax.media import write_labels
@@ -115,7 +120,30 @@ def test_scores_of_masks_that_are_gone_are_forgotten(work, split, tmp_path):
 def test_a_setting_that_does_not_fit_is_told_before_any_runs(work, split, tmp_path):
     settings = SETTINGS | {"last": Setting({"unfit": True}, Path("c"))}
     with pytest.raises(InputError, match="c: does not fit"):
-        next(measure_settings("stm", settings, split, tmp_path))
+        measure_settings("stm", settings, split, tmp_path)
+    assert work == []
+
+
+def test_a_setting_may_be_of_another_method(work, split, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings_table, "fingerprint", lambda method, path: method)
+    settings = {"good": SETTINGS["good"], "other": Setting({"good": 1}, None, "lcm")}
+    list(measure_settings("stm", settings, split, tmp_path))
+    assert {(name, method) for name, _, method, _ in work} == {
+        *(("good", "stm"), ("other", "lcm"))
+    }
+
+
+def test_what_a_server_scores_is_packed(work, split, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings_table.evaluation, "score", None)
+    found = dict(pack_settings("stm", SETTINGS, split, tmp_path, size=16))
+    for name in SETTINGS:
+        assert found[name] == tmp_path / name / "submission.zip"
+        with zipfile.ZipFile(found[name]) as archive:
+            assert len(archive.namelist()) == 2 * 6
+            assert archive.namelist()[-1] == "beta/00005.png"
+    assert {size for *_, size in work} == {16}
+    work.clear()
+    assert dict(pack_settings("stm", SETTINGS, split, tmp_path)) == found
     assert work == []
 
 
@@ -142,3 +170,40 @@ def test_generated_clips_are_a_split(tmp_path, monkeypatch):
         ("clip0", 3),
         ("clip1", 3),
     ]
+
+
+def test_a_file_in_place_of_a_folder_of_clips_is_named(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match="out/data: cannot be made: Not a directory"):
+        generated_split(tmp_path / "out" / "data", 2)
+
+
+def test_a_table_is_told_as_soon_as_its_settings_are_known():
+    done = []
+
+    def find(names):
+        for number, name in enumerate(names):
+            done.append(name)
+            yield name, number
+
+    tables = {4: ["a", "c"], 1: ["b"], 2: ["a", "d"], 3: ["c", "b"]}
+    told = [(n, len(done), x["a"]) for n, x in tables_as_known(tables, find("abc"))]
+    assert told == [(1, 2, 0), (4, 3, 0), (3, 3, 0)]
+
+
+class Line(NamedTuple):
+    setting: str
+    k: int | None
+    window: int | None
+
+
+def test_a_table_shows_what_it_is_about(tmp_path, capsys):
+    lines = [Line("a", 8, 3), Line("b", 16, 3)]
+    show_table(tmp_path, 2, "cells", lines, {"window"}, {"videos": "some"})
+    assert capsys.readouterr().out == (
+        "Table 2: cells\nsetting   k\na         8\nb        16\n\n"
+    )
+    assert (tmp_path / "table2.csv").read_text().splitlines()[1:] == ["a,8,", "b,16,"]
+    content = json.loads((tmp_path / "table2.json").read_text())
+    assert (content["title"], content["videos"]) == ("cells", "some")
+    assert content["rows"][1] == {"setting": "b", "k": 16, "window": None}

@@ -9,11 +9,17 @@ from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import vos_jax
 from tests.experiments.replicas import write_replica
+from vos_jax.data.augmentation import Affine
 from vos_jax.data.clips import batch_at
+from vos_jax.data.sampling import draw_crop
+from vos_jax.data.source import Video
 from vos_jax.engine.experiment import describe, differences, load_experiment
+from vos_jax.engine.model import variable_shapes
 from vos_jax.engine.train_start import open_data
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -126,6 +132,92 @@ def test_the_ablation_takes_one_data_set_and_nothing_else_away(source):
     alone = load_experiment(f"stm/main:{source.removesuffix('2017').replace('-', '_')}")
     assert [(each.source, each.repeat) for each in alone.data] == [(source, 1)]
     assert replace(alone, data=mixed.data) == mixed
+
+
+@pytest.mark.parametrize("stage", ["main", "sequence"])
+@pytest.mark.parametrize("source", ["davis2017", "youtube-vos"])
+def test_one_data_set_changes_data_and_length_of_a_stage_of_lcm_alone(stage, source):
+    mixed = load_experiment(f"lcm/{stage}")
+    name = source.removesuffix("2017").replace("-", "_")
+    alone = load_experiment(f"lcm/{stage}:{name}")
+    assert [(each.source, each.repeat) for each in alone.data] == [(source, 1)]
+    assert alone.validate_every < alone.steps
+    lengths = ("steps", "validate_every", "checkpoint_every")
+    same = {field: getattr(mixed, field) for field in ("data", *lengths)}
+    assert replace(alone, **same) == mixed
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "items"),
+    [
+        ("pretrain", 10, 128_266),
+        ("main", 200, 60 + 3471),
+        ("main:davis", 200, 60),
+        ("main:youtube_vos", 200, 3471),
+        ("sequence", 50, 60 + 3471),
+        ("sequence:davis", 50, 60),
+        ("sequence:youtube_vos", 50, 3471),
+    ],
+)
+def test_stages_of_lcm_last_as_many_epochs_as_published(name, epochs, items):
+    found = load_experiment(f"lcm/{name}")
+    assert 0 <= epochs * items - found.steps * found.batch < found.batch
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "rate", "mask"),
+    [
+        ("pretrain", "adam", 5e-4, "gt"),
+        ("pretrain:slower", "adam", 1e-4, "gt"),
+        ("main", "adam", 1e-5, "gt"),
+        ("sequence", "sgd", 3e-4, "pred"),
+    ],
+)
+def test_stages_of_lcm_differ_in_optimizer_and_masks_of_the_memory(
+    name, optimizer, rate, mask
+):
+    found = load_experiment(f"lcm/{name}")
+    config = found.optimizer
+    assert (config.name, config.learning_rate) == (optimizer, rate)
+    last = [float(config.rate(found.steps)(step)) for step in (1000, found.steps - 1)]
+    assert last == pytest.approx([rate, rate], rel=1e-6)  # of float32
+    assert (found.step.memory_mask, found.step.norms) == (mask, "frozen")
+
+
+def test_all_stages_of_lcm_train_one_network_with_every_parameter():
+    names = [name for name in NAMES if name.startswith("lcm/") and "tiny" not in name]
+    stages = [load_experiment(name) for name in names]
+    assert {stage.method for stage in stages} == {"lcm"}
+    shapes = variable_shapes(vos_jax.create("lcm"))["params"]
+    for stage in stages:
+        assert not stage.method_options
+        assert stage.optimizer.build(stage.steps, shapes).frozen is None
+
+
+@pytest.mark.parametrize("stride", [1, 5])
+def test_lcm_draws_any_frames_first_and_one_gap_at_last(stride):
+    video = Video("clip", 40, stride=stride)
+    rng = np.random.default_rng(0)
+    second, third = (load_experiment(f"lcm/{x}").recipe for x in ("main", "sequence"))
+    gaps = np.diff([second.times(video, 0, rng) for _ in range(99)])
+    assert gaps.min() < -20 and gaps.max() > 20
+    gaps = np.diff([third.times(video, 0, rng) for _ in range(99)])
+    assert (gaps[:, 0] == gaps[:, 1]).all()
+    assert set(gaps.ravel().tolist()) == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("name", ["lcm/main", "lcm/sequence"])
+def test_frames_of_480p_are_cut_for_lcm_and_not_resampled(name):
+    recipe = load_experiment(name).recipe
+    labels = np.zeros((3, 480, 854), np.uint8)
+    labels[:, 200:300, 400:500] = 1
+    crop = draw_crop(labels, recipe, recipe.size, np.random.default_rng(0))
+    assert crop is not None
+    corner, window = crop
+    assert window == recipe.size == (384, 640)
+    assert all(place.is_integer() for place in corner)
+    assert recipe.flip == 0
+    assert recipe.clip_affine == recipe.frame_affine == Affine()
 
 
 @pytest.mark.parametrize("words", DOCUMENTED)

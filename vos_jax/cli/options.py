@@ -36,8 +36,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="PATH",
-        help=".safetensors made by `vos-jax convert`; stm-tiny, rde-tiny and hmmn-tiny"
-        " bring their own",
+        help=".safetensors made by `vos-jax convert`; -tiny methods bring their own",
     )
     parser.add_argument(
         "--mem-every", type=int, metavar="N", help="keep every N-th frame in memory"

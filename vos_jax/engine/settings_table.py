@@ -1,27 +1,30 @@
-"""What settings of one method are worth: a table whose rows outlive an interrupt."""
+"""What settings of a method are worth: tables whose rows outlive an interrupt."""
 
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from vos_jax import evaluation
 from vos_jax.engine.demo import write_demo_data
 from vos_jax.engine.evaluate import Progressed, segment_dataset
 from vos_jax.engine.model import fingerprint, load_model
-from vos_jax.engine.report_table import made
+from vos_jax.engine.report_table import made, text_table, write_table
 from vos_jax.errors import InputError
 from vos_jax.media import atomic_path
 from vos_jax.methods.base import Method
 
+_Known = TypeVar("_Known")
+_Key = TypeVar("_Key")
+
 
 class Split(NamedTuple):
-    """A part of a data set whose annotations are there: arguments of `score`.
+    """A part of a data set: arguments of `read_dataset` and `score`.
 
     Attributes:
-      dataset: "davis2016" or "davis2017".
+      dataset: "davis2016", "davis2017" or "youtube-vos".
       root: The data set's folder.
       name: Such as "val".
     """
@@ -37,10 +40,12 @@ class Setting(NamedTuple):
     Attributes:
       changes: Fields of its configuration.
       weights: `.safetensors` file; None for the weights that ship.
+      method: Its name; None for the one whose settings are compared.
     """
 
     changes: Mapping[str, Any]
     weights: Path | None = None
+    method: str | None = None
 
 
 class Measured(NamedTuple):
@@ -111,6 +116,13 @@ class SettingFolder:
         both, j, f = (self._scores[f"{name}-Mean"] for name in ("J&F", "J", "F"))
         return Measured(both, j, f, self._rate)
 
+    def packed(self, split: Split, sequences: tuple[evaluation.Sequence, ...]) -> Path:
+        """Packs the masks, all of which are there, for the server that scores them."""
+        archive = self._file.with_name("submission.zip")
+        return evaluation.write_submission(
+            self._masks, sequences, archive, split.dataset
+        )
+
     @property
     def _rate(self) -> float | None:
         """Frames/s over all sequences that are long enough to have one."""
@@ -134,37 +146,130 @@ def measure_settings(
 ) -> Iterator[tuple[str, Measured]]:
     """Evaluates settings one by one; what was done before is only read.
 
-    All of them are loaded before the first one runs: what does not fit is told at once.
+    All of them are loaded at the call: what does not fit is told before any work.
 
     Args:
       method: Its name.
       settings: By the names of their folders.
-      split: To segment and score.
+      split: To segment and score; its annotations are there.
       out: Where the folders are.
       size: Shorter side to compute at.
 
-    Yields:
+    Returns:
       Name and figures of each setting, as soon as they are known.
 
     Raises:
       InputError: As `read_dataset`, `load_model` and `segment_dataset`.
     """
+    sequences = _read_and_check(method, settings, split)
+    return _evaluated(
+        *(method, settings, sequences, out, size),
+        lambda folder: folder.measured(split),
+    )
+
+
+def pack_settings(
+    method: str,
+    settings: Mapping[str, Setting],
+    split: Split,
+    out: Path,
+    *,
+    size: int | None = None,
+) -> Iterator[tuple[str, Path]]:
+    """As `measure_settings`, for a split that a server scores.
+
+    Returns:
+      Name and archive of each setting, `out/<name>/submission.zip`.
+    """
+    sequences = _read_and_check(method, settings, split)
+    return _evaluated(
+        *(method, settings, sequences, out, size),
+        lambda folder: folder.packed(split, sequences),
+    )
+
+
+def _read_and_check(
+    method: str, settings: Mapping[str, Setting], split: Split
+) -> tuple[evaluation.Sequence, ...]:
     sequences = evaluation.read_dataset(*split)
     for setting in settings.values():
-        load_model(method, setting.weights, **setting.changes)
+        load_model(setting.method or method, setting.weights, **setting.changes)
+    return sequences
+
+
+def _evaluated(
+    method: str,
+    settings: Mapping[str, Setting],
+    sequences: tuple[evaluation.Sequence, ...],
+    out: Path,
+    size: int | None,
+    finish: Callable[[SettingFolder], _Known],
+) -> Iterator[tuple[str, _Known]]:
+    """Segments by each setting, and finishes its folder."""
     for number, (name, setting) in enumerate(settings.items(), 1):
         print(f"{name} ({number}/{len(settings)})", file=sys.stderr, flush=True)
+        own = setting.method or method
         folder = SettingFolder(out / name)
         folder.segment(
-            *load_model(method, setting.weights, **setting.changes),
+            *load_model(own, setting.weights, **setting.changes),
             sequences,
-            weights_id=fingerprint(method, setting.weights),
+            weights_id=fingerprint(own, setting.weights),
             size=size,
         )
-        yield name, folder.measured(split)
+        yield name, finish(folder)
 
 
 def generated_split(folder: Path, clips: int) -> Split:
-    """Writes held-out generated clips, always the same ones."""
-    write_demo_data(folder, clips)
+    """Writes held-out generated clips, always the same ones.
+
+    Raises:
+      InputError: The folder cannot be made.
+    """
+    write_demo_data(made(folder), clips)
     return Split("davis2017", folder, "demo")
+
+
+def tables_as_known(
+    tables: Mapping[int, Collection[_Key]], found: Iterable[tuple[_Key, _Known]]
+) -> Iterator[tuple[int, Mapping[_Key, _Known]]]:
+    """Each table as soon as its settings are known.
+
+    Args:
+      tables: The settings of each, by its number.
+      found: Settings one by one, with what is known of them.
+
+    Yields:
+      The number of a table, and what is known of all settings so far.
+    """
+    known: dict[_Key, _Known] = {}
+    left = dict(tables)
+    for key, figures in found:
+        known[key] = figures
+        for number, keys in list(left.items()):
+            if known.keys() >= set(keys):
+                del left[number]
+                yield number, known
+
+
+def show_table(
+    out: Path,
+    number: int,
+    title: str,
+    rows: Sequence[NamedTuple],
+    without: Collection[str],
+    notes: Mapping[str, Any],
+) -> None:
+    """Prints a table of a paper, and writes `table<number>.csv` and `.json`.
+
+    Args:
+      out: Folder of the files.
+      number: In the paper.
+      title: What its rows differ in.
+      rows: Of one type.
+      without: Their fields that this table is not about, which stay empty.
+      notes: Beside the rows in the JSON.
+    """
+    nothing: dict[str, Any] = dict.fromkeys(without)
+    lines = [row._replace(**nothing) for row in rows]
+    print(f"Table {number}: {title}\n{text_table(lines)}\n", flush=True)
+    write_table(out, f"table{number}", lines, {"title": title, **notes})
