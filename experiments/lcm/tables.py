@@ -398,6 +398,9 @@ def _setting(row: Row, method: str, weights: Path | None) -> Setting:
     """How a row is evaluated."""
     if row.setting.startswith("stm"):
         return Setting({}, weights, _STM_OF[method])
+    if row.setting in OWN:
+        # A stage may train less than the whole network.
+        return Setting({}, weights)
     # The published setting, whatever the weights were trained with.
     changes = dict.fromkeys(("use_grm", "use_pgm", "use_orm"), True)
     return Setting({**changes, **MODULES.get(row.setting, {})}, weights)
