@@ -9,6 +9,7 @@ frames; and what both modules make of the value is added.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -127,9 +128,10 @@ class LCM(SpaceTimeMethod):
         if config.use_pgm:
             # From zero, places alone speak at first. Keys of encoders that have nothing
             # in common would send all cells to one place, and hardly learn otherwise.
-            local = {"numerics": numerics, "zero_init": from_zero}
-            self.query_local = Conv(config.local_dim, **local)
-            self.memory_local = Conv(config.local_dim, **local)
+            local = partial(
+                Conv, config.local_dim, numerics=numerics, zero_init=from_zero
+            )
+            self.query_local, self.memory_local = local(), local()
             self.position_guidance = PositionGuidance(
                 config.position_k,
                 config.position_normalize,
