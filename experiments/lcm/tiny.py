@@ -14,8 +14,10 @@ A random start needs what ImageNet's weights bring, see `stm/tiny`: encoders tha
 and norms that follow the batch until the last stage freezes them. The PGM joins in the
 last stage. In the others an object may be anywhere, whatever the frame before shows,
 and from a random start the PGM learns there to send every cell into a corner of the
-frame, where it does no harm, and stays at that. What the stages reach is in
-`benchmarks/README.md`.
+frame, where it does no harm, and stays at that. So it was in the run that made the
+weights: its first two stages had the PGM, which was cut out before the third. Those
+that ship are the best ones of the third stage, `runs/lcm_tiny3/best.safetensors`. What
+the stages reach is in `benchmarks/README.md`.
 """
 
 from dataclasses import replace
@@ -50,9 +52,9 @@ def experiment() -> Experiment:
             frame_affine=Affine(rotation=20, zoom=(0.8, 1.25), translation=0.1),
             blur=Blur(probability=0.2, sigma=(0.0, 1.5)),
         ),
-        steps=600,
+        steps=1200,
         step=replace(first.step, memory_mask="gt"),
-        validate_every=300,
+        validate_every=600,
     )
 
 
@@ -65,9 +67,9 @@ def main() -> Experiment:
         data=_videos((160, 256), (1, 3)),
         recipe=_patches(VideoRecipe(max_skip=None, shuffle=True)),
         batch=5,
-        steps=500,
+        steps=1200,
         optimizer=replace(first.optimizer, schedule="cosine"),
-        validate_every=250,
+        validate_every=600,
     )
 
 
@@ -79,10 +81,10 @@ def sequence() -> Experiment:
         recipe=_patches(
             VideoRecipe(max_skip=4, skip_steps=0, even=True, labelled_skip=True)
         ),
-        steps=300,
+        steps=400,
         optimizer=OptimizerConfig(name="sgd", learning_rate=1e-2, warmup_steps=50),
         step=StepConfig(ema_decay=0.99, clip_norm=1.0),
-        validate_every=150,
+        validate_every=200,
     )
 
 

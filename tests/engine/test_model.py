@@ -66,7 +66,7 @@ def test_folded_weights_are_loaded_as_such(tmp_path, tiny_method, tiny_variables
     assert_equal_variables(variables, model[1])
 
 
-@pytest.mark.parametrize("name", ["stm-tiny", "rde-tiny", "hmmn-tiny"])
+@pytest.mark.parametrize("name", ["stm-tiny", "rde-tiny", "hmmn-tiny", "lcm-tiny"])
 def test_the_shipped_weights_fit_their_method(name):
     method, variables = vos_jax.load_model(name)
     assert method == vos_jax.create(name)
@@ -76,7 +76,8 @@ def test_the_shipped_weights_fit_their_method(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "least"), [("stm-tiny", 0.8), ("rde-tiny", 0.65), ("hmmn-tiny", 0.7)]
+    ("name", "least"),
+    [("stm-tiny", 0.8), ("rde-tiny", 0.65), ("hmmn-tiny", 0.7), ("lcm-tiny", 0.7)],
 )
 def test_the_shipped_weights_segment_held_out_clips(name, least, tmp_path):
     report = run_demo(*vos_jax.load_model(name), tmp_path, clips=3)
