@@ -21,6 +21,7 @@ import numpy as np
 
 import vos_jax
 from vos_jax.cli import options
+from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
 from vos_jax.engine.frame_picture import (
     STRIDE,
@@ -60,21 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], allow_abbrev=False
     )
-    parser.add_argument("video", nargs="?", type=Path, help="a file or a folder")
-    parser.add_argument("--mask", type=Path, metavar="PATH", help="of its first frame")
-    parser.add_argument(
-        "--generated", type=int, metavar="SEED", help="a generated clip instead"
-    )
-    parser.add_argument("--method", default="lcm-tiny", metavar="NAME")
-    parser.add_argument("--weights", type=Path, metavar="PATH")
-    options.add_set_option(parser, options.SET_METHOD)
+    add_picture_options(parser, "lcm-tiny")
     parser.add_argument(
         "--frame", type=int, nargs="+", default=[12], metavar="N", help="from 1"
     )
     parser.add_argument(
         "--object", type=int, nargs="+", metavar="ID", help="by default all"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="PNG")
     args = parser.parse_args(argv)
     return run_script("position_map", lambda: run(args))
 

@@ -10,6 +10,7 @@ import pytest
 
 import vos_jax
 from tests.methods.hmmn_weights import narrow
+from tests.methods.steps import counted_run, run, times
 from vos_jax.engine import inference
 from vos_jax.errors import InputError
 from vos_jax.methods import create
@@ -45,19 +46,6 @@ def video():
     return frames, masks
 
 
-def run(model, state, frames):
-    states, outputs = [], []
-    for frame in frames:
-        state, out = vos_jax.step(*model, state, frame)
-        states.append(state)
-        outputs.append(out)
-    return states, outputs
-
-
-def times(bank):
-    return np.asarray(bank.time).T.tolist()
-
-
 @pytest.fixture(scope="module")
 def started(hmmn, video):
     return vos_jax.start(*hmmn, video[0][0], video[1], frames=12)
@@ -66,9 +54,7 @@ def started(hmmn, video):
 @pytest.fixture(scope="module")
 def counted(hmmn, video, started):
     """States and outputs after each of the frames 1 to 11, and programs compiled."""
-    before = inference._step_jitted._cache_size()
-    states, outputs = run(hmmn, started, video[0][1:])
-    return states, outputs, inference._step_jitted._cache_size() - before
+    return counted_run(hmmn, started, video[0][1:])
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 import vos_jax
 from tests.methods.lcm_weights import NARROW, narrow
+from tests.methods.steps import counted_run, run, times
 from vos_jax.engine import inference
 from vos_jax.engine.model import variable_shapes
 from vos_jax.errors import InputError
@@ -44,19 +45,6 @@ def video():
     masks[0, 3:24, 4:30] = 1
     masks[1, 20:35, 32:56] = 1
     return frames, masks
-
-
-def run(model, state, frames):
-    states, outputs = [], []
-    for frame in frames:
-        state, out = vos_jax.step(*model, state, frame)
-        states.append(state)
-        outputs.append(out)
-    return states, outputs
-
-
-def times(bank):
-    return np.asarray(bank.time).T.tolist()
 
 
 def by_time(bank, o):
@@ -100,9 +88,7 @@ def started(lcm, video):
 @pytest.fixture(scope="module")
 def counted(lcm, video, started):
     """States and outputs after each of the frames 1 to 11, and programs compiled."""
-    before = inference._step_jitted._cache_size()
-    states, outputs = run(lcm, started, video[0][1:])
-    return states, outputs, inference._step_jitted._cache_size() - before
+    return counted_run(lcm, started, video[0][1:])
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 import vos_jax
 from tests.methods.rde_weights import narrow
+from tests.methods.steps import run
 from vos_jax.engine import inference
 from vos_jax.errors import InputError
 from vos_jax.methods import create
@@ -44,15 +45,6 @@ def video():
     masks[0, 5:20, 4:20] = 1
     masks[1, 14:30, 22:40] = 1
     return frames, masks
-
-
-def run(model, state, frames):
-    states, outputs = [], []
-    for frame in frames:
-        state, out = vos_jax.step(*model, state, frame)
-        states.append(state)
-        outputs.append(out)
-    return states, outputs
 
 
 def times(state):

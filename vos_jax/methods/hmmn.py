@@ -397,8 +397,7 @@ class HMMN(SpaceTimeMethod):
         moment: Moment,
     ) -> Memory:
         """Encodes the frame once for every object, with its soft mask; tracks begin."""
-        masks = pad(probs[1:, ..., None])[..., 0]
-        features = self.memory_encoder(normalize_image(pad(frame)[None]), masks)
+        features, _ = self.encode_memory(frame, probs)
         key, value = self.memory_head(features.res4)
         cells = jnp.arange(math.prod(key.shape[1:3]), dtype=jnp.int32)
         track = jnp.broadcast_to(cells.reshape(1, *key.shape[1:3]), key.shape[:3])

@@ -224,8 +224,7 @@ class LCM(SpaceTimeMethod):
         moment: Moment,
     ) -> Memory:
         """Encodes the frame for every object; the modules' memories follow."""
-        masks = pad(probs[1:, ..., None])[..., 0]
-        features = self.memory_encoder(normalize_image(pad(frame)[None]), masks)
+        features, masks = self.encode_memory(frame, probs)
         entry = self.memory_head(features.res4)
         bank = memory_bank.write(memory.bank, self.config.policy, entry, moment)
         coverage = block_mean(masks, STRIDE)

@@ -18,7 +18,7 @@ from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation
 from vos_jax.nn.decoder import Decoder, SkipBranches, Skips
 from vos_jax.nn.encoders import KeyValue, KeyValueHead, MaskedEncoder
 from vos_jax.nn.layers import normalize_image
-from vos_jax.nn.resnet import ResNet, ResNetConfig
+from vos_jax.nn.resnet import Features, ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
 from vos_jax.ops.padding import crop, pad
@@ -103,6 +103,13 @@ class SpaceTimeMethod(Method):
         """Every frame is the previous one once."""
         return self.config.policy.due(moment)
 
+    def encode_memory(
+        self, frame: Float[Array, "H W 3"], probs: Float[Array, "O+1 H W"]
+    ) -> tuple[Features, Float[Array, "O Hp Wp"]]:
+        """A frame as seen with each object's soft mask, and these masks, padded."""
+        masks = pad(probs[1:, ..., None])[..., 0]
+        return self.memory_encoder(normalize_image(pad(frame)[None]), masks), masks
+
 
 class STM(SpaceTimeMethod):
     """Space-time memory network."""
@@ -155,8 +162,7 @@ class STM(SpaceTimeMethod):
         moment: Moment,
     ) -> Memory:
         """Encodes the frame once for every object, with its soft mask (sec. 3.1)."""
-        masks = pad(probs[1:, ..., None])[..., 0]
-        features = self.memory_encoder(normalize_image(pad(frame)[None]), masks)
+        features, _ = self.encode_memory(frame, probs)
         entry = self.memory_head(features.res4)
         bank = memory_bank.write(memory.bank, self.config.policy, entry, moment)
         return Memory(bank)

@@ -1,0 +1,19 @@
+"""Options that the scripts share which draw what a method does in a video."""
+
+import argparse
+from pathlib import Path
+
+from vos_jax.cli import options
+
+
+def add_picture_options(parser: argparse.ArgumentParser, method: str) -> None:
+    """The video and the network; `method` is the one to use by default."""
+    parser.add_argument("video", nargs="?", type=Path, help="a file or a folder")
+    parser.add_argument("--mask", type=Path, metavar="PATH", help="of its first frame")
+    parser.add_argument(
+        "--generated", type=int, metavar="SEED", help="a generated clip instead"
+    )
+    parser.add_argument("--method", default=method, metavar="NAME")
+    parser.add_argument("--weights", type=Path, metavar="PATH")
+    options.add_set_option(parser, options.SET_METHOD)
+    parser.add_argument("--out", type=Path, required=True, metavar="PNG")
