@@ -48,7 +48,10 @@ def _check_run(method: str, reference: Path, folder: Path) -> None:
         assert np.mean(found != expected) <= _MOST_DIFFERING, f"frame {time}"
 
 
-@pytest.mark.parametrize("method", _METHODS)
+# HMMN goes the same way; every stage of it is compared in `tests/methods` each time.
+@pytest.mark.parametrize(
+    "method", ["stm", pytest.param("hmmn", marks=pytest.mark.slow)]
+)
 def test_converted_weights_give_the_released_programs_masks(
     method: str, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from vos_jax.errors import InputError
 from vos_jax.methods.base import Method
 
 
+@pytest.mark.slow
 def test_a_memory_of_constant_size_is_seen_not_to_grow(
     tiny_rde: tuple[Method, Mapping[str, Any]],
 ) -> None:

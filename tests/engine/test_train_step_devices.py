@@ -49,8 +49,8 @@ RUNS = {
     ),
 }
 
-# The others have all that is in these.
-SLOW = ("plain", "parts")
+# The other one has nearly all that is in these: parts, norms that follow, loops.
+SLOW = ("plain", "parts", "hardest-remat")
 NAMES = [pytest.param(x, marks=pytest.mark.slow) if x in SLOW else x for x in RUNS]
 
 

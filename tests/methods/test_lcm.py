@@ -224,6 +224,7 @@ def test_a_memory_that_grows_keeps_what_it_holds(lcm, looped):
             assert_same(by_time(bank, o), by_time(known, o))
 
 
+@pytest.mark.slow
 def test_a_video_longer_than_reserved_goes_on_as_if_it_had_been(lcm, video, looped):
     state = vos_jax.start(*lcm, video[0][0], video[1], frames=5)
     assert state.memory.bank.capacity == 4
@@ -695,7 +696,7 @@ def test_places_alone_speak_at_first_where_branches_begin_at_zero(zero_init):
     backbone = ResNetConfig(depth=18, width=4, zero_init=zero_init)
     method = create("lcm", **{**NARROW, "backbone": backbone})
     frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
-    params = method.init(jax.random.key(0), frame, masks)["params"]
+    params = jax.jit(method.init)(jax.random.key(0), frame, masks)["params"]
     for part in ("query_local", "memory_local", "object_relation"):
         assert (not params[part]["kernel"].any()) == zero_init
     assert params["position_guidance"]["project"]["kernel"].any()
