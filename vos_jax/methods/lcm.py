@@ -174,8 +174,9 @@ class LCM(SpaceTimeMethod):
 
     def read(self, memory: Memory, query: Query) -> Float[Array, "O h w Cv"]:
         """Retrieves each object's value at every query cell (GRM, sec. 3.2)."""
-        read = stm.read_bank(self.config, memory.bank, query.key)
-        return read if self.config.use_grm else jnp.zeros_like(read)
+        if not self.config.use_grm:
+            return jnp.zeros((memory.bank.time.shape[1], *query.value.shape))
+        return stm.read_bank(self.config, memory.bank, query.key)
 
     def position_map(self, memory: Memory, query: Query) -> Float[Array, "O h w"]:
         """Where each object is likely to be, after the frame before (PGM, sec. 3.3)."""
