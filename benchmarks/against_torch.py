@@ -432,18 +432,30 @@ def alternate(stages: Mapping[str, Stage], objects: int, repeats: int) -> list[R
     """Medians of both programs' stages; their calls take turns."""
     rows = []
     for name, (ours, theirs, frames) in stages.items():
-        jax.block_until_ready(ours())
-        theirs()
-        mine: list[float] = []
-        other: list[float] = []
-        for _ in range(repeats):
-            for call, times in ((ours, mine), (theirs, other)):
-                started = time.perf_counter()
-                jax.block_until_ready(call())
-                times.append(1e3 * (time.perf_counter() - started) / frames)
-        medians = statistics.median(mine), statistics.median(other)
-        rows.append(Row(objects, name, *medians, medians[1] / medians[0], repeats))
+        times = in_turn({"ours": ours, "theirs": theirs}, repeats)
+        mine, other = (statistics.median(times[program]) / frames for program in times)
+        rows.append(Row(objects, name, mine, other, other / mine, repeats))
     return rows
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], Any]], repeats: int
+) -> dict[str, list[float]]:
+    """Milliseconds of each call in each turn, after one that does not count.
+
+    Every turn begins with another call, so that none always follows the same one.
+    """
+    names = list(calls)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for call in calls.values():
+        jax.block_until_ready(call())
+    for turn in range(repeats):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            started = time.perf_counter()
+            jax.block_until_ready(calls[name]())
+            times[name].append(1e3 * (time.perf_counter() - started))
+    return times
 
 
 def memorized(method: Method, variables: Any, memory: Any, state: State) -> Any:

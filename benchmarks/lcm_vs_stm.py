@@ -18,7 +18,6 @@ Needs PyTorch, which the scripts beside import: `pip install 'vos_jax[convert]'`
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from against_torch import Clip, copied, frame_size, random_variables, textured
+from against_torch import (
+    Clip,
+    copied,
+    frame_size,
+    in_turn,
+    random_variables,
+    textured,
+)
 from hmmn_vs_torch import filled_state
 
 import vos_jax
@@ -204,26 +210,6 @@ def compare(
             )
         )
     return rows
-
-
-def in_turn(
-    calls: Mapping[str, Callable[[], Any]], repeats: int
-) -> dict[str, list[float]]:
-    """Milliseconds of each call in each turn, after one that does not count.
-
-    Every turn begins with another call, so that none always follows the same one.
-    """
-    names = list(calls)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for call in calls.values():
-        jax.block_until_ready(call())
-    for turn in range(repeats):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            started = time.perf_counter()
-            jax.block_until_ready(calls[name]())
-            times[name].append(1e3 * (time.perf_counter() - started))
-    return times
 
 
 def parsed() -> argparse.Namespace:
