@@ -7,7 +7,7 @@ them, and their worker processes, do not wait for JAX.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
     from vos_jax.engine.inference import (
@@ -57,6 +57,7 @@ __all__ = [
     "METHODS",
     "FrameResult",
     "InputError",
+    "InputWarning",
     "Method",
     "Output",
     "State",

@@ -5,14 +5,17 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, InputWarning
 
 
 def run_script(name: str, run: Callable[[], None], debug: bool = False) -> int:
-    """Runs a program; what is wrong with its input becomes one line on stderr.
+    """Runs a program; what is said about its input becomes one line on stderr each.
 
     Args:
       name: Of the program, for that line.
@@ -25,7 +28,8 @@ def run_script(name: str, run: Callable[[], None], debug: bool = False) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        run()
+        with _warnings_as_lines(name):
+            run()
         sys.stdout.flush()
     except InputError as error:
         if debug:
@@ -45,3 +49,22 @@ def run_script(name: str, run: Callable[[], None], debug: bool = False) -> int:
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@contextmanager
+def _warnings_as_lines(program: str) -> Iterator[None]:
+    """Every `InputWarning` as a line on stderr, once for each text."""
+    told: set[str] = set()
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if not issubclass(category, InputWarning):
+            others(message, category, *rest)
+        elif str(message) not in told:
+            told.add(str(message))
+            print(f"{program}: note: {message}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield

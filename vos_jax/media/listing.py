@@ -1,0 +1,86 @@
+"""The files of a folder: which ones count, and in which order.
+
+Every reader of the package, of frames, masks, results and training data, lists its
+folders and orders its names here, so that a video has one order everywhere.
+"""
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from vos_jax.errors import InputError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+# What systems leave among the files of people, in lower case. Companions such as
+# `._00000.png` and this package's own files begin with a dot.
+_LEFTOVERS = frozenset(
+    {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"}
+)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of that name is a system's own and nobody's data."""
+    return name.startswith(".") or name.lower() in _LEFTOVERS
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Orders names by the numbers in them: `frame2` before `frame10`.
+
+    Names that differ in leading zeros alone are ordered as text, so that the order of
+    different names never depends on how they came.
+    """
+    parts = re.split(r"([0-9]+)", name)
+    numbers = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return numbers, name
+
+
+def list_names(folder: str | Path, suffixes: Collection[str]) -> list[str]:
+    """Lists the files of some kinds in natural order, without what systems leave.
+
+    Args:
+      folder: Whose files to list; folders inside are not entered.
+      suffixes: In lower case, with the dot; case does not matter in the files' names.
+
+    Returns:
+      File names in the natural order of their stems, and of the suffixes where stems
+      agree.
+
+    Raises:
+      InputError: The folder cannot be listed.
+    """
+    split = (os.path.splitext(entry.name) for entry in _entries(folder))
+    names = [(stem, suffix) for stem, suffix in split if suffix.lower() in suffixes]
+    lengths = {len(stem) for stem, _ in names}
+    # Most folders of millions of files look like this, and text is faster to compare.
+    if len(lengths) == 1 and all(s.isascii() and s.isdecimal() for s, _ in names):
+        names.sort()
+    else:
+        names.sort(key=lambda name: (natural_key(name[0]), name[1]))
+    return [stem + suffix for stem, suffix in names]
+
+
+def list_files(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
+    """`list_names`, as paths."""
+    return [Path(folder) / name for name in list_names(folder, suffixes)]
+
+
+def list_folders(folder: str | Path) -> list[str]:
+    """Lists the names of the folders in a folder, sorted as text.
+
+    Raises:
+      InputError: The folder cannot be listed.
+    """
+    return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not is_leftover(entry.name)]
+    except OSError as error:
+        raise InputError(
+            f"folder {folder} cannot be listed ({error.strerror}); name a readable"
+            " folder"
+        ) from error
