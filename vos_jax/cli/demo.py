@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips", type=int, default=3, metavar="N", help="number of clips (3)"
     )
     parser.add_argument("--method", default="stm-tiny", metavar="NAME")
+    options.add_cache_option(parser)
     options.add_json_option(parser)
     parser.set_defaults(run=run)
 
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from vos_jax.engine.demo import run_demo
     from vos_jax.engine.model import load_model
 
+    options.use_cache_option(args)
     method, variables = load_model(args.method)
     try:
         report = run_demo(method, variables, args.out, args.clips)

@@ -61,11 +61,26 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flip", action="store_true", help="average with the mirrored video"
     )
+    add_cache_option(parser)
+
+
+def add_cache_option(parser: argparse.ArgumentParser) -> None:
+    """`--no-compilation-cache`, and what it takes back."""
     parser.add_argument(
         "--compilation-cache",
-        action="store_true",
-        help="keep compiled programs in ~/.cache/vos_jax for the next run",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep compiled programs in ~/.cache/vos_jax, which you may remove at any"
+        " time, so that the next run begins at once (the default)",
     )
+
+
+def use_cache_option(args: argparse.Namespace) -> None:
+    """Does what `add_cache_option` declares; before anything is compiled."""
+    from vos_jax.engine.compilation_cache import keep_programs
+
+    if args.compilation_cache:
+        keep_programs()
 
 
 def add_set_option(parser: argparse.ArgumentParser, what: str) -> None:
@@ -90,10 +105,8 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 def load_model_of(args: argparse.Namespace) -> tuple[Any, Any, str]:
     """The method, its variables, and a fingerprint of the weights file."""
     from vos_jax.engine import model
-    from vos_jax.engine.compilation_cache import use_compilation_cache
 
-    if args.compilation_cache:
-        use_compilation_cache()
+    use_cache_option(args)
     overrides = _overrides(args)
     method, variables = model.load_model(args.method, args.weights, **overrides)
     return method, variables, model.fingerprint(args.method, args.weights)

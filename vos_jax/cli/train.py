@@ -23,11 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="warn of files that cannot be read instead of stopping",
     )
-    parser.add_argument(
-        "--compilation-cache",
-        action="store_true",
-        help="keep compiled programs in ~/.cache/vos_jax for the next run",
-    )
+    options.add_cache_option(parser)
     several = parser.add_argument_group(
         "several processes; launchers say it themselves"
     )
@@ -56,12 +52,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from vos_jax.engine.compilation_cache import use_compilation_cache
     from vos_jax.engine.experiment import load_experiment
     from vos_jax.engine.train_loop import train
 
-    if args.compilation_cache:
-        use_compilation_cache()
+    options.use_cache_option(args)
     experiment = load_experiment(args.experiment, args.changes)
     trained = train(experiment, args.workdir, args.data, skip_bad=args.skip_bad)
     figures = {"weights": str(trained.weights), "steps": trained.steps}

@@ -91,10 +91,9 @@ def conv_few_products(
         return plain(x, kernel)
 
     def fewer(x: Array, kernel: Array) -> Array:
-        wide = (
-            each.astype(jnp.promote_types(each, jnp.float32)) for each in (x, kernel)
-        )
-        return _by_four_rows(*wide, precision).astype(jnp.result_type(x, kernel))
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        out = _by_four_rows(x.astype(wide), kernel.astype(wide), precision)
+        return out.astype(x.dtype)
 
     return lax.platform_dependent(x, kernel, cpu=fewer, default=plain)
 
