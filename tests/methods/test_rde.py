@@ -12,7 +12,7 @@ import vos_jax
 from tests.methods.rde_weights import narrow
 from tests.methods.steps import run
 from vos_jax.engine import inference
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, InputWarning
 from vos_jax.methods import create
 from vos_jax.methods.rde import FIRST, LATEST, RECURRENT, RDEConfig
 from vos_jax.methods.stcn import STCNConfig
@@ -427,6 +427,11 @@ def test_strategies_of_one_weights_file_are_chosen_when_it_is_loaded(rde, tmp_pa
 def test_an_option_out_of_range_is_named(name, options, message):
     with pytest.raises(InputError, match=f"'{name}'.*{message}"):
         create(name, **options)
+
+
+def test_an_option_that_changes_nothing_is_told():
+    with pytest.warns(InputWarning, match="mem_capacity=20 changes nothing: RDE-VOS"):
+        create("rde", mem_capacity=20)
 
 
 def test_the_defaults_are_the_published_networks():

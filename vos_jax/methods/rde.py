@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from vos_jax.errors import warn
 from vos_jax.methods import stcn, torch_names
 from vos_jax.methods.stcn import STCN, Memory, STCNConfig
 from vos_jax.nn.encoders import KeyValue
@@ -51,6 +52,11 @@ class RDEConfig(STCNConfig):
             raise ValueError(f"first={self.first}: use 0, 1 or 2")
         if not (self.first or self.latest or self.recurrent):
             raise ValueError("first=0, latest=False, recurrent=False: nothing is read")
+        if self.mem_capacity is not None:
+            warn(
+                f"mem_capacity={self.mem_capacity} changes nothing: RDE-VOS keeps three"
+                " frames however long the video is; leave it out"
+            )
 
 
 class RDE(STCN):
