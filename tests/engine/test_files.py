@@ -288,7 +288,8 @@ def test_a_full_disk_leaves_whole_masks_only(model, job, expected, monkeypatch, 
     assert len(found) == 3
     for name, labels in found.items():
         np.testing.assert_array_equal(labels, expected[int(name)])
-    assert {p.suffix for p in (job().out / "masks").iterdir()} <= {".png", ".npz"}
+    kinds = {p.suffix for p in (job().out / "masks").iterdir()}
+    assert kinds <= {".png", ".npz", ".json"}
     monkeypatch.undo()
     segment_files(*model, job(resume=True))
     assert_masks(job().out / "masks", expected)

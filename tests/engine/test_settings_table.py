@@ -50,7 +50,7 @@ def work(monkeypatch):
             raise InputError(f"{weights}: does not fit")
         return SimpleNamespace(**changes), {}
 
-    def segment(method, variables, sequences, out, *, weights_id, size, tell):
+    def segment(method, variables, sequences, out, *, weights_id, size, tell, **where):
         for sequence in sequences:
             folder = out / sequence.name
             if not folder.exists():
