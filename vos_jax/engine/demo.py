@@ -66,10 +66,15 @@ def run_demo(
     data, masks = out / "data", out / "masks"
     write_demo_data(data, clips)
     sequences = read_dataset("davis2017", data, _SPLIT)
-    for folder in masks.glob("clip*"):
+    for folder in masks.glob("clip[0-9]*"):
         discard(folder)
     (masks / DATASET_FILE).unlink(missing_ok=True)
-    segment_dataset(method, variables, sequences, masks, weights_id="demo")
+    segment_dataset(
+        *(method, variables, sequences, masks),
+        split=_SPLIT,
+        root=data,
+        weights_id="demo",
+    )
     report = score("davis2017", data, _SPLIT, masks)
     rows, captions = [], []
     for sequence in sequences:

@@ -150,6 +150,7 @@ class FileRun:
       masks: Folder of the mask files.
       scores: Folder of the probabilities beside it, if wanted.
       overlay: An overlay will be drawn beside it.
+      allow_damaged: `source` goes past damaged frames.
       reverse: Go backwards.
       size: Shorter side to compute at.
       flip: Average with the mirrored video.
@@ -167,6 +168,7 @@ class FileRun:
     masks: Path
     scores: Path | None = None
     overlay: bool = False
+    allow_damaged: bool = False
     reverse: bool = False
     size: int | None = None
     flip: bool = False
@@ -225,6 +227,7 @@ class FileRun:
             reverse=self.reverse,
             scores=self.scores is not None,
             overlay=self.overlay,
+            allow_damaged=self.allow_damaged,
         )
 
     def _segment(

@@ -100,9 +100,11 @@ class RunFolder:
         other = differing(found.settings, self._run.settings)
         if list(found.frames.items()) != list(self._run.frames.items()):
             other.append("frames")
+        if found.allow_damaged != self._run.allow_damaged:
+            other.append("allow_damaged")
         self._stale = _surplus(found, _NOTHING if other else self._run, self.masks)
         if count := sum(path.exists() for path in self._stale):
-            reason = f" (other {', '.join(other)})" if other else ""
+            reason = f" (other {', '.join(sorted(other))})" if other else ""
             warn(
                 f"{self.masks}: what an earlier run{reason} has written, {count}"
                 f" file{'s' * (count > 1)}, is removed as soon as this one has its"

@@ -25,11 +25,14 @@ class Run(NamedTuple):
       settings: Method, weights, first masks and options, as JSON has them.
       frames: Fingerprint of each frame by its name, in the order of segmentation.
       overlay: Whether the run draws one.
+      allow_damaged: Whether the run goes past damaged frames; up to the first of them
+        it makes no difference.
     """
 
     settings: Mapping[str, Any]
     frames: Mapping[str, str]
     overlay: bool = False
+    allow_damaged: bool = False
 
     def files(self, masks: Path) -> Iterator[Path]:
         """What the run may write if its masks go to `masks`."""
@@ -53,6 +56,7 @@ def describe_run(
     reverse: bool = False,
     scores: bool = False,
     overlay: bool = False,
+    allow_damaged: bool = False,
 ) -> Run:
     """Describes a run before it begins.
 
@@ -67,6 +71,7 @@ def describe_run(
       reverse: Go backwards.
       scores: Write probabilities too.
       overlay: Draw an overlay too.
+      allow_damaged: Go past damaged frames.
     """
     names = source.names
     settings = {
@@ -79,7 +84,8 @@ def describe_run(
         "scores": scores,
     }
     order = frame_order(len(names), given, reverse=reverse)
-    return Run(settings, {names[i]: fingerprints[names[i]] for i in order}, overlay)
+    frames = {names[index]: fingerprints[names[index]] for index in order}
+    return Run(settings, frames, overlay, allow_damaged)
 
 
 def frame_order(count: int, given: Collection[int], *, reverse: bool = False) -> range:
@@ -98,11 +104,15 @@ def read_run(masks: Path) -> Run | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        run = Run(dict(found["settings"]), dict(found["frames"]), found["overlay"])
+        run = Run(**found)
         # They become paths of files to remove.
-        if not all(Path(name).name == name for name in run.frames):
+        if not (
+            isinstance(run.settings, dict)
+            and isinstance(run.frames, dict)
+            and all(Path(name).name == name for name in run.frames)
+        ):
             raise ValueError
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged; use another --out") from error
     return run
 
@@ -128,11 +138,14 @@ def check_settings(masks: Path, found: Run, run: Run, start_over: str) -> None:
     Raises:
       InputError: It was not; says what to do, one thing of which is `start_over`.
     """
-    if names := differing(found.settings, run.settings):
-        was = ", ".join(f"{name}={found.settings.get(name)!r}" for name in names)
+    names = differing(found.settings, run.settings)
+    was = [f"{name}={found.settings.get(name)!r}" for name in names]
+    if found.allow_damaged and not run.allow_damaged:
+        was.append("allow_damaged=True")
+    if was:
         raise InputError(
-            f"{masks}: of a run with other settings ({was}); give the same ones, or"
-            f" {start_over} to start over"
+            f"{masks}: of a run with other settings ({', '.join(was)}); give the same"
+            f" ones, or {start_over} to start over"
         )
 
 

@@ -17,6 +17,8 @@ from vos_jax.media.listing import IMAGE_SUFFIXES, list_files
 _BUDGET = 64 << 20
 _BLOCK = 4096
 _FEWEST_BLOCKS = 3
+# Where a PNG file says how many bits a channel has.
+_PNG_DEPTH = 24
 
 
 def fingerprint_frames(path: str | Path, names: Sequence[str]) -> dict[str, str]:
@@ -31,8 +33,9 @@ def fingerprint_frames(path: str | Path, names: Sequence[str]) -> dict[str, str]
       names: Of the frames, as the source has them.
 
     Returns:
-      The fingerprint of each name, in that order: of its own file in a folder, of the
-      whole file, the same for all, in a video.
+      The fingerprint of each name, in that order: of its own file in a folder; of all
+      there is, the same for all, in a video file and in a folder with frames of 16
+      bits, as what is shown of one of these may depend on the others.
 
     Raises:
       InputError: A file cannot be read.
@@ -45,7 +48,10 @@ def fingerprint_frames(path: str | Path, names: Sequence[str]) -> dict[str, str]
     for file in list_files(path, IMAGE_SUFFIXES):
         if file.stem in wanted:
             files.setdefault(file.stem, []).append(file)
-    share = _budget([file for each in files.values() for file in each])
+    together = [file for name in names for file in files[name]]
+    share = _budget(together)
+    if any(map(_is_deep, together)):
+        return dict.fromkeys(names, _fingerprint(together, share))
     return {name: _fingerprint(files[name], share) for name in names}
 
 
@@ -61,6 +67,18 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError as error:
         raise _unreadable(file, error) from error
+
+
+def _is_deep(path: Path) -> bool:
+    """Whether a file is a PNG of 16 bits."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(_PNG_DEPTH + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return head[_PNG_DEPTH:] == b"\x10"
 
 
 def _fingerprint(files: Sequence[Path], share: int | None) -> str:
