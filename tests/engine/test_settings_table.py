@@ -117,6 +117,18 @@ def test_scores_of_masks_that_are_gone_are_forgotten(work, split, tmp_path):
     assert dict(measure_settings("stm", SETTINGS, split, tmp_path))["good"] == before
 
 
+def test_masks_are_noted_as_those_of_their_split(work, split, tmp_path, monkeypatch):
+    noted, segment = [], settings_table.segment_dataset
+
+    def noting(*args, split, root, **options):
+        noted.append((split, root))
+        segment(*args, **options)
+
+    monkeypatch.setattr(settings_table, "segment_dataset", noting)
+    list(measure_settings("stm", SETTINGS, split, tmp_path))
+    assert noted == [(split.name, split.root)] * 2
+
+
 def test_a_setting_that_does_not_fit_is_told_before_any_runs(work, split, tmp_path):
     settings = SETTINGS | {"last": Setting({"unfit": True}, Path("c"))}
     with pytest.raises(InputError, match="c: does not fit"):

@@ -54,13 +54,14 @@ class SegmentJob:
       input: Video file or folder of frames.
       mask: Label file of the first frame, or a folder of label files named like the
         frames they belong to; later ones add objects or correct.
-      out: Folder; masks go to `out/masks`.
+      out: Folder; masks go to `out/masks`, where `.run.json` notes whose they are.
       size: Shorter side to compute at; None for the input's own.
       flip: Average with the mirrored video.
       reverse: Go backwards from the last frame, or from the last of several masks.
       save_scores: Write probabilities to `out/scores/<name>.npz`.
       overlay: Write `out/overlay.mp4`.
-      resume: Go on where an interrupted run of the same job stopped.
+      resume: Go on where an interrupted run of the same job stopped. Without it, what
+        another run wrote to `out` makes way as soon as this one has its first mask.
     """
 
     input: Path
