@@ -15,7 +15,7 @@ from shutil import copyfile
 
 from vos_jax.cli.script import run_script
 from vos_jax.engine.evaluate import segment_dataset
-from vos_jax.engine.model import load_model
+from vos_jax.engine.model import fingerprint, load_model
 from vos_jax.evaluation import Sequence, format_table, given_labels, read_dataset, score
 from vos_jax.media import write_labels
 
@@ -52,7 +52,13 @@ def run(args: argparse.Namespace) -> None:
     sequences = read_dataset(*where)
     method, variables = load_model(args.method, args.weights)
     model_masks, copied_masks = args.out / "model", args.out / "copied"
-    segment_dataset(method, variables, sequences, model_masks, size=args.size)
+    segment_dataset(
+        *(method, variables, sequences, model_masks),
+        split=args.split,
+        root=args.root,
+        weights_id=fingerprint(args.method, args.weights),
+        size=args.size,
+    )
     copy_first_mask(sequences, copied_masks)
     summary = {}
     for name, masks in ((args.method, model_masks), ("first mask", copied_masks)):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from tests.engine.clips import (
     write_frames,
     write_masks,
 )
+from vos_jax.engine import evaluate
 from vos_jax.engine.evaluate import segment_dataset
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, InputWarning
 from vos_jax.evaluation import read_dataset, score
 
 
@@ -85,6 +87,116 @@ def test_masks_of_other_settings_are_not_mixed(model, davis, tmp_path):
     ]:
         with pytest.raises(InputError, match=f"another {name}; use another --out"):
             segment_dataset(method, model[1], sequences, out, **options)
+
+
+def as_davis2016(root):
+    """The same files as a split of DAVIS 2016."""
+    shutil.copytree(root / "ImageSets" / "2017", root / "ImageSets" / "2016")
+    return read_dataset("davis2016", root, "val")
+
+
+def files_in(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def evaluated(model, davis, tmp_path, monkeypatch):
+    """The split, evaluated into `out`; from there on nothing may be segmented."""
+    sequences, out = read_dataset("davis2017", davis, "val"), tmp_path / "out"
+    segment_dataset(*model, sequences, out, split="val", root=davis)
+    monkeypatch.setattr(evaluate, "FileRun", None)
+
+    def again(sequences, split="val", root=davis, out=out):
+        return segment_dataset(*model, sequences, out, split=split, root=root)
+
+    return again
+
+
+def test_masks_of_two_data_sets_are_not_mixed(evaluated, davis, tmp_path):
+    before = files_in(tmp_path / "out")
+    with pytest.raises(InputError, match="out: holds masks made with another dataset;"):
+        evaluated(as_davis2016(davis))
+    assert files_in(tmp_path / "out") == before
+
+
+def test_another_split_and_another_resolution_are_refused(evaluated, davis):
+    sequences = read_dataset("davis2017", davis, "val")
+    with pytest.raises(InputError, match="another split; use another --out"):
+        evaluated(sequences, split="train")
+    for kind in ("JPEGImages", "Annotations"):
+        shutil.copytree(davis / kind / "480p", davis / kind / "half")
+    with pytest.raises(InputError, match="another resolution; use another --out"):
+        evaluated(read_dataset("davis2017", davis, "val", resolution="half"))
+    default = read_dataset("davis2017", davis, "val", resolution="480p")
+    assert [x.frames for x in evaluated(default)] == [0, 0]
+
+
+def test_a_data_set_may_move(evaluated, davis, tmp_path):
+    moved = shutil.copytree(davis, tmp_path / "moved", copy_function=shutil.copy)
+    sequences = read_dataset("davis2017", moved, "val")
+    assert [x.frames for x in evaluated(sequences, root=moved)] == [0, 0]
+    noted = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert noted["root"] == str(moved)
+
+
+def test_another_data_set_of_that_name_is_refused(evaluated, davis, tmp_path):
+    other = write_davis(tmp_path / "other", ["beta", "gamma"])
+    sequences = read_dataset("davis2017", other, "val")
+    with pytest.raises(InputError, match=r"another root, .*, of which alpha is"):
+        evaluated(sequences, root=other)
+    renamed = write_davis(tmp_path / "renamed", ["beta", "alpha"])
+    sequences = read_dataset("davis2017", renamed, "val")
+    with pytest.raises(InputError, match=r"out/beta: of a run with other settings"):
+        evaluated(sequences, root=renamed)
+
+
+def test_a_sequence_that_was_replaced_is_noticed_before_any_work(evaluated, davis):
+    sequences = read_dataset("davis2017", davis, "val")
+    frames = davis / "JPEGImages" / "480p" / "beta"
+    shutil.copy(frames / "00004.png", frames / "00003.png")
+    with pytest.raises(InputError, match=r"beta: of .*\(00003 .*remove the folder"):
+        evaluated(sequences)
+
+
+def test_an_annotation_that_was_replaced_is_noticed(evaluated, davis):
+    masks = davis / "Annotations" / "480p" / "beta"
+    shutil.copy(masks / "00002.png", masks / "00000.png")
+    with pytest.raises(InputError, match=r"beta: .* other settings \(masks="):
+        evaluated(read_dataset("davis2017", davis, "val"))
+
+
+def test_a_sequence_that_left_the_split_is_told_and_one_that_joined_is_made(
+    model, davis, tmp_path
+):
+    sequences, out = read_dataset("davis2017", davis, "val"), tmp_path / "out"
+    where = {"split": "val", "root": davis}
+    segment_dataset(*model, sequences[:1], out, **where)
+    done = segment_dataset(*model, sequences, out, **where)
+    assert [x.frames for x in done] == [0, 6]
+    with pytest.warns(InputWarning, match="also holds masks of alpha, which the split"):
+        segment_dataset(*model, sequences[1:], out, **where)
+
+
+def test_masks_that_no_run_has_noted_are_not_taken_for_done(evaluated, davis, tmp_path):
+    sequences, out = read_dataset("davis2017", davis, "val"), tmp_path / "results"
+    for sequence in sequences:
+        copies = out / sequence.name
+        shutil.copytree(davis / "Annotations" / "480p" / sequence.name, copies)
+    with pytest.raises(InputError, match=r"alpha/00000\.png: was there before"):
+        evaluated(sequences, out=out)
+
+
+def test_masks_of_an_earlier_version_and_of_one_video_are_refused(
+    evaluated, davis, tmp_path
+):
+    sequences, out = read_dataset("davis2017", davis, "val"), tmp_path / "old"
+    out.mkdir()
+    old = {"method": "m", "weights": "", "size": None, "flip": False}
+    (out / "run.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match="old: holds masks of an earlier version"):
+        evaluated(sequences, out=out)
+    with pytest.raises(InputError, match="alpha: holds masks of one video; use"):
+        evaluated(sequences, out=tmp_path / "out" / "alpha")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])

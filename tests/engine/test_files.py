@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from tests.engine.clips import moving_clip, read_masks, write_frames, write_mask
 from vos_jax.cli import main
 from vos_jax.engine import video
 from vos_jax.engine.files import SegmentJob, segment_files
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, InputWarning
 from vos_jax.media import open_frames, read_labels
+from vos_jax.media.lock import locked
 
 STATE = "masks/.resume.npz"
 
@@ -263,11 +265,92 @@ def test_a_damaged_state_is_refused_and_the_masks_stay(model, job, tmp_path, exp
 def test_without_resume_an_old_state_is_dropped(model, job, tmp_path):
     state = interrupted_run(model, job, tmp_path)
     damage(tmp_path / "frames" / "00001.png")
-    with pytest.raises(InputError, match=r"00001\.png"):
+    with (
+        pytest.warns(InputWarning, match=r"other frames, weights\) has written, 5 f"),
+        pytest.raises(InputError, match=r"00001\.png"),
+    ):
         segment_files(*model, job(), "weights B")
     with pytest.raises(InputError, match="weights='weights B'"):
         segment_files(*model, job(resume=True), "weights A")
     assert state.exists()
+
+
+# Two runs and one folder
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_frames_that_were_replaced_by_others_are_noticed(model, job, clip, tmp_path):
+    segment_files(*model, job())
+    before = files_in(job().out)
+    shutil.rmtree(tmp_path / "frames")
+    write_frames(tmp_path / "frames", clip[0][::-1])
+    with pytest.raises(InputError, match=r"other frames .00000 is .*without --resume"):
+        segment_files(*model, job(resume=True))
+    assert files_in(job().out) == before
+
+
+def test_frames_that_moved_and_got_new_times_are_the_same(model, job, tmp_path):
+    segment_files(*model, job())
+    moved = (tmp_path / "frames").rename(tmp_path / "moved")
+    for path in moved.iterdir():
+        os.utime(path, (1, 1))
+    assert segment_files(*model, job(input=moved, resume=True)).frames == 0
+
+
+def test_masks_of_a_longer_run_make_way_for_those_of_a_shorter_one(
+    model, job, clip, tmp_path, expected
+):
+    segment_files(*model, job(save_scores=True, overlay=True))
+    short = write_frames(tmp_path / "short", clip[0][:3])
+    with pytest.warns(InputWarning, match=r"other frames, scores\) .*, 17 files, is"):
+        segment_files(*model, job(input=short))
+    assert_masks(job().out / "masks", expected[:3])
+    assert [path.name for path in job().out.iterdir()] == ["masks"]
+
+
+def test_input_that_turns_out_to_be_unusable_leaves_earlier_results(
+    model, job, clip, tmp_path
+):
+    segment_files(*model, job(save_scores=True))
+    before = files_in(job().out)
+    write_masks(tmp_path, {"small": clip[1][0][:16]})
+    with pytest.raises(InputError, match="small"):
+        segment_files(*model, job(mask=tmp_path / "small.png"))
+    damage(tmp_path / "frames" / "00000.png")
+    with pytest.warns(InputWarning), pytest.raises(InputError, match=r"00000\.png"):
+        segment_files(*model, job(), "other weights")
+    assert files_in(job().out) == before
+
+
+def test_masks_of_a_version_that_noted_nothing_are_refused(model, job, clip):
+    old = write_masks(job().out / "masks", {"00000": clip[1][0]})
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"00000\.png: was there before, and noth"):
+            segment_files(*model, job(resume=resume))
+    assert [path.name for path in old.iterdir()] == ["00000.png"]
+
+
+@pytest.mark.parametrize("name", ["masks/00000.png", "masks", "scores", "overlay.mp4"])
+def test_what_is_read_must_not_be_where_the_run_writes(model, job, clip, name):
+    given = job().out / name
+    write_masks(job().out / "masks", {"00000": clip[1][0]})
+    before = files_in(job().out)
+    for paths in ({"mask": given}, {"input": given}):
+        with pytest.raises(InputError, match=rf"{name}: this run writes to .* itself"):
+            segment_files(*model, job(**paths))
+    assert files_in(job().out) == before
+
+
+def test_a_folder_that_another_process_writes_into_is_refused(model, job):
+    with (
+        locked(job().out / "masks"),
+        pytest.raises(InputError, match="masks: another process is writing into it"),
+    ):
+        segment_files(*model, job())
+    assert files_in(job().out) == {}
 
 
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT])
@@ -288,7 +371,8 @@ def test_a_full_disk_leaves_whole_masks_only(model, job, expected, monkeypatch, 
     assert len(found) == 3
     for name, labels in found.items():
         np.testing.assert_array_equal(labels, expected[int(name)])
-    assert {p.suffix for p in (job().out / "masks").iterdir()} <= {".png", ".npz"}
+    kinds = {p.suffix for p in (job().out / "masks").iterdir()}
+    assert kinds <= {".png", ".npz", ".json"}
     monkeypatch.undo()
     segment_files(*model, job(resume=True))
     assert_masks(job().out / "masks", expected)

@@ -50,7 +50,7 @@ def work(monkeypatch):
             raise InputError(f"{weights}: does not fit")
         return SimpleNamespace(**changes), {}
 
-    def segment(method, variables, sequences, out, *, weights_id, size, tell):
+    def segment(method, variables, sequences, out, *, weights_id, size, tell, **where):
         for sequence in sequences:
             folder = out / sequence.name
             if not folder.exists():
@@ -115,6 +115,18 @@ def test_scores_of_masks_that_are_gone_are_forgotten(work, split, tmp_path):
     assert SettingFolder(tmp_path / "good").measured(split).j == 2
     shutil.rmtree(tmp_path / "good" / "masks" / "beta")
     assert dict(measure_settings("stm", SETTINGS, split, tmp_path))["good"] == before
+
+
+def test_masks_are_noted_as_those_of_their_split(work, split, tmp_path, monkeypatch):
+    noted, segment = [], settings_table.segment_dataset
+
+    def noting(*args, split, root, **options):
+        noted.append((split, root))
+        segment(*args, **options)
+
+    monkeypatch.setattr(settings_table, "segment_dataset", noting)
+    list(measure_settings("stm", SETTINGS, split, tmp_path))
+    assert noted == [(split.name, split.root)] * 2
 
 
 def test_a_setting_that_does_not_fit_is_told_before_any_runs(work, split, tmp_path):

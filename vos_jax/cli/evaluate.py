@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
         variables,
         sequences,
         masks,
+        split=args.split,
+        root=args.root,
         weights_id=weights_id,
         size=args.size,
         flip=args.flip,

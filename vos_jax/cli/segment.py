@@ -24,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="label PNG of the first frame, or a folder of PNGs named like frames",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="masks go to DIR/masks, where those of an earlier run make way for them",
+    )
     options.add_model_options(parser)
     parser.add_argument(
         "--reverse",
@@ -38,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overlay", action="store_true", help="write DIR/overlay.mp4 as well"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with an interrupted run"
+        "--resume",
+        action="store_true",
+        help="go on with an interrupted run of the same input and options",
     )
     options.add_json_option(parser)
     parser.set_defaults(run=run)

@@ -10,6 +10,7 @@ from PIL import Image
 from vos_jax.data.synthetic import Clip, generate_clip
 from vos_jax.engine.evaluate import segment_dataset
 from vos_jax.engine.files import write_overlay
+from vos_jax.engine.run_folder import DATASET_FILE, discard
 from vos_jax.evaluation import Report, read_dataset, score
 from vos_jax.media import blend, contact_sheet, open_frames, read_labels, write_labels
 from vos_jax.media.atomic import atomic_path
@@ -65,10 +66,15 @@ def run_demo(
     data, masks = out / "data", out / "masks"
     write_demo_data(data, clips)
     sequences = read_dataset("davis2017", data, _SPLIT)
-    for stale in masks.glob("clip*/*.png"):
-        stale.unlink()
-    (masks / "run.json").unlink(missing_ok=True)
-    segment_dataset(method, variables, sequences, masks, weights_id="demo")
+    for folder in masks.glob("clip[0-9]*"):
+        discard(folder)
+    (masks / DATASET_FILE).unlink(missing_ok=True)
+    segment_dataset(
+        *(method, variables, sequences, masks),
+        split=_SPLIT,
+        root=data,
+        weights_id="demo",
+    )
     report = score("davis2017", data, _SPLIT, masks)
     rows, captions = [], []
     for sequence in sequences:

@@ -5,7 +5,6 @@ there, and a resumed run goes on from the state that the interrupted one saved.
 """
 
 import time
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,28 +15,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vos_jax.engine import resume
 from vos_jax.engine.interrupt import delayed_signals
 from vos_jax.engine.progress import Progress
-from vos_jax.engine.resume import Saved
-from vos_jax.engine.video import FrameResult, Pending, VideoSegmenter
+from vos_jax.engine.result_files import ResultFiles
+from vos_jax.engine.run_folder import RunFolder
+from vos_jax.engine.run_identity import (
+    OVERLAY,
+    SCORES,
+    Run,
+    describe_run,
+    frame_order,
+)
+from vos_jax.engine.video import Pending, VideoSegmenter
 from vos_jax.errors import InputError
 from vos_jax.media import (
     FrameSource,
-    MaskWriter,
     VideoWriter,
-    atomic_path,
     blend,
     open_frames,
     prefetch,
     read_first_mask,
     read_labels,
 )
+from vos_jax.media.fingerprint import fingerprint_frames
+from vos_jax.media.lock import locked
 from vos_jax.methods.base import Method
 
 _SAVE_EVERY_S = 60.0
 _AHEAD = 4
-_STATE_FILE = ".resume.npz"
 _MASK_SUFFIXES = (".png", ".npy", ".npz")
 
 
@@ -49,13 +54,14 @@ class SegmentJob:
       input: Video file or folder of frames.
       mask: Label file of the first frame, or a folder of label files named like the
         frames they belong to; later ones add objects or correct.
-      out: Folder; masks go to `out/masks`.
+      out: Folder; masks go to `out/masks`, where `.run.json` notes whose they are.
       size: Shorter side to compute at; None for the input's own.
       flip: Average with the mirrored video.
       reverse: Go backwards from the last frame, or from the last of several masks.
       save_scores: Write probabilities to `out/scores/<name>.npz`.
       overlay: Write `out/overlay.mp4`.
-      resume: Go on where an interrupted run of the same job stopped.
+      resume: Go on where an interrupted run of the same job stopped. Without it, what
+        another run wrote to `out` makes way as soon as this one has its first mask.
     """
 
     input: Path
@@ -98,25 +104,40 @@ def segment_files(
       weights_id: Names the weights, so that a resumed run cannot mix them.
 
     Raises:
-      InputError: Something in the input is unusable, or the disk is full. What was
-        written before stays.
+      InputError: Something in the input is unusable, `out` holds files that no run has
+        noted there, or the disk is full. What was written before stays.
     """
+    _check_apart(job)
     source = open_frames(job.input)
     run = FileRun(
         source=source,
         given=read_masks(job.mask, source, last=job.reverse),
+        fingerprints=fingerprint_frames(job.input, source.names),
         masks=job.out / "masks",
-        scores=job.out / "scores" if job.save_scores else None,
+        scores=job.out / SCORES if job.save_scores else None,
+        overlay=job.overlay,
         reverse=job.reverse,
         size=job.size,
         flip=job.flip,
         resume=job.resume,
-        leave_note=True,
     )
     report = run(method, variables, weights_id)
     if job.overlay:
-        write_overlay(job.out / "overlay.mp4", run.masks, source, sorted(run.order))
+        write_overlay(job.out / OVERLAY, run.masks, source, sorted(run.order))
     return report
+
+
+def _check_apart(job: SegmentJob) -> None:
+    """Checks that what is read is not where the run writes and makes way for itself."""
+    for given in (job.input, job.mask):
+        at = given.resolve()
+        for name in ("masks", SCORES, OVERLAY):
+            target = (job.out / name).resolve()
+            if at.is_relative_to(target):
+                raise InputError(
+                    f"{given}: this run writes to {job.out / name} itself; copy what is"
+                    " to be read to another place, or use another --out"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,39 +146,43 @@ class FileRun:
 
     Attributes:
       source: The frames.
+      fingerprints: Of the frames, by their names.
       given: Label maps by frame index.
       masks: Folder of the mask files.
-      scores: Folder of the probabilities, if wanted.
+      scores: Folder of the probabilities beside it, if wanted.
+      overlay: An overlay will be drawn beside it.
+      allow_damaged: `source` goes past damaged frames.
       reverse: Go backwards.
       size: Shorter side to compute at.
       flip: Average with the mirrored video.
-      resume: Go on from the state that an interrupted run left in `masks`.
+      resume: Go on from the state that an interrupted run left in `masks`; without,
+        files of another run make way once there is a first result.
+      start_over: What a user does who does not want to go on.
       wanted: Names of the frames to write; None for all.
       reserve: Frames to reserve memory for; by default as many as there are.
-      leave_note: Leave a note in `masks` when all is done, so that resuming a finished
-        run does nothing.
       label: For the progress bar.
     """
 
     source: FrameSource
+    fingerprints: Mapping[str, str]
     given: Mapping[int, np.ndarray]
     masks: Path
     scores: Path | None = None
+    overlay: bool = False
+    allow_damaged: bool = False
     reverse: bool = False
     size: int | None = None
     flip: bool = False
     resume: bool = False
+    start_over: str = "run without --resume"
     wanted: Collection[str] | None = None
     reserve: int | None = None
-    leave_note: bool = False
     label: str = "segment"
 
     @property
     def order(self) -> range:
         """Indices of the frames to segment, the first given one first."""
-        if self.reverse:
-            return range(max(self.given), -1, -1)
-        return range(min(self.given), len(self.source))
+        return frame_order(len(self.source), self.given, reverse=self.reverse)
 
     def __call__(
         self, method: Method, variables: Mapping[str, Any], weights_id: str
@@ -173,41 +198,43 @@ class FileRun:
             length=self.reserve or len(self.order),
             objects=len(ids - {0, 255}),
         )
-        identity = self._identity(method, weights_id)
-        state_file = self.masks / _STATE_FILE
-        with MaskWriter(self.masks) as writer:
-            saved = self._saved(state_file, identity)
-            if saved is not None and saved.position == len(self.order):
-                return Report(0, len(self.source) - len(self.order), 0, float("nan"))
-            if saved is not None:
-                segmenter.restore(saved)
-            else:
-                state_file.unlink(missing_ok=True)
-            checkpoint = partial(
-                self._checkpoint, segmenter, writer, state_file, identity
+        skipped = len(self.source) - len(self.order)
+        with locked(self.masks):
+            folder = RunFolder(
+                self.masks,
+                self._run(method, weights_id),
+                go_on=self.resume,
+                wanted=self.wanted,
+                start_over=self.start_over,
             )
-            report = self._segment(segmenter, writer, checkpoint)
-            writer.flush()
-        if self.leave_note:
-            resume.save(state_file, len(self.order), (), identity)
-        else:
-            state_file.unlink(missing_ok=True)
-        return report._replace(skipped=len(self.source) - len(self.order))
+            if folder.is_done:
+                folder.finish()
+                return Report(0, skipped, 0, float("nan"))
+            if folder.saved is not None:
+                segmenter.restore(folder.saved)
+            with ResultFiles(folder, self.scores) as writer:
+                checkpoint = partial(self._checkpoint, segmenter, writer, folder)
+                report = self._segment(segmenter, writer, checkpoint)
+                writer.flush()
+            folder.finish()
+        return report._replace(skipped=skipped)
 
-    def _saved(self, state_file: Path, identity: Mapping[str, Any]) -> Saved | None:
-        """What there is to resume: nothing when masks of a finished run are missing."""
-        if not (self.resume and state_file.exists()):
-            return None
-        saved = resume.load(state_file, identity)
-        names = (self.source.names[index] for index in self.order)
-        if saved.views or all((self.masks / f"{name}.png").exists() for name in names):
-            return saved
-        return None
+    def _run(self, method: Method, weights_id: str) -> Run:
+        """What must be the same for a run to go on with another one's state."""
+        return describe_run(
+            *(method, weights_id, self.source, self.fingerprints, self.given),
+            size=self.size,
+            flip=self.flip,
+            reverse=self.reverse,
+            scores=self.scores is not None,
+            overlay=self.overlay,
+            allow_damaged=self.allow_damaged,
+        )
 
     def _segment(
         self,
         segmenter: VideoSegmenter,
-        writer: MaskWriter,
+        writer: ResultFiles,
         checkpoint: Callable[[Pending | None], None],
     ) -> Report:
         indices = self.order[segmenter.index :]
@@ -245,23 +272,19 @@ class FileRun:
         read = self.source.reversed if self.reverse else self.source.frames
         return prefetch(read(indices[0]), _AHEAD)
 
-    def _write(self, writer: MaskWriter, pending: Pending | None) -> None:
+    def _write(self, writer: ResultFiles, pending: Pending | None) -> None:
         if pending is None:
             return
         result = pending.result()
         name = self.source.names[self.order[result.time]]
-        if self.wanted is not None and name not in self.wanted:
-            return
-        writer.write(name, result.labels)
-        if self.scores is not None:
-            writer.submit(_write_scores, self.scores / f"{name}.npz", result)
+        if self.wanted is None or name in self.wanted:
+            writer.write(name, result)
 
     def _checkpoint(
         self,
         segmenter: VideoSegmenter,
-        writer: MaskWriter,
-        state_file: Path,
-        identity: Mapping[str, Any],
+        writer: ResultFiles,
+        folder: RunFolder,
         waiting: Pending | None,
     ) -> None:
         """Saves the state once the masks of everything before it are on disk."""
@@ -270,22 +293,7 @@ class FileRun:
         writer.flush()
         # A step that failed half-way leaves a state that belongs to no position.
         if segmenter.views and int(segmenter.views[0].time) + 1 == segmenter.index:
-            resume.save(state_file, segmenter.index, segmenter.views, identity)
-
-    def _identity(self, method: Method, weights_id: str) -> dict[str, Any]:
-        """What must be the same for a run to go on with another one's state."""
-        return {
-            "frames": len(self.source),
-            "first frame": self.source.names[0],
-            "frame size": list(self.source.size),
-            "masks": {str(i): zlib.crc32(x.tobytes()) for i, x in self.given.items()},
-            "method": repr(method.config),
-            "weights": weights_id,
-            "size": self.size,
-            "flip": self.flip,
-            "reverse": self.reverse,
-            "scores": self.scores is not None,
-        }
+            folder.save(segmenter.index, segmenter.views)
 
 
 def _report(times: Sequence[float], started: float) -> Report:
@@ -293,14 +301,6 @@ def _report(times: Sequence[float], started: float) -> Report:
     if len(times) > 4:
         rate = (len(times) - 1 - skip) / (times[-1] - times[skip])
     return Report(len(times), 0, time.monotonic() - started, rate)
-
-
-def _write_scores(path: Path, result: FrameResult) -> None:
-    probs = np.asarray(result.probs, np.float16)
-    with atomic_path(path) as temporary:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, probs=probs, ids=result.ids)
 
 
 def write_overlay(

@@ -163,7 +163,7 @@ def measure_settings(
     """
     sequences = _read_and_check(method, settings, split)
     return _evaluated(
-        *(method, settings, sequences, out, size),
+        *(method, settings, split, sequences, out, size),
         lambda folder: folder.measured(split),
     )
 
@@ -183,7 +183,7 @@ def pack_settings(
     """
     sequences = _read_and_check(method, settings, split)
     return _evaluated(
-        *(method, settings, sequences, out, size),
+        *(method, settings, split, sequences, out, size),
         lambda folder: folder.packed(split, sequences),
     )
 
@@ -200,6 +200,7 @@ def _read_and_check(
 def _evaluated(
     method: str,
     settings: Mapping[str, Setting],
+    split: Split,
     sequences: tuple[evaluation.Sequence, ...],
     out: Path,
     size: int | None,
@@ -213,6 +214,8 @@ def _evaluated(
         folder.segment(
             *load_model(own, setting.weights, **setting.changes),
             sequences,
+            split=split.name,
+            root=split.root,
             weights_id=fingerprint(own, setting.weights),
             size=size,
         )

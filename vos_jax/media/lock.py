@@ -1,0 +1,46 @@
+"""One process at a time in a folder."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vos_jax.errors import InputError
+from vos_jax.media.atomic import write_error
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Makes a folder and keeps other processes that ask for it out of it.
+
+    The lock leaves no file, and the system drops it with the process, however that
+    ends. Some network file systems have no such locks; nothing is kept out there.
+
+    Raises:
+      InputError: The folder cannot be made, or another process has it.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        _lock(folder, descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{folder}: another process is writing into it; wait for its end or use"
+            " another --out"
+        ) from error
+    except OSError:
+        # The file system has none: as if nobody else were there.
+        return
