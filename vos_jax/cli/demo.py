@@ -32,7 +32,10 @@ def run(args: argparse.Namespace) -> None:
     options.use_cache_option(args)
     method, variables = load_model(args.method)
     try:
-        report = run_demo(method, variables, args.out, args.clips)
+        report = run_demo(
+            *(method, variables, args.out, args.clips),
+            title=options.title(args.method, None),
+        )
     except OSError as error:
         raise InputError(f"{args.out}: {error.strerror}; use another --out") from error
     print_report(report, args.out, args.json)

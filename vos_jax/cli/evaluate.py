@@ -44,18 +44,16 @@ def run(args: argparse.Namespace) -> None:
 
     where = (args.dataset, args.root, args.split)
     sequences = read_dataset(*where, resolution=args.resolution)
-    method, variables, weights_id = options.load_model_of(args)
+    model = options.load_model_of(args)
     masks = args.out / "masks"
     segment_dataset(
-        method,
-        variables,
-        sequences,
-        masks,
+        *(model.method, model.variables, sequences, masks),
         split=args.split,
         root=args.root,
-        weights_id=weights_id,
+        weights_id=model.weights_id,
         size=args.size,
         flip=args.flip,
+        title=model.title,
     )
     if args.dataset != "davis2016":
         archive = args.out / "submission.zip"

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vos_jax.data.literal import literal
 from vos_jax.errors import InputError
@@ -102,14 +102,36 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model_of(args: argparse.Namespace) -> tuple[Any, Any, str]:
-    """The method, its variables, and a fingerprint of the weights file."""
+class LoadedModel(NamedTuple):
+    """What the options of `add_model_options` name.
+
+    Attributes:
+      method: With its configuration.
+      variables: Its weights.
+      weights_id: Fingerprint of the weights file.
+      title: Method and weights as the user named them.
+    """
+
+    method: Any
+    variables: Any
+    weights_id: str
+    title: str
+
+
+def load_model_of(args: argparse.Namespace) -> LoadedModel:
+    """Loads the method and its weights."""
     from vos_jax.engine import model
 
     use_cache_option(args)
     overrides = _overrides(args)
     method, variables = model.load_model(args.method, args.weights, **overrides)
-    return method, variables, model.fingerprint(args.method, args.weights)
+    weights_id = model.fingerprint(args.method, args.weights)
+    return LoadedModel(method, variables, weights_id, title(args.method, args.weights))
+
+
+def title(method: str, weights: Path | None) -> str:
+    """Names a model in one phrase."""
+    return f"{method}, weights {weights or 'that ship with it'}"
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     options.positive(args, "size")
     from vos_jax.engine.files import SegmentJob, segment_files
 
-    method, variables, weights_id = options.load_model_of(args)
+    model = options.load_model_of(args)
     job = SegmentJob(
         input=args.input,
         mask=args.mask,
@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> None:
         save_scores=args.save_scores,
         overlay=args.overlay,
         resume=args.resume,
+        title=model.title,
     )
-    report = segment_files(method, variables, job, weights_id)
+    report = segment_files(model.method, model.variables, job, model.weights_id)
     figures = {"masks": str(args.out / "masks"), **report._asdict()}
     options.print_figures(figures, args.json)

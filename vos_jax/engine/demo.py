@@ -54,11 +54,16 @@ def write_demo_data(root: Path, clips: int) -> None:
 
 
 def run_demo(
-    method: Method, variables: Mapping[str, Any], out: Path, clips: int = 3
+    method: Method,
+    variables: Mapping[str, Any],
+    out: Path,
+    clips: int = 3,
+    title: str | None = None,
 ) -> Report:
     """Generates, segments, scores and draws.
 
     Writes `data/` (DAVIS layout), `masks/`, `<clip>.mp4` overlays and `sheet.png`.
+    `title` is that of `segment_dataset`.
 
     Returns:
       The scores of the masks just written.
@@ -74,6 +79,7 @@ def run_demo(
         split=_SPLIT,
         root=data,
         weights_id="demo",
+        title=title,
     )
     report = score("davis2017", data, _SPLIT, masks)
     rows, captions = [], []

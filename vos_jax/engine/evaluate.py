@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vos_jax.engine.announce import announce, counted, model_facts
 from vos_jax.engine.files import FileRun
 from vos_jax.engine.run_folder import DATASET_FILE, RunFolder
 from vos_jax.engine.run_identity import RUN_FILE, describe_run
@@ -48,6 +49,7 @@ def segment_dataset(
     weights_id: str = "",
     size: int | None = None,
     flip: bool = False,
+    title: str | None = None,
     tell: Callable[[Progressed], None] | None = None,
 ) -> list[Progressed]:
     """Writes `out/<sequence>/<frame>.png` for every sequence.
@@ -65,6 +67,8 @@ def segment_dataset(
       weights_id: Names the weights.
       size: Shorter side to compute at.
       flip: Average with the mirrored video.
+      title: Method and weights in words, for a first line on stderr, which one for each
+        sequence follows; None is silent.
       tell: Called with each sequence that was not there yet, as soon as it is.
 
     Raises:
@@ -81,6 +85,11 @@ def segment_dataset(
         "size": size,
         "flip": flip,
     }
+
+    if title is not None:
+        what = " ".join(filter(None, (sequences[0].dataset, split)))
+        facts = what, counted(len(sequences), "sequence")
+        announce("segment", (*model_facts(title, method), *facts))
 
     def is_done(sequence: Sequence) -> bool:
         """Refuses what the folder of a sequence holds if it cannot be gone on with."""
@@ -115,6 +124,7 @@ def segment_dataset(
             # One capacity for all: sequences of one frame size share their programs.
             reserve=longest,
             label=f"{sequence.name} ({number}/{len(sequences)})",
+            title=None if title is None else "",
         )
         report = run(method, variables, weights_id)
         done.append(Progressed(sequence.name, report.frames, report.frames_per_second))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vos_jax.engine.announce import announce, model_facts, video_facts
 from vos_jax.engine.interrupt import delayed_signals
 from vos_jax.engine.progress import Progress
 from vos_jax.engine.result_files import ResultFiles
@@ -62,6 +63,7 @@ class SegmentJob:
       overlay: Write `out/overlay.mp4`.
       resume: Go on where an interrupted run of the same job stopped. Without it, what
         another run wrote to `out` makes way as soon as this one has its first mask.
+      title: Method and weights in words, for the first line on stderr; None is silent.
     """
 
     input: Path
@@ -73,6 +75,7 @@ class SegmentJob:
     save_scores: bool = False
     overlay: bool = False
     resume: bool = False
+    title: str | None = None
 
 
 class Report(NamedTuple):
@@ -120,6 +123,7 @@ def segment_files(
         size=job.size,
         flip=job.flip,
         resume=job.resume,
+        title=job.title,
     )
     report = run(method, variables, weights_id)
     if job.overlay:
@@ -161,6 +165,8 @@ class FileRun:
       wanted: Names of the frames to write; None for all.
       reserve: Frames to reserve memory for; by default as many as there are.
       label: For the progress bar.
+      title: Method and weights in words, for a first line on stderr; without them the
+        line has the video alone, and None is silent.
     """
 
     source: FrameSource
@@ -178,6 +184,7 @@ class FileRun:
     wanted: Collection[str] | None = None
     reserve: int | None = None
     label: str = "segment"
+    title: str | None = None
 
     @property
     def order(self) -> range:
@@ -189,6 +196,8 @@ class FileRun:
     ) -> Report:
         """Segments and writes what is not done yet."""
         ids = {int(x) for labels in self.given.values() for x in np.unique(labels)}
+        objects = len(ids - {0, 255})
+        self._announce(method, objects)
         segmenter = VideoSegmenter(
             method,
             variables,
@@ -196,7 +205,7 @@ class FileRun:
             flip=self.flip,
             with_probs=self.scores is not None,
             length=self.reserve or len(self.order),
-            objects=len(ids - {0, 255}),
+            objects=objects,
         )
         skipped = len(self.source) - len(self.order)
         with locked(self.masks):
@@ -218,6 +227,14 @@ class FileRun:
                 writer.flush()
             folder.finish()
         return report._replace(skipped=skipped)
+
+    def _announce(self, method: Method, objects: int) -> None:
+        if self.title is None:
+            return
+        model = model_facts(self.title, method) if self.title else ()
+        size = self.source.size
+        video = video_facts(size, self.size, objects, len(self.order))
+        announce(self.label, (*model, *video))
 
     def _run(self, method: Method, weights_id: str) -> Run:
         """What must be the same for a run to go on with another one's state."""
