@@ -217,17 +217,6 @@ def _read_youtube_vos(
     return tuple(records)
 
 
-def read_categories(meta_file: Path) -> frozenset[str]:
-    """Reads the names of all categories in a YouTube-VOS `meta.json`.
-
-    Raises:
-      InputError: The file is missing or is none.
-    """
-    videos = read_meta(meta_file).values()
-    listed = (each.category for objects in videos for each in objects.values())
-    return frozenset(category for category in listed if category is not None)
-
-
 def _select(
     names: list[str], wanted: Collection[str] | None, source: Path
 ) -> list[str]:
