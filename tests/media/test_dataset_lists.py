@@ -103,9 +103,11 @@ def test_the_lists_of_480p_serve_other_resolutions_without_any(tmp_path):
 def test_two_lists_of_the_same_videos_are_one(tmp_path):
     write_list(tmp_path, "480p", pairs(PAIRS[0], "swan", "bear"))
     write_list(tmp_path, "2016", "bear\nswan\n")
+    # Of the lists that are not taken, the kind does not matter.
+    write_list(tmp_path, "1080p", "swan\nbear\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = davis_videos(tmp_path, "2016", "val", "480p")
+        found = davis_videos(tmp_path, "2016", "val", "1080p")
     assert found == ["bear", "swan"]
 
 

@@ -132,7 +132,7 @@ def davis_videos(root: Path, year: str, split: str, resolution: str) -> list[str
     taken, *others = found
     names = _videos_of(taken, paths_only=taken.parent.name != year)
     for other in others:
-        differing = set(names) ^ set(_videos_of(other, paths_only=True))
+        differing = set(names) ^ set(_videos_of(other, paths_only=False))
         if differing:
             warn(
                 f"{taken} is taken, and not {other}, which lists other videos "
