@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vos_jax.data.sources import open_source
 from vos_jax.errors import InputError
 from vos_jax.evaluation.datasets import given_labels, object_starts, read_dataset
 from vos_jax.media import read_labels
@@ -169,3 +170,83 @@ def test_a_meta_file_of_another_kind_is_named(youtube_vos, text):
     (youtube_vos / "valid" / "meta.json").write_text(text)
     with pytest.raises(InputError, match=r"valid/meta\.json"):
         read_dataset("youtube-vos", youtube_vos, "valid")
+
+
+def rename_by_number(folder, numbers):
+    """Gives files the names of numbers without zeros in front, in their order."""
+    paths = sorted(folder.iterdir())
+    for number, path in reversed([*zip(numbers, paths, strict=True)]):
+        path.rename(folder / f"{number}{path.suffix}")
+
+
+def test_frames_without_padding_are_in_order_of_time(davis):
+    for kind in ("JPEGImages", "Annotations"):
+        rename_by_number(davis / kind / "480p" / "alpha", range(8, 19))
+    (alpha,) = read_dataset("davis2017", davis, "val", sequences=["alpha"])
+    stems = tuple(map(str, range(8, 19)))
+    assert tuple(path.stem for path in alpha.frames) == stems
+    assert alpha.outputs == tuple(alpha.annotations) == stems
+    assert list(given_labels(alpha)) == ["8"]
+
+
+def test_youtube_vos_frames_without_padding_are_in_order_of_time(youtube_vos):
+    numbers = range(6, 12)
+    for kind in ("JPEGImages", "Annotations"):
+        rename_by_number(youtube_vos / "valid" / kind / VIDEO, numbers)
+
+    def rename(videos):
+        for label, first in (("3", 0), ("7", 2)):
+            stems = [str(number) for number in numbers[first:]]
+            videos[VIDEO]["objects"][label]["frames"] = stems
+
+    edit_meta(youtube_vos, "valid", rename)
+    (video,) = read_dataset("youtube-vos", youtube_vos, "valid")
+    assert video.outputs == ("6", "7", "8", "9", "10", "11")
+    assert object_starts(video) == {3: "6", 7: "9"}
+    assert list(given_labels(video)) == ["6", "9"]
+
+
+def test_files_that_systems_leave_are_no_frames_and_no_annotations(davis):
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        (davis / kind / "480p").rename(davis / kind / "240p")
+        (davis / kind / "__MACOSX").mkdir()
+        folder = davis / kind / "240p" / "gamma"
+        for name in (f"._00000.{suffix}", f"._a.{suffix}", "Thumbs.db", ".resume.npz"):
+            (folder / name).write_bytes(b"")
+    (gamma,) = read_dataset("davis2017", davis, "val", sequences=["gamma"])
+    assert len(gamma.frames) == len(gamma.annotations) == len(gamma.outputs) == 5
+
+
+def test_two_frames_of_one_name_are_refused_as_in_training(davis):
+    folder = davis / "JPEGImages" / "480p" / "beta"
+    shutil.copy(folder / "00003.jpg", folder / "00003.webp")
+    with pytest.raises(InputError, match=r"00003\.jpg under a second suffix"):
+        read_dataset("davis2017", davis, "val")
+
+
+def test_scoring_and_training_read_the_lists_of_2016_alike(davis):
+    shutil.rmtree(davis / "ImageSets")
+    (davis / "ImageSets" / "480p").mkdir(parents=True)
+    lines = [
+        rf"\JPEGImages\480p\{name}\{i:05d}.jpg \Annotations\480p\{name}\{i:05d}.png"
+        for name in ("gamma", "beta")
+        for i in range(5)
+    ]
+    (davis / "ImageSets" / "480p" / "val.txt").write_bytes("\r\n".join(lines).encode())
+    scored = [each.name for each in read_dataset("davis2016", davis, "val")]
+    source = open_source("davis2016", davis, split="val")
+    trained = [video.name for video in source.videos]
+    assert scored == trained == ["gamma", "beta"]
+
+
+def test_grey_masks_of_2016_are_named_where_ids_are_expected(davis):
+    path = davis / "Annotations" / "480p" / "gamma" / "00000.png"
+    Image.fromarray((read_labels(path) > 0).astype(np.uint8) * 255).save(path)
+    (gamma,) = read_dataset("davis2017", davis, "val", sequences=["gamma"])
+    with pytest.raises(InputError, match=r"shows no object.*those of davis2016"):
+        given_labels(gamma)
+
+
+def test_a_resolution_of_youtube_vos_is_refused(youtube_vos):
+    with pytest.raises(InputError, match="leave resolution 480p out"):
+        read_dataset("youtube-vos", youtube_vos, "valid", resolution="480p")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, InputWarning
 from vos_jax.evaluation import protocols
 from vos_jax.evaluation.measures import statistics
 from vos_jax.evaluation.protocols import score
-from vos_jax.evaluation.report import write_report
+from vos_jax.evaluation.report import format_table, write_report
 from vos_jax.evaluation.temporal_stability import mean_stability, temporal_stability
 from vos_jax.media import read_labels, write_labels
 
@@ -243,6 +243,7 @@ def test_the_last_youtube_vos_frame_can_be_left_out(youtube_vos, tmp_path):
     assert "last frame of a video is left out" in report.notes[0]
 
 
+@pytest.mark.filterwarnings("ignore:youtube-vos train. Later annotations show")
 def test_g_is_undefined_without_unseen_objects(youtube_vos, tmp_path):
     for path in (tmp_path / "results").glob("*/*.png"):
         change_result(path, lambda labels: np.where(labels == 7, 0, labels))
@@ -275,6 +276,154 @@ def test_ids_that_youtube_vos_does_not_list_are_named(youtube_vos, tmp_path):
     change_result(path, lambda labels: np.where(labels == 7, 2, labels))
     with pytest.raises(InputError, match=r"00025\.png has ids \[2\].*\[3, 7\]"):
         score("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+
+
+def copy_annotations(davis, tmp_path, name):
+    """Makes the annotations of a sequence its results; returns both folders."""
+    annotations, results = davis / "Annotations" / "480p" / name, tmp_path / "results"
+    shutil.rmtree(results / name)
+    shutil.copytree(annotations, results / name)
+    return annotations, results / name
+
+
+def test_without_padding_the_last_frame_is_still_the_one_left_out(davis, tmp_path):
+    folders = copy_annotations(davis, tmp_path, "beta")
+    for folder in (*folders, davis / "JPEGImages" / "480p" / "beta"):
+        for number, path in reversed([*enumerate(sorted(folder.iterdir()), 1)]):
+            path.rename(folder / f"{number}{path.suffix}")
+    change_result(folders[1] / "17.png", np.zeros_like)
+    report = score("davis2017", davis, "val", tmp_path / "results", sequences=["beta"])
+    assert report.objects[0].frames == tuple(map(str, range(2, 17)))
+    assert report.summary()["J&F-Mean"] == 1
+
+
+def test_without_padding_objects_of_youtube_vos_are_scored_after_their_start(
+    youtube_vos, tmp_path
+):
+    names = [f"{5 * place:05d}" for place in range(1, 7)]
+    stems = [str(number) for number in range(7, 13)]
+    split = youtube_vos / "valid"
+    folders = [split / "Annotations", split / "JPEGImages", tmp_path / "results"]
+    for folder in folders:
+        for path in sorted((folder / "0123abcdef").iterdir()):
+            stem = stems[names.index(path.stem)]
+            path.rename(path.with_name(f"{stem}{path.suffix}"))
+    meta = (split / "meta.json").read_text()
+    for name, stem in zip(names, stems, strict=True):
+        meta = meta.replace(name, stem)
+    (split / "meta.json").write_text(meta)
+    where = ("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+    report = score(*where)
+    assert [entry.frames for entry in report.objects] == [
+        ("8", "9", "10", "11", "12"),
+        ("11", "12"),
+    ]
+    assert score(*where, drop_last=True).summary()["G"] == 1
+
+
+def test_ids_that_never_appear_are_named_and_the_means_without_them(davis, tmp_path):
+    annotations, results = copy_annotations(davis, tmp_path, "gamma")
+    for path in annotations.iterdir():
+        labels = read_labels(path)
+        labels[:5, :5] = 9
+        write_labels(path, labels)
+    for path in results.iterdir():
+        change_result(path, np.zeros_like)
+    where = ("davis2017", davis, "val", tmp_path / "results")
+    with pytest.warns(InputWarning, match="davis2017 val: No scored.*: gamma 2-8"):
+        report = score(*where, sequences=["gamma"])
+    assert report.summary()["J-Mean"] == pytest.approx(7 / 9)
+    assert report.scores_of_the_present()["J-Mean"] == 0
+    assert "gamma 2-8. The means without them: J&F-Mean 0.000" in report.notes[-1]
+    assert "gamma_8   1.000   1.000  absent" in format_table(report)
+    content = json.loads(write_report(report, tmp_path)[2].read_text())
+    assert content["notes"] == list(report.notes)
+    assert content["global_without_absent"]["J&F-Mean"] == 0
+    absent = [entry["object"] for entry in content["objects"] if entry["absent"]]
+    assert absent == list(range(2, 9))
+
+
+def test_an_object_of_the_first_annotation_alone_is_absent_too(davis, tmp_path):
+    annotations, _ = copy_annotations(davis, tmp_path, "gamma")
+    change_result(annotations / "00000.png", lambda x: np.where(x, x * 2, x))
+    where = ("davis2017", davis, "val", tmp_path / "results")
+    with pytest.warns(InputWarning) as said:
+        report = score(*where, sequences=["gamma"])
+    assert [entry.absent for entry in report.objects] == [False, True]
+    assert [entry.given for entry in report.objects] == [False, True]
+    assert "does not show these, and yet they are scored: gamma 1." in report.notes[-1]
+    assert len(said) == 2
+
+
+def test_ids_that_only_later_annotations_show_are_named(davis, tmp_path):
+    annotations, _ = copy_annotations(davis, tmp_path, "gamma")
+    for stem, label in (("00002", 5), ("00003", 7), ("00004", 6)):
+        path = annotations / f"{stem}.png"
+        labels = read_labels(path)
+        labels[-3:, -3:] = label
+        write_labels(path, labels)
+    where = ("davis2017", davis, "val", tmp_path / "results")
+    with pytest.warns(InputWarning, match="not scored, as the first .*: gamma 5, 7"):
+        report = score(*where, sequences=["beta", "gamma"])
+    assert report.unscored == {"gamma": (5, 7)}
+    assert [entry.name for entry in report.objects][-1] == "gamma_1"
+    assert report.objects[-1].region.tolist() == [1.0] * 3
+
+
+def test_annotations_of_davis_2016_without_the_object_are_named(davis2016, tmp_path):
+    for path in (davis2016 / "Annotations" / "480p" / "gamma").iterdir():
+        change_result(path, np.zeros_like)
+    for path in (tmp_path / "results" / "gamma").iterdir():
+        change_result(path, np.zeros_like)
+    where = ("davis2016", davis2016, "val", tmp_path / "results")
+    with pytest.warns(InputWarning, match=r": gamma 1\. No other object is scored"):
+        report = score(*where, sequences=["gamma"])
+    assert report.summary()["J&F-Mean"] == 1
+    assert report.scores_of_the_present() == {}
+
+
+def test_objects_of_youtube_vos_that_vanish_or_are_not_listed_are_named(
+    youtube_vos, tmp_path
+):
+    folder = youtube_vos / "valid" / "Annotations" / "0123abcdef"
+    for stem in ("00025", "00030"):
+        change_result(folder / f"{stem}.png", lambda x: np.where(x == 7, 4, x))
+    with pytest.warns(InputWarning) as said:
+        score("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+    texts = [str(each.message) for each in said]
+    assert "either: 0123abcdef 7. The means without them: G nan" in texts[0]
+    assert "meta.json does not list them: 0123abcdef 4." in texts[1]
+    assert len(texts) == 2
+
+
+def test_the_reason_of_an_undefined_g_is_noted(youtube_vos, tmp_path):
+    where = ("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+    report = score(*where, seen=["dog", "okapi"])
+    assert np.isnan(report.summary()["G"])
+    assert report.notes[-1].endswith(
+        "no object that is scored is of an unseen category."
+    )
+
+
+def test_seen_categories_that_no_object_has_are_named(youtube_vos, tmp_path):
+    where = ("youtube-vos", youtube_vos, "valid", tmp_path / "results")
+    with pytest.warns(InputWarning, match="named as seen: okapia; check"):
+        report = score(*where, seen=["dog", "okapia"])
+    assert [entry.seen for entry in report.objects] == [True, False]
+    with pytest.raises(InputError, match="seen: cat; those here: dog, okapi"):
+        score(*where, seen=["cat"])
+
+
+def test_only_youtube_vos_has_seen_categories(davis, tmp_path):
+    with pytest.raises(InputError, match="those of youtube-vos, not of davis2017"):
+        score("davis2017", davis, "val", tmp_path / "results", seen=["dog"])
+
+
+def test_white_results_are_told_from_ids(davis, tmp_path):
+    path = tmp_path / "results" / "gamma" / "00002.png"
+    Image.fromarray((read_labels(path) > 0).astype(np.uint8) * 255).save(path)
+    with pytest.raises(InputError, match=r"00002\.png has ids \[255\].*but void"):
+        score("davis2017", davis, "val", tmp_path / "results")
 
 
 def test_real_results_get_the_official_scores(tmp_path):

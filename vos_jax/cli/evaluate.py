@@ -7,8 +7,9 @@ from pathlib import Path
 from vos_jax.cli import options
 from vos_jax.cli.score import (
     add_dataset_options,
-    check_temporal,
+    check_measures,
     print_report,
+    seen_categories,
     show_progress,
 )
 from vos_jax.errors import InputError
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Segments, scores where annotations are public, packs where they are not."""
     options.positive(args, "size")
-    check_temporal(args)
+    check_measures(args)
     from vos_jax.engine.evaluate import segment_dataset
 
     where = (args.dataset, args.root, args.split)
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
             progress=show_progress,
             resolution=args.resolution,
             drop_last=args.drop_last,
+            seen=seen_categories(args),
             temporal=args.temporal,
         )
     except InputError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from vos_jax.cli import options
 from vos_jax.errors import InputError
 from vos_jax.evaluation import Report, format_table, score, write_report
+from vos_jax.media.dataset_lists import read_lines
 
 SUMMARY = "Score masks by J (region) and F (contour) as the benchmarks do."
 EXAMPLE = "vos-jax score --dataset davis2017 --root DAVIS --split val --results masks/"
@@ -25,7 +26,14 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drop-last",
         action="store_true",
-        help="youtube-vos: leave out each object's last frame",
+        help="youtube-vos: leave out the last annotated frame of each video, as davis"
+        " does always; what the server does is not documented",
+    )
+    parser.add_argument(
+        "--seen",
+        metavar="NAMES",
+        help="youtube-vos: the categories seen in training, with commas between, or a"
+        " text file with one on each line; default: those of DIR/train/meta.json",
     )
     parser.add_argument(
         "--temporal",
@@ -54,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Scores, prints the table, writes the files."""
-    check_temporal(args)
+    check_measures(args)
     report = score(
         args.dataset,
         args.root,
@@ -63,18 +71,43 @@ def run(args: argparse.Namespace) -> None:
         progress=show_progress,
         resolution=args.resolution,
         drop_last=args.drop_last,
+        seen=seen_categories(args),
         temporal=args.temporal,
     )
     print_report(report, args.out, args.json)
 
 
-def check_temporal(args: argparse.Namespace) -> None:
-    """Refuses `--temporal` where no such score exists, before any work is done."""
+def check_measures(args: argparse.Namespace) -> None:
+    """Refuses what the data set has no measure for, before any work is done."""
     if args.temporal and args.dataset != "davis2016":
         raise InputError(
             "--temporal: temporal stability is a measure of davis2016, not of "
             f"{args.dataset}; leave it out"
         )
+    if args.seen is not None and args.dataset != "youtube-vos":
+        raise InputError(
+            "--seen: seen and unseen categories are those of youtube-vos, not of "
+            f"{args.dataset}; leave it out"
+        )
+    seen_categories(args)
+
+
+def seen_categories(args: argparse.Namespace) -> frozenset[str] | None:
+    """Reads `--seen`: names, or a file of them."""
+    if args.seen is None:
+        return None
+    path = Path(args.seen)
+    if path.is_file():
+        return frozenset(read_lines(path))
+    names = frozenset(name.strip() for name in args.seen.split(",")) - {""}
+    if not names:
+        raise InputError(f"--seen {args.seen!r}: names no category; name at least one")
+    if path.suffix or len(path.parts) > 1:
+        raise InputError(
+            f"--seen {args.seen}: there is no such file; name a text file, or "
+            "categories with commas between"
+        )
+    return names
 
 
 def show_progress(done: int, total: int, name: str) -> None:

@@ -4,19 +4,24 @@ A reader lists files and checks that they are there; it decodes none. Inference 
 scoring read the same records.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vos_jax.errors import InputError
-from vos_jax.media.masks import read_labels
+from vos_jax.media.dataset_lists import davis_resolution, davis_videos, read_meta
+from vos_jax.media.listing import (
+    IMAGE_SUFFIXES,
+    files_by_stem,
+    list_names,
+    sort_names,
+)
+from vos_jax.media.masks import IGNORE, read_labels
 
 DATASETS = ("davis2016", "davis2017", "youtube-vos")
-_IMAGES = frozenset({".jpg", ".jpeg", ".png"})
+_MASKS = frozenset({".png"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,7 @@ class Sequence:
     Attributes:
       dataset: One of `DATASETS`.
       name: The sequence's folder.
-      frames: The images in order of their stems.
+      frames: The images in the natural order of their stems, which is that of time.
       annotations: The annotation of each annotated stem, in order.
       outputs: The stems whose masks a result must hold, in order.
       objects: YouTube-VOS: the stems listed for each object id, in order; the first is
@@ -61,12 +66,13 @@ def read_dataset(
         YouTube-VOS the one that holds `<split>/meta.json`.
       split: Such as "val" or "valid".
       resolution: DAVIS: the folder below `JPEGImages` and `Annotations`; by default
-        480p, or the only one there is.
+        480p, or the only one there is. YouTube-VOS has none.
       sequences: Only these, in the order of the split.
       images: Whether the frames are needed; scoring does without them.
 
     Raises:
-      InputError: A list, folder, frame or annotation is missing.
+      InputError: A list, folder, frame or annotation is missing, or a resolution is
+        named where there is none.
     """
     if dataset not in DATASETS:
         raise InputError(f"unknown data set {dataset!r}; use one of {list(DATASETS)}")
@@ -74,6 +80,10 @@ def read_dataset(
     if not root.is_dir():
         raise InputError(f"data set folder {root} does not exist; check the path")
     if dataset == "youtube-vos":
+        if resolution is not None:
+            raise InputError(
+                f"youtube-vos has one resolution; leave resolution {resolution} out"
+            )
         return _read_youtube_vos(root, split, sequences, images)
     return _read_davis(dataset, root, split, resolution, sequences, images)
 
@@ -122,17 +132,25 @@ def given_labels(sequence: Sequence) -> dict[str, np.ndarray]:
         labels = read_labels(path)
         if sequence.dataset == "davis2016":
             labels = (labels != 0).astype(np.uint8)
-        if not (labels % 255).any():
-            raise InputError(f"{path} shows no object; the first annotation must")
+        if not (labels % IGNORE).any():
+            raise no_object_error(path, labels)
         return {stem: labels}
     newcomers: dict[str, list[int]] = {}
     for label, stem in object_starts(sequence).items():
         newcomers.setdefault(stem, []).append(label)
     given = {}
-    for stem in sorted(newcomers):
+    for stem in sort_names(newcomers):
         labels = read_labels(sequence.annotations[stem])
         given[stem] = np.where(np.isin(labels, newcomers[stem]), labels, np.uint8(0))
     return given
+
+
+def no_object_error(path: Path, labels: np.ndarray) -> InputError:
+    """What to say of a first annotation that shows no object."""
+    hint = ""
+    if (labels == IGNORE).any():
+        hint = "; 255 means void here: masks of 0 and 255 are those of davis2016"
+    return InputError(f"{path} shows no object, which the first annotation must{hint}")
 
 
 def _read_davis(
@@ -143,14 +161,12 @@ def _read_davis(
     sequences: Collection[str] | None,
     images: bool,
 ) -> tuple[Sequence, ...]:
-    resolution = _resolution(root, resolution)
-    year = dataset.removeprefix("davis")
-    list_file = root / "ImageSets" / year / f"{split}.txt"
-    names = _select(_read_list(list_file), sequences, list_file)
+    resolution = davis_resolution(root, resolution)
+    names = davis_videos(root, dataset.removeprefix("davis"), split, resolution)
     records = []
-    for name in names:
-        frames = _files(root / "JPEGImages" / resolution / name, _IMAGES, images)
-        annotations = _files(root / "Annotations" / resolution / name, {".png"}, True)
+    for name in _select(names, sequences, root / "ImageSets"):
+        frames = _files(root / "JPEGImages" / resolution / name, IMAGE_SUFFIXES, images)
+        annotations = _files(root / "Annotations" / resolution / name, _MASKS, True)
         _check_annotated(name, frames, annotations, tuple(frames or annotations)[:1])
         records.append(
             Sequence(
@@ -169,13 +185,13 @@ def _read_youtube_vos(
 ) -> tuple[Sequence, ...]:
     folder = root / split
     meta_file = folder / "meta.json"
-    videos = _read_meta(meta_file)
+    videos = read_meta(meta_file)
     records = []
-    for name in _select(sorted(videos), sequences, meta_file):
-        objects, categories = _read_objects(meta_file, name, videos[name])
-        frames = _files(folder / "JPEGImages" / name, _IMAGES, images)
-        annotations = _files(folder / "Annotations" / name, {".png"}, True)
-        outputs = tuple(sorted(set().union(*objects.values())))
+    for name in _select(list(videos), sequences, meta_file):
+        objects = {label: each.stems for label, each in videos[name].items()}
+        frames = _files(folder / "JPEGImages" / name, IMAGE_SUFFIXES, images)
+        annotations = _files(folder / "Annotations" / name, _MASKS, True)
+        outputs = tuple(sort_names(set().union(*objects.values())))
         starts = tuple(stems[0] for stems in objects.values())
         _check_annotated(name, frames, annotations, starts)
         if frames and (missing := [stem for stem in outputs if stem not in frames]):
@@ -191,92 +207,20 @@ def _read_youtube_vos(
                 annotations=annotations,
                 outputs=outputs,
                 objects=objects,
-                categories=categories,
+                categories={
+                    label: each.category
+                    for label, each in videos[name].items()
+                    if each.category is not None
+                },
             )
         )
     return tuple(records)
-
-
-def read_categories(meta_file: Path) -> frozenset[str]:
-    """Reads the names of all categories in a YouTube-VOS `meta.json`.
-
-    Raises:
-      InputError: The file is missing or is none.
-    """
-    videos = _read_meta(meta_file).items()
-    categories = (_read_objects(meta_file, name, video)[1] for name, video in videos)
-    return frozenset().union(*(each.values() for each in categories))
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no YouTube-VOS list of videos") from error
-    if not isinstance(videos, dict) or not videos:
-        raise InputError(f"{path} lists no video")
-    return videos
-
-
-def _read_objects(
-    meta_file: Path, name: str, video: Any
-) -> tuple[dict[int, tuple[str, ...]], dict[int, str]]:
-    """Reads the stems and the category of each object of a video, by id."""
-    objects, categories = {}, {}
-    try:
-        for label, entry in video["objects"].items():
-            stems = tuple(sorted(set(entry["frames"])))
-            if not 1 <= int(label) <= 254 or not stems:
-                raise ValueError
-            objects[int(label)] = stems
-            if "category" in entry:
-                categories[int(label)] = str(entry["category"])
-        if not objects or not all(map(_is_file_name, set().union(*objects.values()))):
-            raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{meta_file}: video {name} needs objects with ids 1 to 254 and frames each"
-        ) from error
-    return dict(sorted(objects.items())), categories
-
-
-def _resolution(root: Path, resolution: str | None) -> str:
-    folder = root / "Annotations"
-    found = sorted(path.name for path in folder.glob("*") if path.is_dir())
-    if resolution is None and "480p" in found:
-        return "480p"
-    if resolution is None and len(found) == 1:
-        return found[0]
-    if resolution not in found:
-        wanted = "one resolution" if resolution is None else f"folder {resolution}"
-        raise InputError(
-            f"{folder} must hold {wanted} and holds {found or 'no folder'}; "
-            "check the root and the resolution"
-        )
-    return resolution
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        there = sorted(other.stem for other in path.parent.glob("*.txt"))
-        raise InputError(
-            f"list of sequences {path} cannot be read; splits there: {there}"
-        ) from error
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"{path} is empty or names a sequence twice")
-    return names
 
 
 def _select(
     names: list[str], wanted: Collection[str] | None, source: Path
 ) -> list[str]:
     """Keeps the wanted names, all of which must be there, in the order of the list."""
-    if bad := [name for name in names if not _is_file_name(name)]:
-        raise InputError(f"{source}: {bad[0]!r} is no folder name")
     if wanted is None:
         return names
     if unknown := sorted(set(wanted) - set(names)):
@@ -284,25 +228,14 @@ def _select(
     return [name for name in names if name in wanted]
 
 
-def _is_file_name(name: str) -> bool:
-    """Whether a name from a list stays within its folder when it becomes a path."""
-    return name not in {"", ".", ".."} and not {"/", "\\"} & set(name)
-
-
 def _files(folder: Path, suffixes: Collection[str], required: bool) -> dict[str, Path]:
-    """Lists a folder's files of a kind by stem, sorted by stem."""
+    """Lists a folder's files of a kind by stem, in natural order."""
+    if not required and not (folder.is_dir() and list_names(folder, suffixes)):
+        return {}
     if not folder.is_dir():
-        if not required:
-            return {}
         raise InputError(f"sequence folder {folder} does not exist")
-    paths = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    ]
-    if required and not paths:
-        raise InputError(f"sequence folder {folder} holds no {sorted(suffixes)} file")
-    return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
+    names = files_by_stem(folder, suffixes)
+    return {stem: folder / name for stem, name in names.items()}
 
 
 def _check_annotated(
@@ -313,12 +246,12 @@ def _check_annotated(
 ) -> None:
     """Checks that needed annotations exist and, where frames do, belong to frames."""
     folder = next(iter(annotations.values())).parent
-    if missing := sorted(set(needed) - set(annotations)):
+    if missing := [stem for stem in needed if stem not in annotations]:
         raise InputError(
             f"annotation {folder / missing[0]}.png is missing: it gives the objects of "
             f"sequence {name}"
         )
-    if frames and (lonely := sorted(set(annotations) - set(frames))):
+    if frames and (lonely := [stem for stem in annotations if stem not in frames]):
         raise InputError(
             f"sequence {name} has no frame {lonely[0]} for {annotations[lonely[0]]}"
         )

@@ -5,34 +5,35 @@ which objects and which means count is all that differs between the protocols. F
 are read one pair at a time; sequences are independent and may go to several processes.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, warn
+from vos_jax.evaluation.categories import seen_categories
 from vos_jax.evaluation.datasets import (
     Sequence,
+    no_object_error,
     object_starts,
-    read_categories,
     read_dataset,
 )
 from vos_jax.evaluation.measures import score_frame
+from vos_jax.evaluation.notes import (
+    misleading_notes,
+    protocol_note,
+    temporal_notes,
+    undefined_notes,
+)
 from vos_jax.evaluation.report import ObjectScores, Report
 from vos_jax.evaluation.temporal_stability import LEFT_OUT, temporal_stability
 from vos_jax.media.masks import IGNORE, read_labels, read_size
 
 Progress = Callable[[int, int, str], None]
-_NOTES = {
-    "davis2016": "The first and last frame of each sequence are left out; every "
-    "non-zero pixel is the object.",
-    "davis2017": "The first and last frame of each sequence are left out; void (255) "
-    "in an annotation is background.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,18 @@ class _Job:
         return self.results / self.sequence.name / f"{stem}.png"
 
 
+class _Scored(NamedTuple):
+    """What a sequence has come to.
+
+    Attributes:
+      objects: With their scores; those without a frame to score have no scores.
+      unscored: Ids that scored annotations show and that are no objects by the rules.
+    """
+
+    objects: list[ObjectScores]
+    unscored: tuple[int, ...]
+
+
 def score(
     dataset: str,
     root: str | Path,
@@ -73,6 +86,9 @@ def score(
 ) -> Report:
     """Scores the masks of a folder against the annotations of a split.
 
+    The scores are those of the official programs. Where these count objects that are
+    not there, the report's notes say so, and a warning is given.
+
     Args:
       dataset: "davis2016", "davis2017" (semi-supervised) or "youtube-vos".
       root: The data set's folder, see `read_dataset`.
@@ -84,18 +100,25 @@ def score(
         done).
       resolution: DAVIS: see `read_dataset`.
       sequences: Score only these.
-      drop_last: YouTube-VOS: leave out the last frame of each video. DAVIS always
-        does; whether the YouTube-VOS server does is not documented.
+      drop_last: YouTube-VOS: leave out the last annotated frame of each video, for all
+        of its objects. DAVIS always does; whether the YouTube-VOS server does is not
+        documented.
       seen: YouTube-VOS: the categories seen in training; by default those of
         `<root>/train/meta.json`, and all of them where the split is "train".
       temporal: DAVIS 2016: compute temporal stability T as well, of the sequences that
         take part in it. It takes several times as long as J and F.
 
     Raises:
-      InputError: T is asked for where the protocol has none. A file is missing, has
-        another size than its annotation or ids that are not objects; or the annotations
-        of the split are not complete, because its scores come from a server.
+      InputError: T or seen categories are asked for where the protocol has none. A
+        file is missing, has another size than its annotation or ids that are not
+        objects; or the annotations of the split are not complete, because its scores
+        come from a server.
     """
+    if seen is not None and dataset != "youtube-vos":
+        raise InputError(
+            f"seen and unseen categories are those of youtube-vos, not of {dataset}; "
+            "leave them out"
+        )
     if temporal and dataset != "davis2016":
         raise InputError(
             f"temporal stability is a measure of davis2016, not of {dataset}; leave it "
@@ -109,8 +132,10 @@ def score(
         sequences=sequences,
         images=False,
     )
+    for sequence in listed:
+        _check_annotations(sequence, split)
     if dataset == "youtube-vos":
-        seen = _seen_categories(listed, Path(root), split, seen)
+        seen = seen_categories(listed, Path(root), split, seen)
     jobs = [
         _Job(
             sequence=sequence,
@@ -121,80 +146,40 @@ def score(
         )
         for sequence in listed
     ]
-    for sequence in listed:
-        _check_annotations(sequence, split)
     _check_results(jobs)
     found = _run(jobs, workers or 1, progress)
-    objects = tuple(entry for entry in found if entry.frames)
+    return _report(dataset, split, drop_last, temporal, found)
+
+
+def _report(
+    dataset: str,
+    split: str,
+    drop_last: bool,
+    temporal: bool,
+    found: dict[str, _Scored],
+) -> Report:
+    """Joins the sequences, and says what is to be known beside the scores."""
+    entries = [entry for scored in found.values() for entry in scored.objects]
+    objects = tuple(entry for entry in entries if entry.frames)
     if not objects:
         raise InputError(f"{dataset} {split} has no object with a frame to score")
-    notes = [_NOTES.get(dataset) or _youtube_vos_note(drop_last)]
-    if unscored := [entry.name for entry in found if not entry.frames]:
-        notes.append(f"Without a frame to score and left out: {', '.join(unscored)}.")
-    if temporal:
-        notes.extend(_temporal_notes(objects))
-    return Report(
+    report = Report(
         dataset=dataset,
         split=split,
         objects=objects,
-        notes=tuple(notes),
         temporal=temporal,
+        unscored={n: each.unscored for n, each in found.items() if each.unscored},
     )
-
-
-def _youtube_vos_note(drop_last: bool) -> str:
-    last = "left out" if drop_last else "scored"
-    return (
-        "An object is scored from the frame after the one that gives its mask; the "
-        f"last frame of a video is {last} (what the server does is not documented)."
-    )
-
-
-def _temporal_notes(objects: tuple[ObjectScores, ...]) -> Iterator[str]:
-    """Which sequences T is the mean of, and which have none."""
-    absent = [entry.sequence for entry in objects if entry.changes is None]
-    if len(absent) == len(objects):
-        yield "T is undefined: by the rules of DAVIS 2016 no sequence here takes part."
-    elif absent:
-        yield (
-            f"T is the mean of {len(objects) - len(absent)} sequences; by the rules of "
-            f"DAVIS 2016 these take no part: {', '.join(absent)}."
-        )
-    if without := [
-        entry.sequence
-        for entry in objects
-        if entry.changes is not None and np.isnan(entry.changes).all()
-    ]:
-        yield (
-            "T is undefined without two masks in a row that have an outline: "
-            f"{', '.join(without)}."
-        )
-
-
-def _seen_categories(
-    sequences: tuple[Sequence, ...],
-    root: Path,
-    split: str,
-    seen: Collection[str] | None,
-) -> Collection[str] | None:
-    """The seen categories, or None if all are; checks that each object has one."""
-    if seen is None and split == "train":
-        return None
-    if seen is None:
-        meta_file = root / "train" / "meta.json"
-        if not meta_file.is_file():
-            raise InputError(
-                f"{meta_file} does not exist: it tells seen from unseen categories; "
-                "name the seen ones instead"
-            )
-        seen = read_categories(meta_file)
-    for sequence in sequences:
-        if unknown := sorted(set(sequence.objects) - set(sequence.categories)):
-            raise InputError(
-                f"{root / split / 'meta.json'} gives object {unknown[0]} of video "
-                f"{sequence.name} no category, so seen and unseen cannot be told apart"
-            )
-    return seen
+    notes = [protocol_note(dataset, drop_last)]
+    if without := [entry.name for entry in entries if not entry.frames]:
+        notes.append(f"Without a frame to score and left out: {', '.join(without)}.")
+    if temporal:
+        notes.extend(temporal_notes(objects))
+    notes.extend(undefined_notes(report))
+    for note in misleading_notes(report):
+        warn(f"{dataset} {split}: {note}")
+        notes.append(note)
+    return replace(report, notes=tuple(notes))
 
 
 def _check_annotations(sequence: Sequence, split: str) -> None:
@@ -239,61 +224,69 @@ def _candidates(job: _Job) -> tuple[str, ...]:
     if sequence.dataset != "youtube-vos":
         return sequence.outputs[1:-1]
     starts = {label: stems[0] for label, stems in sequence.objects.items()}
-    return tuple(sorted(set().union(*_frames_after(job, starts).values())))
+    return _in_order(job, _frames_after(job, starts))
+
+
+def _in_order(job: _Job, frames: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """The frames of all objects, in order of time."""
+    wanted = set().union(*frames.values())
+    return tuple(stem for stem in job.sequence.outputs if stem in wanted)
 
 
 def _frames_after(job: _Job, starts: dict[int, str]) -> dict[int, tuple[str, ...]]:
     """The scored stems of each YouTube-VOS object."""
     dropped = job.sequence.outputs[-1] if job.drop_last else None
     return {
-        label: tuple(s for s in stems if s > starts[label] and s != dropped)
+        label: tuple(s for s in stems[stems.index(starts[label]) + 1 :] if s != dropped)
         for label, stems in job.sequence.objects.items()
     }
 
 
 def _run(
     jobs: list[_Job], workers: int, progress: Progress | None
-) -> list[ObjectScores]:
+) -> dict[str, _Scored]:
     """Scores all jobs, in this process or in several, and keeps their order."""
-    found: list[list[ObjectScores]] = [[] for _ in jobs]
+    found: dict[str, _Scored] = {}
     if workers == 1 or len(jobs) == 1:
-        for place, job in enumerate(jobs):
-            found[place] = _score_sequence(job)
+        for job in jobs:
+            found[job.sequence.name] = _score_sequence(job)
             if progress is not None:
-                progress(place + 1, len(jobs), job.sequence.name)
-        return list(chain.from_iterable(found))
+                progress(len(found), len(jobs), job.sequence.name)
+        return found
     # Spawned, because a forked copy of a process that runs JAX can hang.
     with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")) as pool:
-        places = {pool.submit(_score_sequence, job): i for i, job in enumerate(jobs)}
+        names = {pool.submit(_score_sequence, job): job.sequence.name for job in jobs}
         try:
-            for done, future in enumerate(as_completed(places), start=1):
-                place = places[future]
-                found[place] = future.result()
+            for done, future in enumerate(as_completed(names), start=1):
+                found[names[future]] = future.result()
                 if progress is not None:
-                    progress(done, len(jobs), jobs[place].sequence.name)
+                    progress(done, len(jobs), names[future])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return list(chain.from_iterable(found))
+    return {job.sequence.name: found[job.sequence.name] for job in jobs}
 
 
-def _score_sequence(job: _Job) -> list[ObjectScores]:
+def _score_sequence(job: _Job) -> _Scored:
     sequence = job.sequence
-    frames = _scored_frames(job)
+    frames, given = _scored_frames(job)
     regions: dict[int, list[float]] = {label: [] for label in frames}
     contours: dict[int, list[float]] = {label: [] for label in frames}
-    for stem in sorted(set().union(*frames.values())):
+    present: set[int] = set()
+    unscored: set[int] = set()
+    for stem in _in_order(job, frames):
         labels = [label for label in frames if stem in frames[label]]
         predicted = _read_result(job, stem, frames.keys())
-        annotated = read_labels(sequence.annotations[stem])
-        if sequence.dataset == "davis2016":
-            predicted, annotated = predicted != 0, annotated != 0
+        annotated = _read_annotation(sequence, stem)
+        shown = _ids(annotated)
+        present |= shown.intersection(labels)
+        unscored |= shown.difference(frames)
         for label, j, f in zip(
             labels, *score_frame(predicted, annotated, labels), strict=True
         ):
             regions[label].append(j)
             contours[label].append(f)
-    return [
+    objects = [
         ObjectScores(
             sequence=sequence.name,
             object_id=label,
@@ -302,9 +295,12 @@ def _score_sequence(job: _Job) -> list[ObjectScores]:
             contour=np.array(contours[label], np.float64),
             seen=job.seen is None or sequence.categories[label] in job.seen,
             changes=_changes(job, stems) if job.temporal else None,
+            given=label in given,
+            absent=label not in present,
         )
         for label, stems in frames.items()
     ]
+    return _Scored(objects, tuple(sorted(unscored)))
 
 
 def _changes(job: _Job, stems: tuple[str, ...]) -> np.ndarray:
@@ -312,34 +308,50 @@ def _changes(job: _Job, stems: tuple[str, ...]) -> np.ndarray:
     return temporal_stability(read_labels(job.result(stem)) for stem in stems)
 
 
-def _scored_frames(job: _Job) -> dict[int, tuple[str, ...]]:
-    """The stems at which each object is scored, by id."""
+def _scored_frames(
+    job: _Job,
+) -> tuple[dict[int, tuple[str, ...]], frozenset[int]]:
+    """The stems at which each object is scored, by id, and the ids that are given."""
     sequence = job.sequence
     if sequence.dataset == "youtube-vos":
-        return _frames_after(job, object_starts(sequence))
+        starts = object_starts(sequence)
+        return _frames_after(job, starts), frozenset(starts)
+    first, scored = sequence.outputs[0], sequence.outputs[1:-1]
+    labels = _read_annotation(sequence, first)
+    given = _ids(labels)
     if sequence.dataset == "davis2016":
-        return {1: sequence.outputs[1:-1]}
-    first = sequence.annotations[sequence.outputs[0]]
-    labels = read_labels(first)
-    last_id = int(labels[labels != IGNORE].max(initial=0))
-    if not last_id:
-        raise InputError(f"{first} shows no object; the first annotation must")
+        return {1: scored}, given
+    if not given:
+        raise no_object_error(sequence.annotations[first], labels)
     # A gap in the ids is an object nevertheless: absent in both, so J = F = 1.
-    return dict.fromkeys(range(1, last_id + 1), sequence.outputs[1:-1])
+    return dict.fromkeys(range(1, max(given) + 1), scored), given
+
+
+def _read_annotation(sequence: Sequence, stem: str) -> np.ndarray:
+    labels = read_labels(sequence.annotations[stem])
+    return (labels != 0).astype(np.uint8) if sequence.dataset == "davis2016" else labels
+
+
+def _ids(labels: np.ndarray) -> frozenset[int]:
+    """The objects that a label map shows."""
+    counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
+    return frozenset(np.flatnonzero(counts[:IGNORE]).tolist()) - {0}
 
 
 def _read_result(job: _Job, stem: str, labels: Collection[int]) -> np.ndarray:
     path = job.result(stem)
     predicted = read_labels(path)
     if job.sequence.dataset == "davis2016":
-        return predicted
+        return (predicted != 0).astype(np.uint8)
     known = np.zeros(256, bool)
     known[[0, *labels]] = True
     if not known[predicted].all():
         extra = np.unique(predicted[~known[predicted]]).tolist()
+        remedy = "keep the annotation's ids"
+        if extra == [IGNORE]:
+            remedy += ", and write no 255, which is no object but void"
         raise InputError(
             f"result mask {path} has ids {extra}, which are no objects of sequence "
-            f"{job.sequence.name} (objects {sorted(labels)}); keep the annotation's "
-            "ids"
+            f"{job.sequence.name} (objects {sorted(labels)}); {remedy}"
         )
     return predicted

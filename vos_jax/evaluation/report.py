@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ class ObjectScores:
       changes: What T averages: the change of outline between each scored frame and the
         next, float64 `[T - 1]`, NaN where undefined. None where T was not asked for
         and for sequences that take no part in it.
+      given: Whether the annotation that gives the objects shows it.
+      absent: Whether no scored annotation shows it. J and F then are 1 by definition
+        wherever the result does not show it either.
     """
 
     sequence: str
@@ -38,6 +41,8 @@ class ObjectScores:
     contour: np.ndarray
     seen: bool = True
     changes: np.ndarray | None = None
+    given: bool = True
+    absent: bool = False
 
     @property
     def name(self) -> str:
@@ -55,6 +60,8 @@ class Report:
       objects: In the order of the split's list.
       notes: What the protocol left out, in words.
       temporal: Whether temporal stability T was asked for.
+      unscored: By sequence, ids that scored annotations show and that are no objects
+        by the rules.
     """
 
     dataset: str
@@ -62,6 +69,7 @@ class Report:
     objects: tuple[ObjectScores, ...]
     notes: tuple[str, ...] = ()
     temporal: bool = False
+    unscored: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, float]:
         """The global scores by the official column names, in order.
@@ -74,11 +82,19 @@ class Report:
         YouTube-VOS: means over the objects of seen and of unseen categories, and their
         mean G. NaN where there is no such object.
         """
-        scores = _official_scores(self)
+        scores = _official_scores(self.dataset, self.objects)
         if self.temporal:
             known = [mean_stability(changes) for changes in _all_changes(self)]
             scores["T-Mean"] = float(np.mean(known)) if known else math.nan
         return scores
+
+    def scores_of_the_present(self) -> dict[str, float]:
+        """`summary`, but for T, over the objects that are not absent.
+
+        No official score; empty where all are absent.
+        """
+        present = tuple(entry for entry in self.objects if not entry.absent)
+        return _official_scores(self.dataset, present) if present else {}
 
 
 def write_report(report: Report, folder: str | Path) -> tuple[Path, ...]:
@@ -136,16 +152,20 @@ def format_table(report: Report) -> str:
         texts = [_decimal(value) for value in cells]
         if report.temporal:
             texts.append(_stability(entry))
+        if entry.absent:
+            texts.append("absent")
         lines.append("  ".join([f"{entry.name:<{width}}", *map("{:>6}".format, texts)]))
     return "\n".join(lines) + "\n"
 
 
-def _official_scores(report: Report) -> dict[str, float]:
+def _official_scores(
+    dataset: str, objects: tuple[ObjectScores, ...]
+) -> dict[str, float]:
     """What the official files hold, which is all but T."""
-    if report.dataset == "youtube-vos":
-        return _seen_and_unseen(report.objects)
-    region = _mean_statistics(entry.region for entry in report.objects)
-    contour = _mean_statistics(entry.contour for entry in report.objects)
+    if dataset == "youtube-vos":
+        return _seen_and_unseen(objects)
+    region = _mean_statistics(entry.region for entry in objects)
+    contour = _mean_statistics(entry.contour for entry in objects)
     return {
         "J&F-Mean": (region.mean + contour.mean) / 2,
         "J-Mean": region.mean,
@@ -176,7 +196,7 @@ def _seen_and_unseen(objects: tuple[ObjectScores, ...]) -> dict[str, float]:
 
 
 def _global_csv(report: Report) -> str:
-    scores = _official_scores(report)
+    scores = _official_scores(report.dataset, report.objects)
     values = ",".join(_decimal(value) for value in scores.values())
     return f"{','.join(scores)}\n{values}\n"
 
@@ -221,12 +241,16 @@ def _as_json(report: Report) -> dict[str, Any]:
         "dataset": report.dataset,
         "split": report.split,
         "notes": list(report.notes),
-        "global": {name: _finite(value) for name, value in report.summary().items()},
+        "global": _scores_json(report.summary()),
+        "global_without_absent": _scores_json(report.scores_of_the_present()),
+        "unscored": {name: list(ids) for name, ids in report.unscored.items()},
         "objects": [
             {
                 "sequence": entry.sequence,
                 "object": entry.object_id,
                 "seen": entry.seen,
+                "given": entry.given,
+                "absent": entry.absent,
                 "J": _statistics_json(entry.region),
                 "F": _statistics_json(entry.contour),
                 "frames": list(entry.frames),
@@ -239,10 +263,12 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
+def _scores_json(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in scores.items()}
+
+
 def _statistics_json(scores: np.ndarray) -> dict[str, float | None]:
-    return {
-        name: _finite(value) for name, value in statistics(scores)._asdict().items()
-    }
+    return _scores_json(statistics(scores)._asdict())
 
 
 def _finite(value: float) -> float | None:

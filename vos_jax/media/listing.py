@@ -6,7 +6,7 @@ folders and orders its names here, so that a video has one order everywhere.
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from vos_jax.errors import InputError
@@ -36,6 +36,12 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     return numbers, name
 
 
+def sort_names(names: Iterable[str]) -> list[str]:
+    """Sorts names by `natural_key`."""
+    names = list(names)
+    return sorted(names) if _are_plain(names) else sorted(names, key=natural_key)
+
+
 def list_names(folder: str | Path, suffixes: Collection[str]) -> list[str]:
     """Lists the files of some kinds in natural order, without what systems leave.
 
@@ -50,20 +56,35 @@ def list_names(folder: str | Path, suffixes: Collection[str]) -> list[str]:
     Raises:
       InputError: The folder cannot be listed.
     """
-    split = (os.path.splitext(entry.name) for entry in _entries(folder))
-    names = [(stem, suffix) for stem, suffix in split if suffix.lower() in suffixes]
-    lengths = {len(stem) for stem, _ in names}
-    # Most folders of millions of files look like this, and text is faster to compare.
-    if len(lengths) == 1 and all(s.isascii() and s.isdecimal() for s, _ in names):
-        names.sort()
+    parts = [entry.name.rpartition(".") for entry in _entries(folder)]
+    parts = [each for each in parts if each[1] + each[2].lower() in suffixes]
+    if _are_plain([stem for stem, _, _ in parts]):
+        parts.sort()
     else:
-        names.sort(key=lambda name: (natural_key(name[0]), name[1]))
-    return [stem + suffix for stem, suffix in names]
+        parts.sort(key=lambda each: (natural_key(each[0]), each[2]))
+    return ["".join(each) for each in parts]
 
 
 def list_files(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
     """`list_names`, as paths."""
     return [Path(folder) / name for name in list_names(folder, suffixes)]
+
+
+def files_by_stem(folder: str | Path, suffixes: Collection[str]) -> dict[str, str]:
+    """`list_names` by stem, for files that are told apart by their stems.
+
+    Raises:
+      InputError: The folder cannot be listed, has no such file, or two of one stem.
+    """
+    names = list_names(folder, suffixes)
+    if not names:
+        kinds = " or ".join(sorted(suffixes))
+        raise InputError(f"{folder} holds no {kinds} file; extract it again")
+    files = {name[: name.rindex(".")]: name for name in names}
+    if len(files) < len(names):
+        twice = next(name for name in names if name not in files.values())
+        raise InputError(f"{folder} holds {twice} under a second suffix; remove one")
+    return files
 
 
 def list_folders(folder: str | Path) -> list[str]:
@@ -73,6 +94,15 @@ def list_folders(folder: str | Path) -> list[str]:
       InputError: The folder cannot be listed.
     """
     return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+
+
+def _are_plain(stems: list[str]) -> bool:
+    """Whether stems are numbers of one width, which compare as text, and faster.
+
+    Most folders of data sets of millions of files are like this.
+    """
+    digits = "".join(stems)
+    return len(set(map(len, stems))) == 1 and digits.isascii() and digits.isdecimal()
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:

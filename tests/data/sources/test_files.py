@@ -14,7 +14,7 @@ from tests.data.sources.layouts import (
     write_grey,
     write_palette,
 )
-from vos_jax.data.sources.files import list_files, read_frame
+from vos_jax.data.sources.files import read_frame
 from vos_jax.data.sources.videos import open_davis2017
 from vos_jax.errors import InputError
 
@@ -107,32 +107,3 @@ def test_a_grey_photograph_becomes_rgb(tmp_path):
     path = tmp_path / "grey.jpg"
     Image.fromarray(frame_pixels(3)[..., 0]).save(path, quality=95)
     np.testing.assert_array_equal(read_frame(path), frame_pixels(3))
-
-
-def test_an_empty_folder_is_named(tmp_path):
-    write_grey(tmp_path / "00000.png", label_pixels(1))
-    with pytest.raises(InputError, match=rf"{tmp_path} holds no \.jpg file"):
-        list_files(tmp_path, {".jpg"})
-
-
-def test_two_files_of_one_stem_are_named(tmp_path):
-    for name in ("00000.jpg", "00001.jpg", "00000.png"):
-        write_frame(tmp_path / name)
-    with pytest.raises(InputError, match=r"holds 00000\.jpg under a second suffix"):
-        list_files(tmp_path, {".jpg", ".png"})
-
-
-def test_files_come_in_the_order_of_their_stems(tmp_path):
-    for name in ("a-1.jpg", "a.jpg", "a0.jpg"):
-        write_frame(tmp_path / name)
-    assert list(list_files(tmp_path, {".jpg"})) == ["a", "a-1", "a0"]
-
-
-def test_hidden_files_and_other_kinds_are_left_out(tmp_path):
-    for name in ("b.jpg", "a.JPG", "._a.jpg", "c.png"):
-        write_frame(tmp_path / name)
-    (tmp_path / "notes").write_text("")
-    assert list(list_files(tmp_path, {".jpg"}).items()) == [
-        ("a", "a.JPG"),
-        ("b", "b.jpg"),
-    ]

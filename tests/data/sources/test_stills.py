@@ -121,6 +121,14 @@ def test_folders_below_are_left_out_unless_they_are_asked_for(tmp_path):
     assert len(open_pairs(tmp_path, deep=True).videos) == 2
 
 
+def test_folders_that_systems_leave_hold_no_images(tmp_path):
+    write_pair(tmp_path, "owl/{}.jpg", "owl/{}.png", "1", 1)
+    for folder in ("__MACOSX/owl", "owl/@eaDir", ".thumbnails"):
+        write_frame(tmp_path / folder / "1.jpg")
+    write_frame(tmp_path / "owl" / "._1.jpg")
+    assert open_source("fss1000", tmp_path).videos == (Video("owl/1", 1),)
+
+
 def test_an_image_can_be_read_several_times_at_once(tmp_path):
     write_pair(tmp_path, *OFFICIAL["ecssd"], "a", 3)
     frames, labels = open_ecssd(tmp_path).read(0, [0, 0])

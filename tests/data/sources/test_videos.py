@@ -193,6 +193,36 @@ def test_a_video_of_meta_json_that_is_missing_is_named(youtube_vos):
         open_youtube_vos(youtube_vos)
 
 
+@pytest.mark.parametrize("year", ["2016", "2017"])
+def test_frames_without_padding_are_trained_on_in_order_of_time(tmp_path, year):
+    stems = [str(number) for number in range(1, 13)]
+    write_video(tmp_path, "owl", stems, lambda _: label_pixels(1), folder="480p")
+    write_text(tmp_path / "ImageSets" / year / "train.txt", "owl\n")
+    source = {"2016": open_davis2016, "2017": open_davis2017}[year](tmp_path)
+    assert numbers(source.read(0, list(range(12))).frames) == list(range(12))
+
+
+def test_objects_of_youtube_vos_start_in_order_of_time(tmp_path):
+    train, stems = tmp_path / "train", ["8", "9", "10", "11"]
+    write_video(train, "0a", stems, lambda _: label_pixels(1, 2))
+    objects = {"1": {"frames": ["11", "10", "9", "8"]}, "2": {"frames": ["10", "9"]}}
+    meta = {"videos": {"0a": {"objects": objects}}}
+    (train / "meta.json").write_text(json.dumps(meta), encoding="utf-8-sig")
+    source = open_youtube_vos(tmp_path)
+    assert source.videos[0].starts == {1: 0, 2: 1}
+    assert numbers(source.read(0, [0, 1, 2, 3]).frames) == [0, 1, 2, 3]
+
+
+def test_files_that_systems_leave_are_not_trained_on(davis2017):
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        (davis2017 / kind / "480p").rename(davis2017 / kind / "240p")
+        for name in (f"._00000.{suffix}", "Thumbs.db", ".resume.npz", "desktop.ini"):
+            write_text(davis2017 / kind / "240p" / "dogs" / name, "")
+        write_text(davis2017 / kind / "__MACOSX" / f"._240p.{suffix}", "")
+    write_text(davis2017 / "ImageSets" / "2017" / "._train.txt", "")
+    assert open_davis2017(davis2017).videos == (Video("sheep", 4), Video("dogs", 4))
+
+
 def test_bl30k_is_one_folder_or_several_segments(tmp_path):
     stems = [f"{i:05d}" for i in range(3)]
     for name in ("v1", "v0"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vos_jax.errors import InputError
+from vos_jax.media.listing import is_leftover
 
 
 def prepare(
@@ -53,7 +54,7 @@ def prepare(
             raise InputError(f"configuration {fields}: {error}; correct it") from error
     elif chosen not in names:
         raise InputError(f"unknown data set {chosen!r}; use one of {names}")
-    if root is not None and not (Path(root).is_dir() and any(Path(root).iterdir())):
+    if root is not None and not _holds_files(Path(root)):
         raise InputError(
             f"data set folder {root} does not exist or is empty; check the path"
         )
@@ -66,6 +67,11 @@ def prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=root)
     )
     return Path(builder.data_dir)
+
+
+def _holds_files(root: Path) -> bool:
+    there = root.iterdir() if root.is_dir() else ()
+    return not all(is_leftover(path.name) for path in there)
 
 
 def _fields(config: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.data.source import Labelled, Video
-from vos_jax.data.sources.files import check_root, read_frame, read_json, size_text
+from vos_jax.data.sources.files import check_root, read_frame, size_text
 from vos_jax.errors import InputError
+from vos_jax.media.dataset_lists import read_json
 
 _IGNORE = 255
 # Three points; with fewer there is no area.

@@ -12,18 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vos_jax.data.source import Video
-from vos_jax.data.sources.files import (
-    IMAGES,
-    MASKS,
-    FileSource,
-    VideoFiles,
-    check_root,
-    list_files,
-    read_names,
-)
+from vos_jax.data.sources.files import MASKS, FileSource, VideoFiles, check_root
 from vos_jax.data.sources.labels import READERS, read_ids
 from vos_jax.data.sources.matlab import read_instances
 from vos_jax.errors import InputError
+from vos_jax.media.dataset_lists import read_names
+from vos_jax.media.listing import IMAGE_SUFFIXES, files_by_stem, is_leftover
 
 _PHOTOGRAPHS = frozenset({".jpg", ".jpeg"})
 _MATLAB = frozenset({".mat"})
@@ -221,7 +215,8 @@ def _listed(
       InputError: The list or a folder is missing, or a name lacks a file.
     """
     names = read_names(file)
-    frames, labels = list_files(images, _PHOTOGRAPHS), list_files(masks, suffixes)
+    frames = files_by_stem(images, _PHOTOGRAPHS)
+    labels = files_by_stem(masks, suffixes)
     for name in names:
         for folder, there in ((images, frames), (masks, labels)):
             if name not in there:
@@ -247,6 +242,7 @@ def _open(
         raise InputError(f"kind={kind!r} is unknown; use one of {list(READERS)}")
     for layout in layouts:
         if images := _images(root, layout):
+            # As text: a seed draws images by their places, which are to stay.
             names = sorted(images)
             return FileSource(
                 videos=tuple(Video(name, 1) for name in names),
@@ -260,7 +256,7 @@ def _open(
 def _images(root: Path, layout: Layout) -> dict[str, Path]:
     """Lists images by the name of their pair."""
     alike = (layout.images, layout.image_ending) == (layout.masks, layout.mask_ending)
-    suffixes = _PHOTOGRAPHS if alike else IMAGES
+    suffixes = _PHOTOGRAPHS if alike else IMAGE_SUFFIXES
     images: dict[str, Path] = {}
     for name, path in _walk(root / layout.images, layout.image_ending, layout.deep):
         if path.suffix.lower() in suffixes:
@@ -296,6 +292,7 @@ def _walk(folder: Path, ending: str, deep: bool) -> Iterator[tuple[str, Path]]:
         prefix = "" if prefix == "." else f"{prefix}/"
         for file in sorted(files):
             stem = file[: file.rfind(".")]
-            if not file.startswith(".") and stem.endswith(ending):
+            if not is_leftover(file) and stem.endswith(ending):
                 yield prefix + stem.removesuffix(ending), Path(parent, file)
-        folders[:] = sorted(folders) if deep else []
+        below = sorted(folders) if deep else []
+        folders[:] = [name for name in below if not is_leftover(name)]

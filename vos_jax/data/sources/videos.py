@@ -2,24 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vos_jax.data.source import Video
-from vos_jax.data.sources.files import (
-    FileSource,
-    VideoFiles,
-    check_names,
-    check_root,
-    list_folders,
-    list_videos,
-    read_json,
-    read_names,
-    read_words,
-)
+from vos_jax.data.sources.files import FileSource, VideoFiles, check_root, list_videos
 from vos_jax.data.sources.labels import read_ids, read_one_object
 from vos_jax.errors import InputError
+from vos_jax.media.dataset_lists import (
+    ListedObject,
+    davis_resolution,
+    davis_videos,
+    read_meta,
+)
+from vos_jax.media.listing import list_folders
 
-_MAX_ID = 254
 # Annotated at 6 frames/s, filmed at 30.
 _YOUTUBE_STRIDE = 5
 
@@ -30,7 +25,8 @@ def open_davis2016(
     """Opens DAVIS 2016 (Perazzi et al., CVPR 2016): one object in every video.
 
     Reads the release of 2016 (lists of file pairs in `ImageSets/<resolution>`) and that
-    of 2017, which has the same videos in `ImageSets/2016`.
+    of 2017, which has the same videos in `ImageSets/2016`. Where both are there, the
+    latter is taken, with a warning if they differ.
 
     Args:
       root: The folder that holds `ImageSets`, `JPEGImages` and `Annotations`.
@@ -41,14 +37,7 @@ def open_davis2016(
     Raises:
       InputError: A list, folder, frame or mask is missing.
     """
-    root = check_root(root)
-    resolution = _resolution(root, resolution)
-    pairs = root / "ImageSets" / resolution / f"{split}.txt"
-    if pairs.exists():
-        names = _names_of_pairs(pairs)
-    else:
-        names = read_names(root / "ImageSets" / "2016" / f"{split}.txt")
-    files = _davis_files(root, resolution, names)
+    names, files = _davis(root, "2016", split, resolution)
     return FileSource(
         videos=_list(names, files, starts={1: 0}),
         files=files,
@@ -63,9 +52,7 @@ def open_davis2017(
 
     The arguments and errors are those of `open_davis2016`.
     """
-    root = check_root(root)
-    names = read_names(root / "ImageSets" / "2017" / f"{split}.txt")
-    files = _davis_files(root, _resolution(root, resolution), names)
+    names, files = _davis(root, "2017", split, resolution)
     return FileSource(videos=_list(names, files), files=files, read_mask=read_ids)
 
 
@@ -84,17 +71,15 @@ def open_youtube_vos(root: str | Path, *, split: str = "train") -> FileSource:
     """
     folder = check_root(root) / split
     meta = folder / "meta.json"
-    videos = read_json(meta).get("videos")
-    if not isinstance(videos, dict) or not videos:
-        raise InputError(f"{meta} lists no videos; copy it from the data set again")
-    names = check_names(sorted(videos), meta)
-    objects = [_read_objects(meta, name, videos[name]) for name in names]
+    videos = read_meta(meta)
     files = list_videos(
-        names, folder / "JPEGImages", folder / "Annotations", every_frame=False
+        videos, folder / "JPEGImages", folder / "Annotations", every_frame=False
     )
     listed = tuple(
-        Video(name, len(each.masks), _starts(meta, name, stems, each), _YOUTUBE_STRIDE)
-        for name, stems, each in zip(names, objects, files, strict=True)
+        Video(
+            name, len(each.masks), _starts(meta, name, objects, each), _YOUTUBE_STRIDE
+        )
+        for (name, objects), each in zip(videos.items(), files, strict=True)
     )
     return FileSource(videos=listed, files=files, read_mask=read_ids)
 
@@ -112,7 +97,7 @@ def open_bl30k(root: str | Path) -> FileSource:
     root = check_root(root)
     segments = [root]
     if not (root / "JPEGImages").is_dir():
-        folders = [root / name for name in list_folders(root)]
+        folders = [root / name for name in _folders(root)]
         segments = [path for path in folders if (path / "JPEGImages").is_dir()]
     if not segments:
         raise InputError(
@@ -122,7 +107,7 @@ def open_bl30k(root: str | Path) -> FileSource:
     files: tuple[VideoFiles, ...] = ()
     for segment in segments:
         images, masks = segment / "JPEGImages", segment / "Annotations"
-        names = list_folders(images)
+        names = _folders(images)
         files += list_videos(names, images, masks, every_frame=True)
         prefix = "" if segment == root else f"{segment.name}/"
         listed += [prefix + name for name in names]
@@ -140,61 +125,36 @@ def _list(
     )
 
 
-def _davis_files(
-    root: Path, resolution: str, names: list[str]
-) -> tuple[VideoFiles, ...]:
+def _davis(
+    root: str | Path, year: str, split: str, resolution: str | None
+) -> tuple[list[str], tuple[VideoFiles, ...]]:
+    """Lists the videos of a split of DAVIS and their files."""
+    root = check_root(root)
+    resolution = davis_resolution(root, resolution)
+    names = davis_videos(root, year, split, resolution)
     images, masks = root / "JPEGImages" / resolution, root / "Annotations" / resolution
-    return list_videos(names, images, masks, every_frame=True)
+    return names, list_videos(names, images, masks, every_frame=True)
 
 
-def _resolution(root: Path, resolution: str | None) -> str:
-    found = list_folders(root / "Annotations")
-    if resolution is None and "480p" in found:
-        return "480p"
-    if resolution is None and len(found) == 1:
-        return found[0]
-    if resolution not in found:
-        raise InputError(
-            f"{root / 'Annotations'} holds {found}; name one of them as the resolution"
-        )
-    return resolution
-
-
-def _names_of_pairs(path: Path) -> list[str]:
-    """Reads lines such as `/JPEGImages/480p/bear/00000.jpg /Annotations/...`."""
-    frames = [words[0].split("/") for words in read_words(path)]
-    if bad := [parts for parts in frames if len(parts) < 2]:
-        raise InputError(
-            f"{path}: {bad[0][0]!r} is no path of a frame; copy the list again"
-        )
-    return check_names(list(dict.fromkeys(parts[-2] for parts in frames)), path)
-
-
-def _read_objects(meta: Path, name: str, video: Any) -> dict[int, str]:
-    """Reads the stem of the first frame of each object of a video, by id."""
-    try:
-        starts = {
-            int(label): min(entry["frames"])
-            for label, entry in video["objects"].items()
-        }
-        if not starts or not all(1 <= label <= _MAX_ID for label in starts):
-            raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{meta}: video {name} needs objects with ids 1 to {_MAX_ID} and frames "
-            "each; copy it from the data set again"
-        ) from error
-    return dict(sorted(starts.items()))
+def _folders(folder: Path) -> list[str]:
+    names = list_folders(folder)
+    if not names:
+        raise InputError(f"{folder} holds no folders; extract the data set again")
+    return names
 
 
 def _starts(
-    meta: Path, name: str, stems: dict[int, str], files: VideoFiles
+    meta: Path, name: str, objects: Mapping[int, ListedObject], files: VideoFiles
 ) -> dict[int, int]:
+    """Finds the labelled frame that first lists each object."""
     index_of = {Path(mask).stem: index for index, mask in enumerate(files.masks)}
-    for label, stem in stems.items():
+    starts = {}
+    for label, listed in objects.items():
+        stem = listed.stems[0]
         if stem not in index_of:
             raise InputError(
-                f"mask {files.mask_folder / str(stem)}.png is missing: {meta} lists it "
-                f"for object {label} of video {name}; extract the data set again"
+                f"mask {files.mask_folder / stem}.png is missing: {meta} lists it for "
+                f"object {label} of video {name}; extract the data set again"
             )
-    return {label: index_of[stem] for label, stem in stems.items()}
+        starts[label] = index_of[stem]
+    return starts
