@@ -23,6 +23,7 @@ _SIZE = (128, 208)
 _FRAMES = 24
 _DIFFICULTY = 0.5
 _COLUMNS = 5
+_REMEDY = "end other programs that use the memory"
 
 
 def demo_clip(number: int) -> Clip:
@@ -68,7 +69,9 @@ def run_demo(
     for stale in masks.glob("clip*/*.png"):
         stale.unlink()
     (masks / "run.json").unlink(missing_ok=True)
-    segment_dataset(method, variables, sequences, masks, weights_id="demo")
+    segment_dataset(
+        method, variables, sequences, masks, weights_id="demo", remedy=_REMEDY
+    )
     report = score("davis2017", data, _SPLIT, masks)
     rows, captions = [], []
     for sequence in sequences:

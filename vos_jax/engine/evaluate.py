@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vos_jax.engine.files import FileRun
+from vos_jax.engine.out_of_memory import memory_told, segmenting_remedy
 from vos_jax.errors import InputError
 from vos_jax.evaluation import Sequence, given_labels
 from vos_jax.media import atomic_path, open_frames
@@ -32,6 +33,7 @@ def segment_dataset(
     size: int | None = None,
     flip: bool = False,
     tell: Callable[[Progressed], None] | None = None,
+    remedy: str | None = None,
 ) -> list[Progressed]:
     """Writes `out/<sequence>/<frame>.png` for every sequence.
 
@@ -47,6 +49,8 @@ def segment_dataset(
       size: Shorter side to compute at.
       flip: Average with the mirrored video.
       tell: Called with each sequence that was not there yet, as soon as it is.
+      remedy: What a user can do when memory runs out; by default, what options there
+        are for it.
 
     Raises:
       InputError: `out` holds masks of other settings, or the input is unusable.
@@ -80,7 +84,8 @@ def segment_dataset(
             reserve=longest,
             label=f"{sequence.name} ({number}/{len(sequences)})",
         )
-        report = run(method, variables, weights_id)
+        with memory_told(sequence.name, remedy or segmenting_remedy(method)):
+            report = run(method, variables, weights_id)
         done.append(Progressed(sequence.name, report.frames, report.frames_per_second))
         if tell is not None:
             tell(done[-1])

@@ -17,10 +17,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.engine import resume
+from vos_jax.engine.inference import state_bytes
 from vos_jax.engine.interrupt import delayed_signals
+from vos_jax.engine.out_of_memory import (
+    check_memory,
+    memory_told,
+    segmenting_remedy,
+)
 from vos_jax.engine.progress import Progress
 from vos_jax.engine.resume import Saved
-from vos_jax.engine.video import FrameResult, Pending, VideoSegmenter
+from vos_jax.engine.video import (
+    FrameResult,
+    Pending,
+    VideoSegmenter,
+    inference_form,
+    working_size,
+)
 from vos_jax.errors import InputError
 from vos_jax.media import (
     FrameSource,
@@ -100,7 +112,15 @@ def segment_files(
     Raises:
       InputError: Something in the input is unusable, or the disk is full. What was
         written before stays.
+      OutOfMemory: An `InputError` that is a `MemoryError`, too.
     """
+    with memory_told(str(job.input), segmenting_remedy(method)):
+        return _segment_files(method, variables, job, weights_id)
+
+
+def _segment_files(
+    method: Method, variables: Mapping[str, Any], job: SegmentJob, weights_id: str
+) -> Report:
     source = open_frames(job.input)
     run = FileRun(
         source=source,
@@ -159,19 +179,25 @@ class FileRun:
             return range(max(self.given), -1, -1)
         return range(min(self.given), len(self.source))
 
+    @property
+    def _length(self) -> int:
+        return self.reserve or len(self.order)
+
     def __call__(
         self, method: Method, variables: Mapping[str, Any], weights_id: str
     ) -> Report:
         """Segments and writes what is not done yet."""
         ids = {int(x) for labels in self.given.values() for x in np.unique(labels)}
+        objects = len(ids - {0, 255})
+        network = inference_form(method, variables)
+        self._check_memory(*network, objects)
         segmenter = VideoSegmenter(
-            method,
-            variables,
+            *network,
             size=self.size,
             flip=self.flip,
             with_probs=self.scores is not None,
-            length=self.reserve or len(self.order),
-            objects=len(ids - {0, 255}),
+            length=self._length,
+            objects=objects,
         )
         identity = self._identity(method, weights_id)
         state_file = self.masks / _STATE_FILE
@@ -193,6 +219,20 @@ class FileRun:
         else:
             state_file.unlink(missing_ok=True)
         return report._replace(skipped=len(self.source) - len(self.order))
+
+    def _check_memory(
+        self, method: Method, variables: Mapping[str, Any], objects: int
+    ) -> None:
+        """Refuses what the state of this run certainly has no room for."""
+        height, width = working_size(*self.source.size, self.size)
+        needed = state_bytes(
+            method, (height, width), objects, self._length, variables=variables
+        )
+        state = (
+            f"the state of {self._length} frames of {width}x{height} with {objects}"
+            f" object{'s' * (objects > 1)}"
+        )
+        check_memory(state, needed * (1 + self.flip), segmenting_remedy(method))
 
     def _saved(self, state_file: Path, identity: Mapping[str, Any]) -> Saved | None:
         """What there is to resume: nothing when masks of a finished run are missing."""
