@@ -1,8 +1,13 @@
 """Checkpoints on disk."""
 
+import asyncio
 import errno
+import gc
+import logging
 import resource
 import shutil
+import threading
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -12,13 +17,8 @@ import optax
 import pytest
 
 from vos_jax.engine.checkpoint import SCORE, Checkpoints
+from vos_jax.engine.quiet_readers import quiet_readers
 from vos_jax.errors import InputError
-
-# Orbax leaves readers behind that were never awaited when one of them fails; Python
-# finds them at some later time.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 
 
 class State(NamedTuple):
@@ -111,6 +111,118 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path, state):
             checkpoints.restore(state)
         assert "\n" not in str(caught.value)
         assert_same(checkpoints.restore(state, 7), state)
+
+
+def cut(step):
+    for file in (step / "default").rglob("d/*"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def overwrite(step):
+    for file in (step / "default").rglob("d/*"):
+        file.write_bytes(bytes(file.stat().st_size))
+
+
+def flip(step):
+    """One bit, which decompression takes for another value."""
+    file = max((step / "default").rglob("d/*"), key=lambda x: x.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 8
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "a flipped bit": flip,
+    "a name that is gone": lambda step: (step / "default/_sharding").unlink(),
+    "checksums of nonsense": lambda step: (step / "default/checksums.json").write_text(
+        "[1"
+    ),
+    "files cut in the middle": cut,
+    "files of zeros": overwrite,
+    "no files": lambda step: [x.unlink() for x in (step / "default").rglob("d/*")],
+    "no list of files": lambda step: (step / "default/manifest.ocdbt").unlink(),
+    "a list of nonsense": lambda step: (step / "default/manifest.ocdbt").write_bytes(
+        b"x" * 99
+    ),
+    "half the metadata": lambda step: (step / "default/_METADATA").write_text('{"a'),
+    "nothing": lambda step: [shutil.rmtree(step), step.mkdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damage_of_any_kind_is_one_short_line_and_nothing_else(
+    tmp_path, damage, monkeypatch, caplog, capfd
+):
+    # Noise is stored as it is, so that nothing but a checksum sees a flipped bit.
+    noise = jnp.asarray(np.random.default_rng(0).random((30, 60, 70), np.float32))
+    many = {str(i): x for i, x in enumerate(noise)}
+    whole = {"params": many, "batch_stats": {}, "average": None}
+    unheard: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", unheard.append)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, whole)
+        checkpoints.save(9, whole)
+        checkpoints.wait()
+    damage(tmp_path / "step_9")
+    with Checkpoints(tmp_path) as checkpoints:
+        reads = (checkpoints.restore, whole), (checkpoints.read_variables, 9)
+        for read, argument in reads:
+            with pytest.raises(InputError, match=r"step_9: cannot .* step 7") as caught:
+                read(argument)
+            message = str(caught.value)
+            assert "\n" not in message
+            assert len(message) < 220 + len(str(tmp_path))
+            del caught
+    gc.collect()
+    # What threads have to say, they say soon.
+    time.sleep(0.2)
+    assert not unheard
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
+def test_other_threads_are_heard_while_a_checkpoint_is_read(caplog):
+    async def fail():
+        raise ValueError("of another thread")
+
+    async def forget():
+        task = asyncio.ensure_future(fail())
+        del task
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def elsewhere():
+        logging.getLogger("absl").error("said elsewhere")
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(forget())
+        loop.close()
+        gc.collect()
+
+    before = asyncio.new_event_loop
+    with quiet_readers():
+        logging.getLogger("absl").error("said here")
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    assert asyncio.new_event_loop is before
+    logging.getLogger("absl").error("said afterwards")
+    assert "said elsewhere" in caplog.text
+    assert "of another thread" in caplog.text
+    assert "said afterwards" in caplog.text
+    assert "said here" not in caplog.text
+
+
+def test_no_memory_to_restore_with_is_no_damage(tmp_path, state, monkeypatch):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state)
+        checkpoints.wait()
+
+        def short(*args, **options):
+            raise Exception("while reading array 0") from MemoryError()
+
+        monkeypatch.setattr(checkpoints._manager, "restore", short)
+        with pytest.raises(Exception, match="while reading array 0"):
+            checkpoints.restore(state)
 
 
 def test_other_shapes_and_no_checkpoint_are_refused(tmp_path, state):

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax.errors import JaxRuntimeError
 from PIL import Image
 
 import vos_jax
 from tests.engine.clips import moving_clip, read_masks, write_frames, write_masks
 from vos_jax.cli import main
-from vos_jax.engine import video
+from vos_jax.engine import out_of_memory, video
 from vos_jax.engine.files import SegmentJob, segment_files
 from vos_jax.errors import InputError, InputWarning
 from vos_jax.media import open_frames, read_labels
@@ -228,6 +229,54 @@ def test_a_step_that_fails_half_way_saves_no_state_that_fits_no_frame(
     assert_masks(job().out / "masks", expected[:4])
     assert segment_files(*model, job(resume=True)).frames in (4, 8)
     assert_masks(job().out / "masks", expected)
+
+
+def test_a_video_with_no_room_for_its_memory_is_refused_before_anything_is_written(
+    model, job, monkeypatch
+):
+    limit = vos_jax.state_bytes(model[0], (32, 48), 2, 8)
+    monkeypatch.setattr(out_of_memory, "device_memory", lambda: limit)
+    segment_files(*model, job("fits"))
+    with pytest.raises(InputError, match=r"8 frames of 48x32 with 2 objects: .*--size"):
+        segment_files(*model, job(flip=True))
+    monkeypatch.setattr(out_of_memory, "device_memory", lambda: limit - 1)
+    with pytest.raises(InputError, match=f"{limit} bytes .*--mem-capacity"):
+        segment_files(*model, job())
+    assert not job().out.exists()
+
+
+def test_memory_that_runs_out_is_told_in_one_line_and_the_masks_stay(
+    model, job, expected, monkeypatch
+):
+    advance, calls = video._advance, []
+
+    def failing(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise JaxRuntimeError(
+                "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 999 bytes."
+            )
+        return advance(*args)
+
+    monkeypatch.setattr(video, "_advance", failing)
+    with pytest.raises(
+        InputError, match=r"frames: out of memory: 999 bytes were .*--dtype"
+    ):
+        segment_files(*model, job())
+    monkeypatch.undo()
+    assert_masks(job().out / "masks", expected[:3])
+    # The state was not given away yet.
+    assert segment_files(*model, job(resume=True)).frames == 5
+    assert_masks(job().out / "masks", expected)
+
+
+def test_another_fault_of_the_device_keeps_its_traceback(model, job, monkeypatch):
+    def failing(*args):
+        raise JaxRuntimeError("INTERNAL: Address out of range")
+
+    monkeypatch.setattr(video, "_advance", failing)
+    with pytest.raises(JaxRuntimeError, match="INTERNAL"):
+        segment_files(*model, job())
 
 
 def interrupted_run(model, job, tmp_path) -> Path:

@@ -65,7 +65,11 @@ def test_a_last_line_that_was_cut_is_dropped(tmp_path, tail):
 
 @pytest.mark.parametrize(
     "line",
-    [b"{", b"", b"[1]", b"3", b"{}", b'{"step": "x"}', b'{"step": 4, "\xff": 1}'],
+    [
+        *(b"{", b"", b"[1]", b"3", b"{}", b'{"step": "x"}', b'{"step": 4, "\xff": 1}'),
+        *(b'{"step": 1e999}', b'{"step": 4, "loss": "0.1"}', b"[" * 100_000),
+    ],
+    ids=range(10),
 )
 def test_another_line_that_is_damaged_is_named(tmp_path, line):
     write_rows(tmp_path, [2, 4, 6])

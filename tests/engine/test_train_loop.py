@@ -109,6 +109,40 @@ def stop_after(monkeypatch, steps, action):
     monkeypatch.setattr(train_loop, "shard_batch", counted)
 
 
+def test_memory_that_runs_out_in_the_first_step_leaves_the_folder_free(
+    experiment, tmp_path, monkeypatch
+):
+    def short():
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 3.00GiB."
+        )
+
+    stop_after(monkeypatch, 1, short)
+    with pytest.raises(InputError) as caught:
+        train(experiment, tmp_path)
+    message = str(caught.value)
+    assert "3221225472 bytes (3.22 GB)" in message
+    for field in ("batch=8", "recipe.size=(32, 32)", "step.accumulation=1", "remat"):
+        assert field in message
+    assert "\n" not in message
+    smaller = dataclasses.replace(experiment, batch=4)
+    assert train_start.claim(tmp_path, smaller) is None
+
+
+def test_memory_that_runs_out_later_loses_no_step(
+    experiment, whole, tmp_path, monkeypatch
+):
+    def short():
+        raise MemoryError
+
+    stop_after(monkeypatch, 4, short)
+    with pytest.raises(InputError, match="out of memory; lower batch=8"):
+        train(experiment, tmp_path)
+    monkeypatch.undo()
+    assert train(experiment, tmp_path).steps == 3
+    assert_same_weights(tmp_path / "weights.safetensors", whole[1].weights)
+
+
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_run_stopped_by_a_signal_saves_and_ends_with_the_same_bits(
     experiment, whole, tmp_path, monkeypatch, steps

@@ -109,12 +109,30 @@ def test_a_folder_with_a_checkpoint_belongs_to_its_experiment(experiment, tmp_pa
         claim(tmp_path / "run", dataclasses.replace(experiment, seed=3))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "3", "{}", '{"method": 3, "method_options": {}}'),
+        *('{"method": "stm"}', '{"method": "stm", "method_options": 3}'),
+        '{"method": "stm", "method_options": {}, "architecture": [1]}',
+    ],
+)
 def test_a_damaged_description_is_named(experiment, tmp_path, text):
     (tmp_path / "checkpoints" / "step_2").mkdir(parents=True)
     (tmp_path / "experiment.json").write_text(text)
     with pytest.raises(InputError, match=r"experiment.json: damaged; use another"):
         claim(tmp_path, experiment)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_description_that_an_editor_has_saved_is_read(experiment, tmp_path, encoding):
+    write_claim(tmp_path, experiment, vos_jax.create("stm", **NETWORK))
+    (tmp_path / "checkpoints" / "step_2").mkdir(parents=True)
+    path = tmp_path / "experiment.json"
+    path.write_text(path.read_text(), encoding=encoding, newline="\r\n")
+    begun = claim(tmp_path, experiment)
+    assert begun is not None
+    assert begun.experiment == describe(experiment)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from vos_jax.cli import options
+from vos_jax.cli import names, options
 
 SUMMARY = "Convert a published PyTorch checkpoint into a .safetensors weights file."
 EXAMPLE = "vos-jax convert stm STM_weights.pth stm.safetensors"
@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "method",
         metavar="METHOD",
-        help="stm, or resnet18/34/50/101 for ImageNet weights in torchvision's naming",
+        help=f"the method whose weights they are: {', '.join(names.METHODS)}; or, to"
+        " begin training with, an ImageNet network in torchvision's naming:"
+        f" {', '.join(names.BACKBONES)}",
     )
     parser.add_argument(
         "source",

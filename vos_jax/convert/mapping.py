@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from vos_jax.convert.finite import check_values
 from vos_jax.convert.tree import TreePath, flatten, unflatten
 from vos_jax.errors import InputError
 
@@ -115,6 +116,7 @@ def convert_state_dict(
     Raises:
       ConversionError: Names are missing or unexpected, or shapes differ. One error
         lists all of them.
+      InputError: An array that is needed is not finite, or variances are negative.
       ValueError: The table does not describe exactly the leaves of `shapes`.
     """
     expected = _published_shapes(
@@ -133,6 +135,13 @@ def convert_state_dict(
     missing = expected.keys() - state_dict.keys()
     if missing or unexpected or wrong_shapes:
         raise ConversionError(origin, missing, unexpected, wrong_shapes)
+    variances = {s.names[0] for path, s in table.items() if path[-1] == "var"}
+    check_values(
+        origin,
+        ((name, np.asarray(state_dict[name])) for name in sorted(expected)),
+        variances.__contains__,
+        "download it again, or use an earlier checkpoint of its training",
+    )
     return unflatten(
         {
             path: _to_leaf(source.layout, [state_dict[name] for name in source.names])

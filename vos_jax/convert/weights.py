@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.numpy
 
+from vos_jax.convert.finite import check_values
 from vos_jax.convert.reason import one_line
 from vos_jax.convert.safetensors_file import FORMAT_FAMILY, open_safetensors
 from vos_jax.convert.tree import flatten, unflatten
@@ -58,7 +59,8 @@ def save_weights(
       notes: Free text for people: where the weights come from, their licence.
 
     Raises:
-      InputError: The ending is another, or the file cannot be written.
+      InputError: The ending is another, a value is not finite, a variance negative,
+        or the file cannot be written.
       ValueError: The variables are empty or a leaf is not such an array; the config
         is not JSON.
     """
@@ -73,7 +75,14 @@ def save_weights(
         "config": _to_json(config),
         "notes": _to_json(notes or {}),
     }
-    content = safetensors.numpy.save(_named_arrays(variables), metadata)
+    arrays = _named_arrays(variables)
+    check_values(
+        f"{path}: not written",
+        arrays.items(),
+        _is_variance,
+        "take the weights of an earlier step",
+    )
+    content = safetensors.numpy.save(arrays, metadata)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
@@ -82,20 +91,23 @@ def load_weights(path: str | PathLike[str]) -> Weights:
     """Reads a file written by `save_weights`.
 
     Raises:
-      InputError: The file is missing, damaged, of another format or version.
+      InputError: The file is missing, damaged, of another format or version, or a
+        value is not finite or a variance negative.
     """
     path = Path(path)
     with open_safetensors(path) as handle:
         metadata = _parse_metadata(path, handle.metadata())
         try:
-            leaves = {
-                tuple(name.split("/")): handle.get_tensor(name)
-                for name in handle.keys()
-            }
-            variables = unflatten(leaves)
+            arrays = {name: handle.get_tensor(name) for name in handle.keys()}
+            variables = unflatten(
+                {tuple(name.split("/")): array for name, array in arrays.items()}
+            )
         # NumPy lacks some of the format's types; which error says so varies by version.
         except (AttributeError, TypeError, ValueError) as error:
             raise _damaged(path, str(error)) from error
+    check_values(
+        str(path), arrays.items(), _is_variance, "convert, export or train them again"
+    )
     return Weights(variables, *metadata)
 
 
@@ -132,6 +144,10 @@ def _named_arrays(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
                 "cast it to float32"
             )
     return arrays
+
+
+def _is_variance(name: str) -> bool:
+    return name.startswith("batch_stats/") and name.endswith("/var")
 
 
 def _parse_metadata(path: Path, metadata: dict[str, str] | None) -> Metadata:

@@ -6,7 +6,9 @@ their placement: a run goes on with another number of devices.
 """
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +18,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from vos_jax.convert.reason import one_line
+from vos_jax.engine.checksums import changed_file, write_checksums
+from vos_jax.engine.out_of_memory import shortage
+from vos_jax.engine.quiet_readers import quiet_readers
 from vos_jax.errors import InputError
 
 SCORE = "J&F"
 # Orbax's name for what was saved without one.
 _ITEM = "default"
+_LAYER = re.compile(r"[A-Z_]+$|Error (opening|reading|decoding) ")
 
 
 class Checkpoints:
@@ -50,6 +57,7 @@ class Checkpoints:
         # Its warnings are about Orbax's own choices, nothing that a user can act on.
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._folder = Path(folder).resolve()
+        self._newest = 0
         kept = [
             checkpoint_managers.LatestN(keep),
             checkpoint_managers.BestN(
@@ -67,13 +75,15 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             create=not read_only,
             read_only=read_only,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
         if read_only and not self._folder.exists():
             raise InputError(f"{self._folder}: no such folder; no checkpoint was saved")
         if self._folder.exists() and not self._folder.is_dir():
             raise InputError(f"{self._folder}: is a file; use another --workdir")
         try:
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            with quiet_readers():
+                self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise InputError(
                 f"{self._folder}: cannot be made: {error.strerror or error};"
@@ -113,6 +123,9 @@ class Checkpoints:
             return
         scores = dict(scores) if scores and SCORE in scores else None
         try:
+            # The one before has to be sealed by its own number.
+            self._manager.wait_until_finished()
+            self._newest = step
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scores)
         # The second is how TensorStore tells of the one before.
         except (OSError, ValueError) as error:
@@ -144,14 +157,8 @@ class Checkpoints:
         if step is None or step not in self._manager.all_steps():
             raise InputError(f"{self._folder}: holds no checkpoint of step {step}")
         abstract = jax.tree.map(_abstract, like)
-        try:
-            restored = self._manager.restore(
-                step, args=ocp.args.StandardRestore(abstract)
-            )
-        # Which exception a damaged checkpoint raises depends on where the damage is.
-        except Exception as error:
-            raise self._damaged(step, error) from error
-        return restored
+        with self._damage_told(step), quiet_readers():
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
     def read_variables(self, step: int) -> dict[str, Any]:
         """Reads what to evaluate of a `TrainState`: no optimizer, no devices.
@@ -163,32 +170,38 @@ class Checkpoints:
         Raises:
           InputError: The checkpoint is damaged.
         """
-        reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
         path = self._folder / f"step_{step}" / _ITEM
-        try:
-            stored = reader.metadata(path).item_metadata.tree
-            wanted = {name: stored[name] for name in ("params", "batch_stats")}
-            if stored["average"] is not None:
-                wanted["average"] = stored["average"]
-            like = jax.tree.map(_no_memory, wanted)
-            numpy = jax.tree.map(
-                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like
-            )
-            arguments = ocp.args.PyTreeRestore(
-                item=like, restore_args=numpy, partial_restore=True
-            )
-            restored = reader.restore(path, args=arguments)
-        except Exception as error:
-            raise self._damaged(step, error) from error
+        with self._damage_told(step), quiet_readers():
+            restored = _read_variables(path)
         params = restored.get("average", restored["params"])
         return {"params": params, "batch_stats": restored["batch_stats"]}
 
-    def _damaged(self, step: int, error: Exception) -> InputError:
-        reason = str(error).strip().split("\n")[0]
-        return InputError(
-            f"{self._folder / f'step_{step}'}: cannot be restored ({reason});"
-            f" remove that folder to go on from {self._before(step)}"
-        )
+    @contextmanager
+    def _damage_told(self, step: int) -> Iterator[None]:
+        """One line for whatever reading a damaged checkpoint raises."""
+        folder = self._folder / f"step_{step}"
+        try:
+            if not (folder / _ITEM).is_dir():
+                raise FileNotFoundError(f"its folder {_ITEM!r} is missing")
+            if (name := changed_file(folder / _ITEM)) is not None:
+                raise ValueError(f"{_ITEM}/{name} is not what was written")
+            yield
+        # Which exception that is depends on where the damage is.
+        except Exception as error:
+            if shortage(error) is not None:
+                raise
+            raise InputError(
+                f"{folder}: cannot be restored ({_reason(error, folder)}); remove that"
+                f" folder to go on from {self._before(step)}"
+            ) from error
+
+    def _seal(self) -> None:
+        """Notes what the files of the newest checkpoint are, once they are written."""
+        if jax.process_index() != 0:
+            return
+        # Orbax is about to give it its name.
+        for folder in self._folder.glob(f"step_{self._newest}.*tmp*/{_ITEM}"):
+            write_checksums(folder)
 
     def _before(self, step: int) -> str:
         earlier = [other for other in self.steps if other < step]
@@ -218,7 +231,38 @@ class Checkpoints:
         # they have agreed on; what else stops one may have stopped no other.
         agreed = error is None or isinstance(error, KeyboardInterrupt)
         if agreed or jax.process_count() == 1:
-            self._manager.close()
+            with suppress(Exception) if error is not None else nullcontext():
+                self._manager.close()
+
+
+def _read_variables(path: Path) -> Any:
+    reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    metadata = reader.metadata(path).item_metadata
+    if metadata is None:
+        raise FileNotFoundError("its metadata are missing or damaged")
+    stored = metadata.tree
+    wanted = {name: stored[name] for name in ("params", "batch_stats")}
+    if stored["average"] is not None:
+        wanted["average"] = stored["average"]
+    like = jax.tree.map(_no_memory, wanted)
+    numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+    arguments = ocp.args.PyTreeRestore(
+        item=like, restore_args=numpy, partial_restore=True
+    )
+    return reader.restore(path, args=arguments)
+
+
+def _reason(error: BaseException, folder: Path) -> str:
+    """What went wrong at the bottom of it, as one clause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = str(error).strip().partition("\n")[0]
+    # TensorStore tells layer by layer, the innermost last, and then all its settings.
+    text = first.partition(" [tensorstore_spec")[0].replace(f"{folder}/", "")
+    layers = text.split(": ")
+    while len(layers) > 1 and _LAYER.match(layers[0]):
+        layers.pop(0)
+    return one_line(": ".join(layers).partition(";")[0]) or type(error).__name__
 
 
 def _score(metrics: Mapping[str, float]) -> float:

@@ -24,6 +24,7 @@ _SIZE = (128, 208)
 _FRAMES = 24
 _DIFFICULTY = 0.5
 _COLUMNS = 5
+_REMEDY = "end other programs that use the memory"
 
 
 def demo_clip(number: int) -> Clip:
@@ -80,6 +81,7 @@ def run_demo(
         root=data,
         weights_id="demo",
         title=title,
+        remedy=_REMEDY,
     )
     report = score("davis2017", data, _SPLIT, masks)
     rows, captions = [], []

@@ -10,6 +10,7 @@ import numpy as np
 
 from vos_jax.engine.announce import announce, counted, model_facts
 from vos_jax.engine.files import FileRun
+from vos_jax.engine.out_of_memory import memory_told, segmenting_remedy
 from vos_jax.engine.run_folder import DATASET_FILE, RunFolder
 from vos_jax.engine.run_identity import RUN_FILE, describe_run
 from vos_jax.errors import InputError, warn
@@ -51,6 +52,7 @@ def segment_dataset(
     flip: bool = False,
     title: str | None = None,
     tell: Callable[[Progressed], None] | None = None,
+    remedy: str | None = None,
 ) -> list[Progressed]:
     """Writes `out/<sequence>/<frame>.png` for every sequence.
 
@@ -70,6 +72,8 @@ def segment_dataset(
       title: Method and weights in words, for a first line on stderr, which one for each
         sequence follows; None is silent.
       tell: Called with each sequence that was not there yet, as soon as it is.
+      remedy: What a user can do when memory runs out; by default, what options there
+        are for it.
 
     Raises:
       InputError: `out` holds masks of other settings, frames or annotations, or masks
@@ -126,7 +130,8 @@ def segment_dataset(
             label=f"{sequence.name} ({number}/{len(sequences)})",
             title=None if title is None else "",
         )
-        report = run(method, variables, weights_id)
+        with memory_told(sequence.name, remedy or segmenting_remedy(method)):
+            report = run(method, variables, weights_id)
         done.append(Progressed(sequence.name, report.frames, report.frames_per_second))
         if tell is not None:
             tell(done[-1])

@@ -16,7 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.engine.announce import announce, model_facts, video_facts
+from vos_jax.engine.inference import state_bytes
 from vos_jax.engine.interrupt import delayed_signals
+from vos_jax.engine.out_of_memory import (
+    check_memory,
+    memory_told,
+    segmenting_remedy,
+)
 from vos_jax.engine.progress import Progress
 from vos_jax.engine.result_files import ResultFiles
 from vos_jax.engine.run_folder import RunFolder
@@ -27,7 +33,12 @@ from vos_jax.engine.run_identity import (
     describe_run,
     frame_order,
 )
-from vos_jax.engine.video import Pending, VideoSegmenter
+from vos_jax.engine.video import (
+    Pending,
+    VideoSegmenter,
+    inference_form,
+    working_size,
+)
 from vos_jax.errors import InputError
 from vos_jax.media import (
     FrameSource,
@@ -109,7 +120,15 @@ def segment_files(
     Raises:
       InputError: Something in the input is unusable, `out` holds files that no run has
         noted there, or the disk is full. What was written before stays.
+      OutOfMemory: An `InputError` that is a `MemoryError`, too.
     """
+    with memory_told(str(job.input), segmenting_remedy(method)):
+        return _segment_files(method, variables, job, weights_id)
+
+
+def _segment_files(
+    method: Method, variables: Mapping[str, Any], job: SegmentJob, weights_id: str
+) -> Report:
     _check_apart(job)
     source = open_frames(job.input)
     run = FileRun(
@@ -191,6 +210,10 @@ class FileRun:
         """Indices of the frames to segment, the first given one first."""
         return frame_order(len(self.source), self.given, reverse=self.reverse)
 
+    @property
+    def _length(self) -> int:
+        return self.reserve or len(self.order)
+
     def __call__(
         self, method: Method, variables: Mapping[str, Any], weights_id: str
     ) -> Report:
@@ -198,13 +221,14 @@ class FileRun:
         ids = {int(x) for labels in self.given.values() for x in np.unique(labels)}
         objects = len(ids - {0, 255})
         self._announce(method, objects)
+        network = inference_form(method, variables)
+        self._check_memory(*network, objects)
         segmenter = VideoSegmenter(
-            method,
-            variables,
+            *network,
             size=self.size,
             flip=self.flip,
             with_probs=self.scores is not None,
-            length=self.reserve or len(self.order),
+            length=self._length,
             objects=objects,
         )
         skipped = len(self.source) - len(self.order)
@@ -247,6 +271,20 @@ class FileRun:
             overlay=self.overlay,
             allow_damaged=self.allow_damaged,
         )
+
+    def _check_memory(
+        self, method: Method, variables: Mapping[str, Any], objects: int
+    ) -> None:
+        """Refuses what the state of this run certainly has no room for."""
+        height, width = working_size(*self.source.size, self.size)
+        needed = state_bytes(
+            method, (height, width), objects, self._length, variables=variables
+        )
+        state = (
+            f"the state of {self._length} frames of {width}x{height} with {objects}"
+            f" object{'s' * (objects > 1)}"
+        )
+        check_memory(state, needed * (1 + self.flip), segmenting_remedy(method))
 
     def _segment(
         self,

@@ -452,7 +452,12 @@ def remove_object(state: State, id: int | Array) -> State:
 
 
 def state_bytes(
-    method: Method, shape: tuple[int, int], objects: int, frames: int = _DEFAULT_FRAMES
+    method: Method,
+    shape: tuple[int, int],
+    objects: int,
+    frames: int = _DEFAULT_FRAMES,
+    *,
+    variables: Mapping[str, Any] | None = None,
 ) -> int:
     """Bytes that a state will occupy, without allocating it.
 
@@ -461,10 +466,12 @@ def state_bytes(
       shape: Height and width of the frames.
       objects: Number of objects.
       frames: Length of the video.
+      variables: Its weights where they are at hand, which saves some time.
     """
-    frame = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    masks = jax.ShapeDtypeStruct((objects, *shape), jnp.float32)
-    variables = jax.eval_shape(method.init, jax.random.key(0), frame, masks)
+    if variables is None:
+        frame = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+        masks = jax.ShapeDtypeStruct((objects, *shape), jnp.float32)
+        variables = jax.eval_shape(method.init, jax.random.key(0), frame, masks)
     state = _abstract_state(method, variables, shape, objects, frames)
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 

@@ -18,6 +18,7 @@ from vos_jax.convert.tree import flatten, unflatten
 from vos_jax.convert.weights import load_weights as read_weights
 from vos_jax.convert.weights import read_metadata
 from vos_jax.convert.weights import save_weights as write_weights
+from vos_jax.engine.out_of_memory import memory_told
 from vos_jax.errors import InputError
 from vos_jax.methods import METHODS, create
 from vos_jax.methods.base import Method
@@ -57,9 +58,12 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     """Variables from a weights file written by this package, as float32 arrays.
 
     Raises:
-      InputError: The file is missing, damaged, or not a weights file.
+      InputError: The file is missing, damaged, not a weights file, or a value in it is
+        not finite.
+      OutOfMemory: An `InputError` that is a `MemoryError`, too.
     """
-    return jax.tree.map(jnp.asarray, read_weights(path).variables)
+    with memory_told(str(path), "end other programs that use the memory"):
+        return jax.tree.map(jnp.asarray, read_weights(path).variables)
 
 
 def save_weights(

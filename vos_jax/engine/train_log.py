@@ -79,7 +79,10 @@ def read_log(workdir: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             row["step"] = int(row["step"])
-        except (ValueError, TypeError, KeyError) as error:
+            if not all(isinstance(figure, int | float) for figure in row.values()):
+                raise TypeError("a figure is no number")
+        # Which exception a damaged line raises depends on where the damage is.
+        except Exception as error:
             if number == len(lines):
                 break
             raise InputError(

@@ -30,6 +30,7 @@ from vos_jax.engine.devices import check_batch, make_mesh, shard_batch
 from vos_jax.engine.experiment import Experiment, describe
 from vos_jax.engine.export import on_host, write_weights
 from vos_jax.engine.interrupt import AgreedInterrupt, agreed_signals
+from vos_jax.engine.out_of_memory import memory_told, shortage
 from vos_jax.engine.progress import Progress
 from vos_jax.engine.train_log import TrainLog, draw_curves, read_log
 from vos_jax.engine.train_start import claim, open_data, start_or_resume, write_claim
@@ -40,6 +41,11 @@ from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path
 from vos_jax.methods.base import Method
 from vos_jax.types import ClipBatch
+
+_SMALLER_VIDEOS = (
+    "validate on smaller videos, or on none with --set validation=(); complete"
+    " checkpoints stay"
+)
 
 
 class Trained(NamedTuple):
@@ -79,6 +85,7 @@ def train(
       InputError: Data are missing or damaged, `workdir` belongs to another experiment,
         the disk is full, a step was not finite, or another process is gone. Complete
         checkpoints stay.
+      OutOfMemory: An `InputError` that is a `MemoryError`, too.
     """
     mesh = make_mesh() if mesh is None else mesh
     check_batch(mesh, experiment.batch, experiment.step.accumulation)
@@ -88,6 +95,7 @@ def train(
         check_validation(watched)
     begun = claim(workdir, experiment)
     with ExitStack() as stack:
+        stack.enter_context(memory_told(str(workdir), _less_memory(experiment)))
         checkpoints = stack.enter_context(
             Checkpoints(workdir / "checkpoints", experiment.keep)
         )
@@ -171,7 +179,7 @@ class _Run(NamedTuple):
         except NotFinite as error:
             raise self._explained(error.step) from error
         except BaseException as error:
-            self._rescue(state, done, window, error)
+            self._rescue(state, first, done, window, error)
             raise
         return state, scores
 
@@ -220,8 +228,9 @@ class _Run(NamedTuple):
         self, state: TrainState, done: int, source: Source
     ) -> Mapping[str, float]:
         """Scores; every process finds them by itself instead of waiting for them."""
-        variables = jax.tree.map(jnp.asarray, on_host(state.variables))
-        scores, sheet = validate(self.method, variables, source)
+        with memory_told("validation", _SMALLER_VIDEOS):
+            variables = jax.tree.map(jnp.asarray, on_host(state.variables))
+            scores, sheet = validate(self.method, variables, source)
         self._write_row(done, {f"validation {name}": x for name, x in scores.items()})
         if jax.process_index() == 0:
             folder = self.workdir / "validation"
@@ -231,20 +240,28 @@ class _Run(NamedTuple):
         return scores
 
     def _rescue(
-        self, state: TrainState, done: int, window: Window, error: BaseException
+        self,
+        state: TrainState,
+        first: int,
+        done: int,
+        window: Window,
+        error: BaseException,
     ) -> None:
-        """Saves what there is, where that is possible.
+        """Saves what there is since the step `first`, where that is possible.
 
         Raises:
           InputError: The error is that another process is gone.
         """
         if jax.process_count() == 1 or isinstance(error, AgreedInterrupt):
+            if done == first:
+                # The folder of a new run stays free for other settings.
+                return
             # What stopped the run may stop this too, and is the error to tell.
             with suppress(Exception):
                 window.settle()
                 self.checkpoints.save(done, state)
                 self.checkpoints.wait()
-        elif isinstance(error, jax.errors.JaxRuntimeError):
+        elif isinstance(error, jax.errors.JaxRuntimeError) and not shortage(error):
             reason = str(error).strip().split("\n")[0]
             raise InputError(
                 f"step {done + 1}: this process ({jax.process_index()} of"
@@ -282,6 +299,18 @@ class _Run(NamedTuple):
                 )
             draw_curves(read_log(self.workdir), self.workdir / "curves.png")
         return weights, best
+
+
+def _less_memory(experiment: Experiment) -> str:
+    """The fields with which a step needs less memory."""
+    step = experiment.step
+    options = [
+        f"lower batch={experiment.batch} or recipe.size={experiment.recipe.size}",
+        f"raise step.accumulation={step.accumulation}",
+    ]
+    if not step.remat:
+        options.append("set step.remat=True")
+    return f"{' or '.join(options)} (with --set); complete checkpoints stay"
 
 
 def _note(row: Mapping[str, float]) -> str:

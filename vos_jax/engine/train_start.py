@@ -29,6 +29,7 @@ from vos_jax.engine.train_step import TrainState, create_train_state
 from vos_jax.engine.twins import twins
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path
+from vos_jax.media.text import read_text
 from vos_jax.methods import create
 from vos_jax.methods.base import Method
 
@@ -110,15 +111,25 @@ def read_claim(workdir: Path) -> Claim:
     """
     path = workdir / _EXPERIMENT
     try:
-        described = json.loads(path.read_text())
-        return Claim(described, described.pop(_ARCHITECTURE, {}))
+        described = json.loads(read_text(path))
+        begun = Claim(described, described.pop(_ARCHITECTURE, {}))
+        _check_described(begun)
+        return begun
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read: {error.strerror}; name the working folder of a"
             " training run"
         ) from error
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, LookupError) as error:
         raise InputError(f"{path}: damaged; use another --workdir") from error
+
+
+def _check_described(begun: Claim) -> None:
+    """Whether a method can be made of it."""
+    kinds = {"method": str, "method_options": dict}
+    fits = [isinstance(begun.experiment[name], kind) for name, kind in kinds.items()]
+    if not (all(fits) and isinstance(begun.architecture, dict)):
+        raise TypeError(f"{begun}: is no description of a run")
 
 
 def write_claim(workdir: Path, experiment: Experiment, method: Method) -> None:

@@ -1,0 +1,10 @@
+"""Names that help texts list, without loading JAX as their tables do."""
+
+METHODS = (
+    *("stm", "stm-tiny", "hmmn", "hmmn-tiny", "lcm", "lcm-tiny"),
+    *("stcn", "rde", "rde-tiny"),
+)
+"""All of `vos_jax.METHODS`."""
+
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+"""All of `vos_jax.engine.model.BACKBONES`."""
