@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on with an interrupted run"
     )
+    parser.add_argument(
+        "--allow-damaged",
+        action="store_true",
+        help="go on past damaged frames of a video, with a note that names them",
+    )
     options.add_json_option(parser)
     parser.set_defaults(run=run)
 
@@ -60,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         save_scores=args.save_scores,
         overlay=args.overlay,
         resume=args.resume,
+        allow_damaged=args.allow_damaged,
     )
     report = segment_files(method, variables, job, weights_id)
     figures = {"masks": str(args.out / "masks"), **report._asdict()}

@@ -56,6 +56,7 @@ class SegmentJob:
       save_scores: Write probabilities to `out/scores/<name>.npz`.
       overlay: Write `out/overlay.mp4`.
       resume: Go on where an interrupted run of the same job stopped.
+      allow_damaged: Go on past damaged frames of a video, with a warning.
     """
 
     input: Path
@@ -67,6 +68,7 @@ class SegmentJob:
     save_scores: bool = False
     overlay: bool = False
     resume: bool = False
+    allow_damaged: bool = False
 
 
 class Report(NamedTuple):
@@ -101,7 +103,7 @@ def segment_files(
       InputError: Something in the input is unusable, or the disk is full. What was
         written before stays.
     """
-    source = open_frames(job.input)
+    source = open_frames(job.input, allow_damaged=job.allow_damaged)
     run = FileRun(
         source=source,
         given=read_masks(job.mask, source, last=job.reverse),
