@@ -171,14 +171,14 @@ def _has_late_metadata(path: str | Path) -> bool:
     return False
 
 
-def _is_deep_png(image: Image.Image) -> bool:
+def _is_deep_png(image: Any) -> bool:
     return image.format == "PNG" and str(image.tile[0][3]).endswith(";16B")
 
 
 def _decode_deep_colour(data: bytes) -> np.ndarray:
+    container: Any
     with av.open(BytesIO(data), format="png_pipe") as container:
-        frame: Any = next(container.decode(video=0))
-        return frame.to_ndarray(format="rgb48le")
+        return next(container.decode(video=0)).to_ndarray(format="rgb48le")
 
 
 def _read_error(path: str | Path, error: Exception) -> str:
