@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vos_jax.media.orientation import UPRIGHT, Orientation, from_matrix
+from vos_jax.media.video_pixels import orientation_of
 
 ONE = 1 << 16
 # (a, b, c, d) of a display matrix; where the pixel (right, down) goes.
@@ -49,3 +50,15 @@ def test_a_slanted_matrix_is_told_from_a_straight_one(degrees: float, is_slanted
     cos, sin = np.cos(np.radians(90 + degrees)), np.sin(np.radians(90 + degrees))
     orientation, slanted = from_matrix(packed(cos, sin, -sin, cos))
     assert orientation == Orientation(True, False, True) and slanted == is_slanted
+
+
+def test_a_frame_with_side_data_that_is_not_known_is_turned_by_its_angle():
+    class Frame:
+        rotation = -90
+
+        @property
+        def side_data(self) -> object:
+            raise ValueError("31 is not a valid Type")
+
+    orientation, slanted = orientation_of(Frame())
+    assert orientation == Orientation(True, False, True) and not slanted
