@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vos_jax.media.containers import is_cut_off
 
@@ -40,3 +42,15 @@ def test_64_bit_boxes_are_measured(tmp_path: Path):
     assert not is_cut_off(tmp_path / "a")
     (tmp_path / "a").write_bytes(box[:-50])
     assert is_cut_off(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
+def test_every_cut_of_an_animation_is_noticed(tmp_path: Path, name: str):
+    noise = np.random.default_rng(0).integers(0, 255, (3, 20, 30), np.uint8)
+    first, *rest = map(Image.fromarray, noise)
+    first.save(tmp_path / name, save_all=True, append_images=rest)
+    whole = (tmp_path / name).read_bytes()
+    assert not is_cut_off(tmp_path / name)
+    for length in range(30, len(whole) - 20, 41):
+        (tmp_path / name).write_bytes(whole[:length])
+        assert is_cut_off(tmp_path / name)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, InputWarning
 from vos_jax.media.frames import FolderFrames, FrameSource, open_frames
 from vos_jax.media.images import read_size
 from vos_jax.media.masks import write_labels
@@ -150,3 +150,72 @@ def test_a_frame_that_changes_its_size_under_way_is_noticed(tmp_path: Path):
 def test_a_folder_that_is_not_there_is_an_input_error(tmp_path: Path):
     with pytest.raises(InputError, match="cannot be listed"):
         FolderFrames(tmp_path / "none")
+
+
+def save_deep(folder: Path, frames: np.ndarray) -> None:
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame.astype(np.uint16)).save(folder / f"{i}.png")
+
+
+def test_a_narrow_range_of_16_bits_is_stretched_alike_in_all_frames(tmp_path: Path):
+    grey = np.linspace(29000, 29800, 3 * 6 * 8).reshape(3, 6, 8)
+    save_deep(tmp_path, grey)
+    source = open_frames(tmp_path)
+    with pytest.warns(
+        InputWarning, match=rf"{tmp_path} uses a small part of its 16-bit"
+    ):
+        frames = list(source)
+    got = np.stack(frames)[..., 0].astype(int)
+    assert np.abs(got - (grey - 29000) / 800 * 255).max() <= 1
+    assert all(map(np.array_equal, source, frames))
+    assert all(map(np.array_equal, reversed(source), frames[::-1]))
+    with pytest.warns(InputWarning):
+        assert np.array_equal(next(open_frames(tmp_path).frames(2)), frames[2])
+
+
+def test_narrow_16_bits_beside_8_bits_are_refused(tmp_path: Path):
+    save_deep(tmp_path, np.linspace(500, 900, 48).reshape(1, 6, 8))
+    save(tmp_path / "1.png", 100)
+    with (
+        pytest.warns(InputWarning),
+        pytest.raises(InputError, match=r"16 bits \(0\.png\).* 8 bits \(1\.png\)"),
+    ):
+        list(open_frames(tmp_path))
+
+
+def test_wide_16_bits_beside_8_bits_have_one_scale(tmp_path: Path):
+    save_deep(tmp_path, np.linspace(0, 65535, 48).reshape(1, 6, 8))
+    save(tmp_path / "1.png", 100)
+    assert [int(frame.max()) for frame in open_frames(tmp_path)] == [255, 100]
+
+
+def test_a_damaged_16_bit_frame_is_named_when_its_turn_comes(tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 1 << 16, (3, 60, 80))
+    save_deep(tmp_path, noise)
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:2000])
+    frames = iter(open_frames(tmp_path))
+    next(frames)
+    with pytest.raises(InputError, match=r"1\.png is damaged"):
+        next(frames)
+
+
+def test_pixels_of_floats_are_refused(tmp_path: Path):
+    Image.fromarray(np.zeros((6, 8), np.float32)).save(tmp_path / "0.png", "TIFF")
+    with pytest.raises(InputError, match=r"0\.png has pixels of floats"):
+        open_frames(tmp_path)
+
+
+def test_transparent_frames_keep_their_stored_colours_and_say_so(tmp_path: Path):
+    rgba = np.full((6, 8, 4), 90, np.uint8)
+    for name in ("0.png", "1.png"):
+        Image.fromarray(rgba).save(tmp_path / name)
+    with pytest.warns(InputWarning, match=r"0\.png has transparent pixels") as warned:
+        assert values(open_frames(tmp_path)) == [90, 90]
+    assert len(warned) == 1
+
+
+def test_what_systems_leave_is_no_frame(tmp_path: Path):
+    save(tmp_path / "0.png", 1)
+    for name in ("._0.png", "Thumbs.db", "desktop.ini"):
+        (tmp_path / name).write_bytes(b"x")
+    assert open_frames(tmp_path).names == ["0"]

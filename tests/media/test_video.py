@@ -1,13 +1,15 @@
+import struct
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
 
-from vos_jax.errors import InputError
+from vos_jax.errors import InputError, InputWarning
 from vos_jax.media import video
 from vos_jax.media.video import VideoFrames
 
@@ -190,3 +192,221 @@ def test_sound_alone_is_no_video(tmp_path: Path, encode):
 def test_a_colon_in_the_name_is_no_protocol(tmp_path: Path, film, encode):
     path = encode(tmp_path / "take:1.mp4", film(2))
     assert len(VideoFrames(path)) == 2
+
+
+def spoil(path: Path, packet: int, filling: int | None = 0, part: int = 4) -> None:
+    """Overwrites a packet, counted in decoding order, except for the first part."""
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    position, size = packets[packet]
+    data = bytearray(path.read_bytes())
+    begin, end = position + size // part, position + 3 * size // 4
+    noise = np.random.default_rng(packet).integers(0, 256, end - begin, np.uint8)
+    data[begin:end] = noise.tobytes() if filling is None else bytes(end - begin)
+    path.write_bytes(data)
+
+
+def noisy(frames: list[np.ndarray]) -> list[np.ndarray]:
+    """Frames whose packets are large."""
+    rng = np.random.default_rng(0)
+    return [(f // 2 + rng.integers(0, 64, f.shape)).astype(np.uint8) for f in frames]
+
+
+X264 = {"g": "6", "sc_threshold": "0", "b_strategy": "0"}
+DAMAGED = [
+    # Codec, options, the packet that is spoilt, the frame named and those it reaches.
+    pytest.param("a.avi", "mpeg4", {"g": "6"}, 8, None, 8, (8, 11), id="flagged"),
+    pytest.param("a.avi", "mpeg4", {"g": "6"}, 6, None, 6, (6, 11), id="key"),
+    pytest.param("a.mp4", "libx264", X264 | {"bf": "0"}, 8, 0, 8, (8, 11), id="P"),
+    pytest.param(
+        # Decoded as 6 10 8 7 9 11; those before 10 refer to it.
+        "a.mkv",
+        "libx264",
+        X264 | {"bf": "3"},
+        7,
+        0,
+        10,
+        (7, 11),
+        id="P-after-B",
+    ),
+    pytest.param("a.webm", "libvpx", {"g": "6"}, 9, 0, 9, (9, 11), id="vp8"),
+    pytest.param("b.avi", "mjpeg", {}, 8, 0, 8, (8, 8), id="intra"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "packet", "filling", "culprit", "reach"), DAMAGED
+)
+def test_damage_stops_before_what_it_may_spoil(
+    tmp_path: Path, name, codec, options, packet, filling, culprit, reach, film, encode
+):
+    path = encode(tmp_path / name, noisy(film(18)), codec, **options)
+    whole = list(VideoFrames(path))
+    spoil(path, packet, filling)
+    source = VideoFrames(path)
+    assert len(source) == 18
+    for start in (0, 3):
+        got: list[np.ndarray] = []
+        with pytest.raises(InputError, match="--allow-damaged") as error:
+            for frame in source.frames(start):
+                got.append(frame)
+        assert f"frame {culprit:05d} does not decode" in str(error.value)
+        assert len(got) == reach[0] - start
+        assert all(map(np.array_equal, got, whole[start:]))
+    backwards: list[np.ndarray] = []
+    with pytest.raises(InputError, match=f"frame {culprit:05d} does not"):
+        for frame in source.reversed():
+            backwards.append(frame)
+    assert len(backwards) == 17 - reach[1]
+    assert all(map(np.array_equal, backwards, whole[::-1]))
+    after = list(source.frames(reach[1] + 1))
+    assert all(map(np.array_equal, after, whole[reach[1] + 1 :]))
+    with pytest.raises(InputError, match=f"frame {culprit:05d} does not"):
+        next(source.frames(reach[1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "packet", "filling", "culprit", "reach"), DAMAGED
+)
+def test_damage_that_is_allowed_keeps_number_and_names_of_frames(
+    tmp_path: Path, name, codec, options, packet, filling, culprit, reach, film, encode
+):
+    path = encode(tmp_path / name, noisy(film(18)), codec, **options)
+    whole = list(VideoFrames(path))
+    spoil(path, packet, filling)
+    source = VideoFrames(path, allow_damaged=True)
+    with pytest.warns(InputWarning, match=f"frame {culprit:05d} does not") as warned:
+        got = list(source)
+    first, last = reach
+    if first < last:
+        assert f"spoil frames {first:05d} to {last:05d};" in str(warned[0].message)
+    assert source.names[-1] == "00017" and len(got) == 18
+    intact = [*range(first), *range(last + 1, 18)]
+    assert all(np.array_equal(got[i], whole[i]) for i in intact)
+    with pytest.warns(InputWarning):
+        backwards = list(source.reversed())[::-1]
+    assert len(backwards) == 18
+    assert all(np.array_equal(backwards[i], whole[i]) for i in intact)
+
+
+def test_a_frame_that_does_not_decode_repeats_the_one_before(
+    tmp_path: Path, film, encode
+):
+    path = encode(tmp_path / "a.avi", noisy(film(8)), "mjpeg")
+    whole = list(VideoFrames(path))
+    for packet in (0, 4, 5):
+        spoil(path, packet, part=1000000)
+    with pytest.warns(InputWarning):
+        source = VideoFrames(path, allow_damaged=True)
+        got = list(source)
+        assert np.array_equal(next(source.frames(5)), whole[3])
+        assert all(map(np.array_equal, source.reversed(), got[::-1]))
+    expected = [whole[i] for i in (1, 1, 2, 3, 3, 3, 6, 7)]
+    assert all(map(np.array_equal, got, expected))
+
+
+def test_a_cut_file_that_is_allowed_ends_with_a_warning(tmp_path: Path, film, encode):
+    path = encode(tmp_path / "a.mkv", noisy(film(20)), g="5")
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    source = VideoFrames(path, allow_damaged=True)
+    with pytest.warns(InputWarning, match=f"cut off.*before frame {len(source):05d}"):
+        assert len(list(source)) == len(source) > 5
+
+
+HEALTHY = [
+    pytest.param(
+        "libx264", {"x264-params": "open-gop=1:keyint=6:bframes=3"}, id="h264"
+    ),
+    pytest.param(
+        "libx265", {"x265-params": "open-gop=1:keyint=6:log-level=none"}, id="hevc"
+    ),
+    pytest.param("libx264", {"x264-params": "intra-refresh=1:keyint=6"}, id="refresh"),
+    pytest.param("mpeg2video", {"g": "6", "bf": "2"}, id="mpeg2"),
+]
+
+
+@pytest.mark.parametrize(("codec", "options"), HEALTHY)
+def test_pictures_that_need_a_seek_are_not_taken_for_damage(
+    tmp_path: Path, codec: str, options: dict[str, str], film, encode
+):
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no {codec}")
+    source = VideoFrames(encode(tmp_path / "a.mkv", film(18), codec, **options))
+    whole = list(source)
+    assert len(whole) == 18
+    assert all(map(np.array_equal, source.reversed(), whole[::-1]))
+    for start in range(1, 18, 3):
+        assert np.array_equal(next(source.frames(start)), whole[start])
+
+
+MATRICES = [
+    # As the header of a track holds them, and what players make of the frame.
+    pytest.param((-1, 0, 0, 1), lambda f: f[:, ::-1], id="left-right"),
+    pytest.param((1, 0, 0, -1), lambda f: f[::-1], id="top-bottom"),
+    pytest.param((0, 1, 1, 0), lambda f: f.swapaxes(0, 1), id="transposed"),
+    pytest.param((0, -1, -1, 0), lambda f: f[::-1, ::-1].swapaxes(0, 1), id="other"),
+    pytest.param((0, 1, -1, 0), lambda f: np.rot90(f, -1), id="phone"),
+]
+
+
+def turn(path: Path, a: float, b: float, c: float, d: float) -> None:
+    """Writes the display matrix of an MP4 file without a hand from FFmpeg."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    entries = [int(x * 65536) for x in (a, b, 0, c, d, 0, 0, 0, 16384)]
+    data[at : at + 36] = struct.pack(">9i", *entries)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("matrix", "shown"), MATRICES)
+def test_a_mirrored_video_is_read_as_players_show_it(
+    tmp_path: Path, matrix, shown, film, encode
+):
+    path = encode(tmp_path / "a.mp4", film(3))
+    stored = list(VideoFrames(path))
+    turn(path, *matrix)
+    source = VideoFrames(path)
+    assert source.size == shown(stored[0]).shape[:2]
+    assert all(np.array_equal(a, shown(b)) for a, b in zip(source, stored, strict=True))
+
+
+def test_a_slanted_video_is_told_of(tmp_path: Path, film, encode):
+    path = encode(tmp_path / "a.mp4", film(2))
+    turn(path, 0.94, 0.34, -0.34, 0.94)
+    with pytest.warns(InputWarning, match="no right one"):
+        assert VideoFrames(path).size == (48, 64)
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "values", "seen"),
+    [
+        pytest.param("gray16le", (51200, 52200), "stretched", id="thermal"),
+        pytest.param("gray16le", (1000, 65000), "high byte", id="full"),
+        pytest.param("gray12le", (400, 700), "stretched", id="12-bit"),
+        pytest.param("rgb48le", (30, 4095), "stretched", id="colour"),
+    ],
+)
+def test_deep_videos_are_shown_by_one_table(
+    tmp_path: Path, pix_fmt: str, values: tuple[int, int], seen: str
+):
+    low, high = values
+    grey = np.linspace(low, high, 4 * 16 * 24).reshape(4, 16, 24).astype(np.uint16)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 16, 24, pix_fmt
+        for frame in grey:
+            if pix_fmt == "rgb48le":
+                frame = np.repeat(frame[..., None], 3, axis=2)
+            picture = av.VideoFrame.from_ndarray(frame, format=pix_fmt)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    source = VideoFrames(tmp_path / "a.mkv")
+    if seen == "stretched":
+        with pytest.warns(InputWarning, match="uses a small part of its 1[26]-bit"):
+            got = np.stack(list(source))
+        expected = np.rint((grey - low) * (255 / (high - low)))
+    else:
+        got, expected = np.stack(list(source)), grey >> 8
+    assert np.abs(got - expected[..., None].astype(int)).max() <= 1
+    assert np.array_equal(next(source.frames(2)), got[2])
+    assert all(map(np.array_equal, source.reversed(), got[::-1]))

@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with an interrupted run of the same input and options",
     )
+    parser.add_argument(
+        "--allow-damaged",
+        action="store_true",
+        help="go on past damaged frames of a video, with a note that names them",
+    )
     options.add_json_option(parser)
     parser.set_defaults(run=run)
 
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
         overlay=args.overlay,
         resume=args.resume,
         title=model.title,
+        allow_damaged=args.allow_damaged,
     )
     report = segment_files(model.method, model.variables, job, model.weights_id)
     figures = {"masks": str(args.out / "masks"), **report._asdict()}

@@ -74,6 +74,7 @@ class SegmentJob:
       overlay: Write `out/overlay.mp4`.
       resume: Go on where an interrupted run of the same job stopped. Without it, what
         another run wrote to `out` makes way as soon as this one has its first mask.
+      allow_damaged: Go on past damaged frames of a video, with a warning.
       title: Method and weights in words, for the first line on stderr; None is silent.
     """
 
@@ -86,6 +87,7 @@ class SegmentJob:
     save_scores: bool = False
     overlay: bool = False
     resume: bool = False
+    allow_damaged: bool = False
     title: str | None = None
 
 
@@ -130,7 +132,7 @@ def _segment_files(
     method: Method, variables: Mapping[str, Any], job: SegmentJob, weights_id: str
 ) -> Report:
     _check_apart(job)
-    source = open_frames(job.input)
+    source = open_frames(job.input, allow_damaged=job.allow_damaged)
     run = FileRun(
         source=source,
         given=read_masks(job.mask, source, last=job.reverse),
@@ -138,6 +140,7 @@ def _segment_files(
         masks=job.out / "masks",
         scores=job.out / SCORES if job.save_scores else None,
         overlay=job.overlay,
+        allow_damaged=job.allow_damaged,
         reverse=job.reverse,
         size=job.size,
         flip=job.flip,

@@ -1,5 +1,6 @@
-"""Whether a video file is as long as its own container says."""
+"""Whether a video or an animation is as long as its own container says."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,13 +11,16 @@ _BOXES = frozenset(
     b"ftyp styp moov mdat moof mfra sidx free skip wide uuid meta pdin".split()
 )
 _EBML = b"\x1a\x45\xdf\xa3"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_GIF = (b"GIF87a", b"GIF89a")
 
 
 def is_cut_off(path: str | Path) -> bool:
-    """Tells whether the end of an AVI, Matroska/WebM or MP4/MOV file is missing.
+    """Tells whether the end of a video file or of an animated image is missing.
 
-    Compares the length of the outermost element (RIFF chunk, EBML segment, ISO base
-    media box) with that of the file. Unknown containers and lengths count as whole.
+    Compares the length of the outermost element (RIFF chunk of AVI and WebP, EBML
+    segment of Matroska and WebM, ISO base media box of MP4 and MOV, last block of GIF
+    and PNG) with that of the file. Unknown containers and lengths count as whole.
     """
     length = Path(path).stat().st_size
     with open(path, "rb") as file:
@@ -32,7 +36,62 @@ def _declared_end(file: BinaryIO, length: int) -> int:
     file.seek(0)
     if head[:4] == _EBML:
         return _segment_end(file)
+    if head[:6] in _GIF:
+        return _gif_end(file, length)
+    if head == _PNG:
+        return _png_end(file, length)
     return _box_end(file, length)
+
+
+def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Walks the chunks of a PNG (ISO/IEC 15948 section 5.3) by their headers.
+
+    Yields:
+      Name and length of the data, which can be read from the file at that moment. The
+      walk ends with the file, whole or not.
+    """
+    end = len(_PNG)
+    while True:
+        file.seek(end)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        length = int.from_bytes(head[:4], "big")
+        end += 12 + length
+        yield head[4:], length
+
+
+def _png_end(file: BinaryIO, length: int) -> int:
+    is_whole = any(name == b"IEND" for name, _ in png_chunks(file))
+    return length if is_whole else _beyond(length)
+
+
+def _gif_end(file: BinaryIO, length: int) -> int:
+    """Walks the blocks of a GIF (version 89a, sections 15 to 27) to its trailer."""
+    file.seek(10)
+    file.seek(2 + _colours_length(file.read(1)), 1)
+    while (kind := file.read(1)) != b";":
+        if kind == b",":
+            file.seek(8, 1)
+            file.seek(_colours_length(file.read(1)) + 1, 1)
+        elif kind == b"!":
+            file.seek(1, 1)
+        elif kind:
+            return length
+        while (size := file.read(1)) != b"\0":
+            if not size:
+                return _beyond(length)
+            file.seek(size[0], 1)
+    return file.tell()
+
+
+def _colours_length(flags: bytes) -> int:
+    """Returns the bytes of the table of colours that a GIF block with `flags` has."""
+    return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
+
+
+def _beyond(length: int) -> int:
+    return length + _SLACK + 1
 
 
 def _segment_end(file: BinaryIO) -> int:

@@ -1,19 +1,26 @@
 """Frames of a folder or a video file, forwards and backwards, a few at a time."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from vos_jax.errors import InputError
-from vos_jax.media.images import load_image, read_mode, read_size
+from vos_jax.errors import InputError, warn
+from vos_jax.media.animation import ANIMATION_SUFFIXES, AnimationFrames
+from vos_jax.media.images import (
+    Header,
+    is_seen_through,
+    load_deep,
+    load_image,
+    read_header,
+)
+from vos_jax.media.listing import IMAGE_SUFFIXES, list_files
+from vos_jax.media.tones import count_values, high_byte_table, tone_table
 from vos_jax.media.video import VIDEO_SUFFIXES, VideoFrames
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 class FrameSource(Protocol):
@@ -49,12 +56,16 @@ class FrameSource(Protocol):
     def __reversed__(self) -> Iterator[np.ndarray]: ...
 
 
-def open_frames(path: str | Path) -> FrameSource:
-    """Opens a folder of images or a video file.
+def open_frames(path: str | Path, *, allow_damaged: bool = False) -> FrameSource:
+    """Opens a folder of images, a video file or an animated GIF, WebP or PNG.
+
+    Args:
+      path: What to open.
+      allow_damaged: Go on past frames of a video that are damaged, with a warning.
 
     Raises:
-      InputError: The path is neither, holds no frames, frames of different sizes, or
-        cannot be read.
+      InputError: The path is none of these, holds no frames, frames of different sizes,
+        or cannot be read.
     """
     path = Path(path)
     if path.is_dir():
@@ -63,26 +74,36 @@ def open_frames(path: str | Path) -> FrameSource:
         raise InputError(f"{path} does not exist; check the path")
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
-        return VideoFrames(path)
-    if suffix in IMAGE_SUFFIXES:
+        return VideoFrames(path, allow_damaged=allow_damaged)
+    if suffix in ANIMATION_SUFFIXES and read_header(path).is_animated:
+        return AnimationFrames(path)
+    if suffix in IMAGE_SUFFIXES | ANIMATION_SUFFIXES:
         raise InputError(f"{path} is one image; give the folder of the frames")
-    known = ", ".join(sorted(VIDEO_SUFFIXES))
+    known = ", ".join(sorted(VIDEO_SUFFIXES | ANIMATION_SUFFIXES))
     raise InputError(f"{path} is no folder and no video file ({known}); convert it")
 
 
 class FolderFrames:
-    """The images of one folder in natural order (`frame2` before `frame10`)."""
+    """The images of one folder in natural order (`frame2` before `frame10`).
+
+    Frames of 16 bits are shown by one table, made from all of them when the first frame
+    is read, which decodes them once more.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         """Lists the images and reads their headers.
 
         Raises:
-          InputError: No images, two with one stem, different sizes, a damaged header.
+          InputError: No images, two with one stem, different sizes, a damaged header,
+            an animation among them, or pixels that are neither of 8 nor of 16 bits.
         """
-        self._paths = _list_images(Path(folder))
+        self.folder = Path(folder)
+        self._headers = _read_headers(self.folder)
+        self._paths = list(self._headers)
         self.names = [path.stem for path in self._paths]
-        self.size = _common_size(self._paths)
+        self.size = _common_size(self._headers)
         self.fps: float | None = None
+        self._told_of_transparency = False
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -103,38 +124,76 @@ class FolderFrames:
         return (self._read(path) for path in self._paths[:stop][::-1])
 
     def _read(self, path: Path) -> np.ndarray:
-        frame = _to_rgb(load_image(path))
+        if self._headers[path].is_deep:
+            frame = self._tones[load_deep(path)]
+            if frame.ndim == 2:
+                frame = np.repeat(frame[..., None], 3, axis=2)
+        else:
+            frame = self._to_rgb(path, load_image(path))
         if frame.shape[:2] != self.size:
             raise InputError(f"{path} changed its size while it was read; run again")
         return frame
 
+    @cached_property
+    def _tones(self) -> np.ndarray:
+        """What is shown for each 16-bit value."""
+        deep = [path for path in self._paths if self._headers[path].is_deep]
+        table = tone_table(count_values(_readable(deep)), self.folder)
+        if table is None:
+            return high_byte_table()
+        if len(deep) < len(self):
+            shallow = next(p for p in self._paths if not self._headers[p].is_deep)
+            raise InputError(
+                f"{self.folder} holds frames of 16 bits ({deep[0].name}) that use a "
+                f"small part of their range, and frames of 8 bits ({shallow.name}); "
+                "convert all of them to 8 bits"
+            )
+        return table
 
-def _list_images(folder: Path) -> list[Path]:
-    try:
-        files = list(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be listed ({error.strerror}); name a readable folder"
-        ) from error
-    paths = [
-        path
-        for path in files
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
+    def _to_rgb(self, path: Path, image: Image.Image) -> np.ndarray:
+        if not self._told_of_transparency and is_seen_through(image):
+            self._told_of_transparency = True
+            warn(
+                f"{path} has transparent pixels; the colours stored in them are used; "
+                "lay the frames on a background if others are meant"
+            )
+        try:
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        except ValueError as error:
+            raise InputError(
+                f"{path} has pixels of the kind {image.mode}; convert it to RGB"
+            ) from error
+
+
+def _readable(paths: list[Path]) -> Iterator[np.ndarray]:
+    """Decodes frames; a damaged one is refused when its turn comes."""
+    for path in paths:
+        try:
+            yield load_deep(path)
+        except InputError:
+            continue
+
+
+def _read_headers(folder: Path) -> dict[Path, Header]:
+    """Reads the header of each frame, in the order of the frames."""
+    paths = list_files(folder, IMAGE_SUFFIXES)
     if not paths:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"{folder} holds no images ({known}); name another folder")
-    paths.sort(key=lambda path: (_natural(path.stem), path.name))
+    headers = {path: read_header(path) for path in paths}
     by_stem: dict[str, Path] = {}
     for path in paths:
         other = by_stem.get(path.stem)
-        by_stem[path.stem] = path if other is None else _the_frame(other, path)
-    return list(by_stem.values())
+        by_stem[path.stem] = path if other is None else _the_frame(other, path, headers)
+    frames = {path: headers[path] for path in by_stem.values()}
+    for path, header in frames.items():
+        _check_header(path, header)
+    return frames
 
 
-def _the_frame(a: Path, b: Path) -> Path:
+def _the_frame(a: Path, b: Path, headers: dict[Path, Header]) -> Path:
     """Of two files of one stem, takes the photograph and leaves the label map."""
-    modes = read_mode(a), read_mode(b)
+    modes = headers[a].mode, headers[b].mode
     if modes.count("P") != 1:
         raise InputError(
             f"{a.parent} holds both {a.name} and {b.name}, whose masks would have one "
@@ -143,26 +202,23 @@ def _the_frame(a: Path, b: Path) -> Path:
     return b if modes[0] == "P" else a
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
-    parts = re.split(r"([0-9]+)", text)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+def _check_header(path: Path, header: Header) -> None:
+    if header.is_animated:
+        raise InputError(
+            f"{path} is an animation among the frames of a folder; give it by itself "
+            "as the video, or export its frames"
+        )
+    if header.mode.startswith("F"):
+        raise InputError(f"{path} has pixels of floats; convert it to 8 or 16 bits")
 
 
-def _common_size(paths: list[Path]) -> tuple[int, int]:
-    sizes = [read_size(path) for path in paths]
-    size = Counter(sizes).most_common(1)[0][0]
-    for path, other in zip(paths, sizes, strict=True):
-        if other != size:
+def _common_size(headers: dict[Path, Header]) -> tuple[int, int]:
+    size = Counter(header.size for header in headers.values()).most_common(1)[0][0]
+    for path, header in headers.items():
+        if header.size != size:
+            height, width = header.size
             raise InputError(
-                f"{path} is {other[1]}x{other[0]} but most frames of the folder are "
+                f"{path} is {width}x{height} but most frames of the folder are "
                 f"{size[1]}x{size[0]} (width x height); remove or rescale it"
             )
     return size
-
-
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    # Pillow clips 16-bit grey when it converts, so the high byte is taken here.
-    if image.mode.startswith("I"):
-        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -1,91 +1,99 @@
 """Frames of a video file, found by their timestamps."""
 
-from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 import numpy as np
 
-from vos_jax.errors import InputError
-from vos_jax.media.containers import is_cut_off
+from vos_jax.errors import InputError, warn
+from vos_jax.media.tones import count_values, tone_table
+from vos_jax.media.video_index import read_index
+from vos_jax.media.video_pixels import deep_values, depth, orientation_of, upright_rgb
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
-
-# (position, frame) pairs; a generator, because it must be closed with its file.
-_Decoded = Generator[tuple[int, Any], None, None]
 
 # Frames held decoded at once when a video is read backwards.
 _REVERSE_BLOCK = 32
 
 
-class _Packet(NamedTuple):
-    time: int | None
-    is_key: bool
-    shown: bool
-
-
-class _Index(NamedTuple):
-    """What the packets of a file say about its frames, without decoding.
+class _Shown(NamedTuple):
+    """A frame in its place.
 
     Attributes:
-      times: Presentation times in stream units, ascending.
-      keys: Positions in `times` at which decoding can start, ascending, from 0 on.
-      unique: Whether a time names one frame; if not, frames are found by counting
-        from the first, which makes late starts and reading backwards slow.
-      ends_early: Whether the file is cut off.
+      position: Its number.
+      frame: As decoded, or the one before where it does not decode; None if neither.
+      culprit: The damaged frame, this or another, that it may be spoilt by.
     """
 
-    times: list[int]
-    keys: list[int]
-    unique: bool
-    ends_early: bool
+    position: int
+    frame: Any
+    culprit: int | None
 
-    def find(self, time: int | None) -> int | None:
-        """Returns the position of a frame time; None if no frame has it."""
-        if time is None:
-            return None
-        i = bisect_left(self.times, time)
-        return i if i < len(self.times) and self.times[i] == time else None
+
+# Generators, because they must be closed with their files.
+_Decoded = Generator[tuple[int, Any], None, None]
+_Judged = Generator[_Shown, None, None]
 
 
 class VideoFrames:
     """The frames of the first or best video stream of a file, in display order.
 
     Packets are read once to find frame times and key frames; that is a matter of file
-    reading, not of decoding. A file that is cut off gives the frames it has, then
-    raises. Pixels are converted by the matrix the file declares, BT.601 if none.
+    reading, not of decoding. A file that is cut off or damaged gives the frames before
+    that, then raises. A frame counts as damaged where FFmpeg says so or its packet has
+    a hole, and with it those that may refer to it, up to the next key frame.
+
+    Pixels are converted by the matrix the file declares, BT.601 if none. Grey and RGB
+    of more than 8 bits are shown by one table for all frames, for which the file is
+    decoded once more.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, allow_damaged: bool = False) -> None:
         """Indexes the file and decodes one frame.
+
+        Args:
+          path: The file.
+          allow_damaged: Give damaged frames as they decode, or the one before where
+            they do not, with a warning, and end a file that is cut off with a warning.
 
         Raises:
           InputError: The file is no video, is damaged, or holds no frame.
         """
         self.path = Path(path)
+        self._allow_damaged = allow_damaged
         try:
             with _open(self.path) as container:
                 stream = _stream(self.path, container)
                 rate = stream.average_rate or stream.guessed_rate
                 self.fps = float(rate) if rate else None
-                self._index = _read_index(self.path, container, stream)
+                self._index = read_index(self.path, container, stream)
         except (av.error.FFmpegError, OSError) as error:
             raise InputError(
                 f"{self.path} cannot be read as a video ({_reason(error)}); "
                 "copy or export it again"
             ) from error
+        self._settled_at = self._index.settled_at()
         self._count = len(self._index.times)
         if self._index.ends_early:
             self._count = self._count_decodable()
-        first = next(self._decode(0, 1), None) if self._count else None
+        first = self._first_frame() if self._count else None
         if first is None:
             raise InputError(f"{self.path} holds no frame that can be decoded")
-        height, width = _upright(first[1]).shape[:2]
-        self.size = (height, width)
+        orientation, is_slanted = orientation_of(first)
+        self.size = orientation.size(first.height, first.width)
         self.names = [f"{i:05d}" for i in range(self._count)]
+        if is_slanted:
+            warn(
+                f"{self.path} is to be shown at an angle that is no right one; its "
+                "frames are turned to the nearest right angle; re-encode it upright if "
+                "the masks do not fit"
+            )
 
     def __len__(self) -> int:
         return self._count
@@ -100,15 +108,11 @@ class VideoFrames:
         """Yields frame `start` and those after it.
 
         Raises:
-          InputError: After the last good frame of a file that is cut off or damaged.
+          InputError: After the last whole frame of a file that is cut off or damaged.
         """
-        expected = min(start, self._count)
         with closing(self._decode(start, self._count)) as decoded:
-            for i, frame in decoded:
-                self._check_position(expected, i)
-                yield self._to_rgb(frame, i)
-                expected += 1
-        self._check_position(expected, self._count)
+            for shown in decoded:
+                yield self._picture(shown)
         self._check_end()
 
     def reversed(self, start: int | None = None) -> Iterator[np.ndarray]:
@@ -125,11 +129,9 @@ class VideoFrames:
         while stop > 0:
             begin = self._block_start(stop)
             with closing(self._decode(begin, stop)) as decoded:
-                block = dict(decoded)
-            for i in range(stop - 1, begin - 1, -1):
-                if i not in block:
-                    raise self._damage(i)
-                yield self._to_rgb(block.pop(i), i)
+                block = list(decoded)
+            while block:
+                yield self._picture(block.pop())
             stop = begin
         if start is None:
             self._check_end()
@@ -137,24 +139,60 @@ class VideoFrames:
     def _block_start(self, stop: int) -> int:
         """Prefers a key frame, from which nothing is decoded in vain."""
         begin = max(0, stop - _REVERSE_BLOCK)
-        keys = self._index.keys
-        key = bisect_left(keys, begin)
-        return keys[key] if key < len(keys) and keys[key] < stop else begin
+        keys = (key for key in self._index.keys if begin <= key < stop)
+        return next(keys, begin)
 
-    def _decode(self, start: int, stop: int) -> _Decoded:
-        """Yields (position, frame) of the frames in [start, stop) that decode."""
-        keys = self._index.keys
-        key = keys[bisect_right(keys, start) - 1]
-        decoded = self._decode_from(key, stop)
-        first = next((pair for pair in decoded if pair[0] >= start), None)
-        if key > 0 and (first is None or first[0] > start):
-            # The seek went too far, as it does in some files: read from the beginning.
-            decoded.close()
-            decoded = self._decode_from(0, stop)
-            first = next((pair for pair in decoded if pair[0] >= start), None)
-        if first is not None:
-            yield first
-            yield from decoded
+    def _decode(self, start: int, stop: int) -> _Judged:
+        """Yields each frame in [start, stop)."""
+        if start >= stop:
+            return
+        key = self._index.key_before(start)
+        with closing(self._judge(key, start, stop)) as judged:
+            for shown in judged:
+                if key > 0 and shown.culprit is not None:
+                    break
+                yield shown
+                start += 1
+        if start < stop:
+            # Some seeks go too far, or to where references are missing, and damage
+            # needs the frame before: read from the beginning.
+            yield from self._judge(0, start, stop)
+
+    def _judge(self, key: int, start: int, stop: int) -> _Judged:
+        """Decodes from a key frame on and holds a frame until it is known to be whole.
+
+        Damage shows when the damaged frame is shown, which can be after frames that
+        refer to it.
+        """
+        waiting: deque[tuple[int, Any]] = deque()
+        damage: list[tuple[int, range]] = []
+        latest = None
+        end = self._settled_at[stop - 1] + 1
+        with closing(self._decode_without_gaps(key, end)) as decoded:
+            for newest, frame in decoded:
+                is_missing = frame is None
+                if is_missing or frame.is_corrupt or newest in self._index.holes:
+                    damage.append((newest, self._index.reach(newest)))
+                waiting.append((newest, frame))
+                while waiting and self._settled_at[waiting[0][0]] <= newest:
+                    i, frame = waiting.popleft()
+                    latest = latest if frame is None else frame
+                    damage = [(by, reach) for by, reach in damage if i < reach.stop]
+                    culprits = (by for by, reach in damage if i in reach)
+                    if start <= i < stop:
+                        yield _Shown(i, latest, next(culprits, None))
+
+    def _decode_without_gaps(self, key: int, stop: int) -> _Decoded:
+        """Yields (position, frame) of all in [key, stop), None for a missing one."""
+        expected = key
+        with closing(self._decode_from(key, stop)) as decoded:
+            for i, frame in decoded:
+                if i < expected:
+                    continue
+                yield from ((missing, None) for missing in range(expected, i))
+                yield i, frame
+                expected = i + 1
+        yield from ((missing, None) for missing in range(expected, stop))
 
     def _decode_from(self, key: int, stop: int) -> _Decoded:
         """Decodes from a key frame on; what cannot be decoded is left out."""
@@ -162,6 +200,9 @@ class VideoFrames:
         with _open(self.path) as container:
             stream = _stream(self.path, container)
             stream.thread_type = "AUTO"
+            if self._allow_damaged:
+                # What threads make of damage depends on which of them is the first.
+                stream.codec_context.thread_count = 1
             if key > 0:
                 container.seek(index.times[key], stream=stream)
             for count, frame in enumerate(_decodable(container, stream, index.unique)):
@@ -172,39 +213,70 @@ class VideoFrames:
                     return
                 yield i, frame
 
+    def _first_frame(self) -> Any:
+        """The first frame that decodes, whole or not; None if there is none."""
+        with closing(self._decode_from(0, len(self._index.times))) as decoded:
+            return next((frame for _, frame in decoded), None)
+
     def _count_decodable(self) -> int:
         """Counts the frames that survive a cut: some need packets that are gone."""
         begin = self._index.keys[-2:][0]
-        decoded = {i for i, _ in self._decode(begin, self._count)}
-        while begin in decoded:
-            begin += 1
-        return begin
+        count = self._count_from(begin)
+        return count if count > begin else self._count_from(0)
 
-    def _to_rgb(self, frame: Any, i: int) -> np.ndarray:
-        rgb = _upright(frame)
+    def _count_from(self, key: int) -> int:
+        end = len(self._index.times)
+        if self._allow_damaged:
+            return max((i + 1 for i, _ in self._decode_from(key, end)), default=key)
+        judged = self._judge(key, key, end)
+        return key + sum(1 for _ in takewhile(lambda s: s.culprit is None, judged))
+
+    def _picture(self, shown: _Shown) -> np.ndarray:
+        """Converts a frame, if it is whole or damage is allowed."""
+        if shown.culprit is not None:
+            self._tell_damage(shown.culprit)
+        frame = self._first_frame() if shown.frame is None else shown.frame
+        rgb = upright_rgb(frame, self._tones)
         if rgb.shape[:2] != self.size:
             raise InputError(
-                f"{self.path} changes its size at frame {i:05d}; re-encode it to one "
-                "size"
+                f"{self.path} changes its size at frame {shown.position:05d}; "
+                "re-encode it to one size"
             )
         return rgb
 
-    def _check_position(self, expected: int, found: int) -> None:
-        if found != expected:
-            raise self._damage(expected)
+    @cached_property
+    def _tones(self) -> np.ndarray | None:
+        """What to show for values of more than 8 bits; None to let FFmpeg decide."""
+        bits = depth(self._first_frame())
+        if bits == 8:
+            return None
+        with closing(self._decode_from(0, self._count)) as decoded:
+            whole = (frame for _, frame in decoded if not frame.is_corrupt)
+            counts = count_values(deep_values(frame) for frame in whole)
+        return tone_table(counts, self.path, bits)
+
+    def _tell_damage(self, culprit: int) -> None:
+        reach = self._index.reach(culprit)
+        damage = f"{self.path} is damaged: frame {culprit:05d} does not decode whole"
+        if len(reach) > 1:
+            damage += f", which may spoil frames {reach[0]:05d} to {reach[-1]:05d}"
+        if not self._allow_damaged:
+            raise InputError(
+                f"{damage}; copy the file again, cut it there, or go on past the "
+                "damage with --allow-damaged (allow_damaged=True)"
+            )
+        warn(
+            f"{damage}; damaged frames are taken as they decode, or repeat the one "
+            "before where they do not: check their masks"
+        )
 
     def _check_end(self) -> None:
-        if self._index.ends_early:
-            raise InputError(
-                f"{self.path} is cut off: it ends before frame {self._count:05d}; "
-                "copy or download it again"
-            )
-
-    def _damage(self, i: int) -> InputError:
-        return InputError(
-            f"{self.path} is damaged: frame {i:05d} cannot be decoded; re-encode the "
-            "file or cut it there"
-        )
+        if not self._index.ends_early:
+            return
+        message = f"{self.path} is cut off: it ends before frame {self._count:05d}"
+        if not self._allow_damaged:
+            raise InputError(f"{message}; copy or download it again")
+        warn(f"{message}; what it has was taken; copy or download it again")
 
 
 def _open(path: Path) -> Any:
@@ -218,22 +290,6 @@ def _stream(path: Path, container: Any) -> Any:
     if stream is None:
         raise InputError(f"{path} has no video stream; give a video file")
     return stream
-
-
-def _read_index(path: Path, container: Any, stream: Any) -> _Index:
-    packets, ends_early = _read_packets(container, stream)
-    ends_early = ends_early or is_cut_off(path)
-    shown = [packet for packet in packets if packet.shown]
-    times = [packet.time for packet in shown if packet.time is not None]
-    unique = len(set(times)) == len(shown)
-    if not unique or _times_are_guessed(container, stream):
-        return _Index(list(range(len(shown))), [0], False, ends_early)
-    key_times = [p.time for p in packets if p.is_key and p.time is not None]
-    # Frames shown before the first key frame refer to packets that are not there.
-    begin = min(key_times, default=min(times, default=0))
-    times = sorted(time for time in times if time >= begin)
-    keys = {bisect_left(times, time) for time in key_times}
-    return _Index(times, sorted((keys - {len(times)}) | {0}), True, ends_early)
 
 
 def _decodable(container: Any, stream: Any, skip_damage: bool) -> Iterator[Any]:
@@ -253,38 +309,6 @@ def _decodable(container: Any, stream: Any, skip_damage: bool) -> Iterator[Any]:
                 return
             continue
         yield from frames
-
-
-def _times_are_guessed(container: Any, stream: Any) -> bool:
-    """AVI has no times of display, and reordered H.264 frames get wrong ones."""
-    codec = stream.codec_context
-    is_reordered = codec.name in {"h264", "hevc"} and bool(codec.has_b_frames)
-    return container.format.name == "avi" and is_reordered
-
-
-def _read_packets(container: Any, stream: Any) -> tuple[list[_Packet], bool]:
-    """Reads all packets of the stream; also tells whether reading broke off."""
-    packets: list[_Packet] = []
-    hides_frames = stream.codec_context.name == "vp8"
-    try:
-        for packet in container.demux(stream):
-            if packet.is_corrupt:
-                return packets, True
-            if not packet.size:
-                continue
-            # RFC 6386 section 9.1: bit 4 of a VP8 packet tells whether it is shown.
-            hidden = hides_frames and not bytes(packet)[0] & 0x10
-            shown = not (hidden or packet.is_discard)
-            packets.append(_Packet(packet.pts, packet.is_keyframe, shown))
-    except (av.error.FFmpegError, OSError):
-        return packets, True
-    return packets, False
-
-
-def _upright(frame: Any) -> np.ndarray:
-    rgb = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(rgb, quarter_turns))
 
 
 def _reason(error: Exception) -> str:
