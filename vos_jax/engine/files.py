@@ -31,14 +31,16 @@ from vos_jax.media import (
     open_frames,
     prefetch,
     read_first_mask,
+    read_given_masks,
     read_labels,
 )
+from vos_jax.media.given_masks import MASK_SUFFIXES
+from vos_jax.media.listing import list_files
 from vos_jax.methods.base import Method
 
 _SAVE_EVERY_S = 60.0
 _AHEAD = 4
 _STATE_FILE = ".resume.npz"
-_MASK_SUFFIXES = (".png", ".npy", ".npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,27 +325,43 @@ def read_masks(
 ) -> dict[int, np.ndarray]:
     """Label maps by frame index, from one file or a folder of them.
 
+    A file of a folder without objects says nothing about its frame and is left out.
+
     Args:
       path: A file is the first frame's; in a folder each is called like its frame.
       source: The frames.
       last: A single file is the last frame's.
 
     Raises:
-      InputError: A file is damaged, of another size, empty, or belongs to no frame.
+      InputError: A file is damaged, of another size, or belongs to no frame; two files
+        belong to one frame; or no file shows an object.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; check --mask")
     if not path.is_dir():
         index = len(source) - 1 if last else 0
         return {index: read_first_mask(path, source.size)}
-    index_of = {name: index for index, name in enumerate(source.names)}
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in _MASK_SUFFIXES)
+    files = list_files(path, MASK_SUFFIXES)
     if not files:
         raise InputError(f"{path}: no mask files (.png) in it; check --mask")
-    strays = [p for p in files if p.stem not in index_of]
-    if strays:
+    index_of = {name: index for index, name in enumerate(source.names)}
+    file_of: dict[str, Path] = {}
+    for file in files:
+        if file.stem not in index_of:
+            raise InputError(
+                f"{file}: no frame is called {file.stem!r}; frames are called"
+                f" {source.names[0]!r} to {source.names[-1]!r}, name the masks like"
+                " them"
+            )
+        if file_of.setdefault(file.stem, file) != file:
+            raise InputError(
+                f"{file}: {file_of[file.stem].name} is a mask of the same frame;"
+                " remove one of them"
+            )
+    read = zip(files, read_given_masks(files, source.size), strict=True)
+    given = {index_of[file.stem]: labels for file, labels in read if labels.any()}
+    if not given:
         raise InputError(
-            f"{strays[0]}: no frame is called {strays[0].stem!r}; frames are called"
-            f" {source.names[0]!r} to {source.names[-1]!r}, name the masks like them"
+            f"{path}: all masks in it are empty; give at least one with an object"
         )
-    return {index_of[p.stem]: read_first_mask(p, source.size) for p in files}
+    return given

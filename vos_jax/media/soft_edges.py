@@ -1,0 +1,113 @@
+"""Black-and-white drawings whose edges were smoothed, compressed or scaled.
+
+A drawing has two levels, black and white. What lies between them is an edge if it lies
+along the outline and nowhere forms an area of its own; then the middle between the
+levels is where the pencil went. Whatever else lies between is something that was
+drawn, and no threshold may lose it.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = ["black_and_white", "blended_values", "values_of", "values_with_inside"]
+
+# Anything between is no black or white: video range, 16 to 235, is the narrowest.
+_BLACKEST, _WHITEST = 32, 224
+# How far, in pixels, an edge reaches: half of it, and the block of a JPEG file.
+_EDGE_REACH, _BLOCK_REACH = 8, 16
+# What compression leaves in an even area, in grey levels.
+_NOISE = 8
+# An area is flat where 5 x 5 pixels differ by no more than this.
+_FLAT = 6
+_LEVEL_TOLERANCE = 10
+# Least IoU of the drawing thresholded a tenth above and a tenth below the middle.
+_LEAST_AGREEMENT = 0.85
+
+
+def values_of(pixels: np.ndarray) -> np.ndarray:
+    """Lists the values of an image, uint8 `[H, W]`, in rising order."""
+    return np.flatnonzero(_counts(pixels)).astype(np.uint8)
+
+
+def values_with_inside(values: np.ndarray) -> np.ndarray:
+    """Finds which values of an image, uint8 `[H, W]`, fill 3 x 3 pixels somewhere."""
+    inside = _lowest(values, 3) == _highest(values, 3)
+    return values_of(values[inside])
+
+
+def blended_values(grey: np.ndarray) -> np.ndarray:
+    """Finds the values that look like blends of their neighbours, uint8 `[H, W]`.
+
+    Such a value has no inside, and most of its pixels have a darker and a brighter
+    neighbour. A thin line has only neighbours of one kind.
+    """
+    between = (_lowest(grey, 3) < grey) & (grey < _highest(grey, 3))
+    share = _counts(grey[between]) / np.maximum(_counts(grey), 1)
+    blended = np.flatnonzero(share > 0.5)
+    return np.setdiff1d(blended, values_with_inside(grey))
+
+
+def black_and_white(grey: np.ndarray) -> np.ndarray | None:
+    """Separates white from black where it is sure that there is nothing else.
+
+    Args:
+      grey: uint8 `[H, W]`.
+
+    Returns:
+      True where white, bool `[H, W]`; None for anything else than one black-and-white
+      drawing.
+    """
+    counts = _counts(grey)
+    if not (counts[: _BLACKEST + 1].any() and counts[_WHITEST:].any()):
+        return None
+    black = int(counts[: _BLACKEST + 1].argmax())
+    white = _white_level(counts)
+    # 0 for black, 1 for white.
+    level = (np.arange(256) - black) / (white - black)
+    drawn = level[grey] >= 0.5
+    if _has_grey_area(grey, black, white) or not _agrees(grey, level):
+        return None
+    tone = np.abs(level - (level >= 0.5))
+    strong = (tone > 0.25)[grey]
+    faint = (tone * (white - black) > _NOISE)[grey]
+    if (strong & ~_near_outline(drawn, _EDGE_REACH)).any():
+        return None
+    if (faint & ~_near_outline(drawn, _BLOCK_REACH)).any():
+        return None
+    return drawn
+
+
+def _white_level(counts: np.ndarray) -> int:
+    """The level of white areas; of thin shapes, which have none, full white."""
+    level = _WHITEST + int(counts[_WHITEST:].argmax())
+    return level if 4 * counts[255] < counts[level] else 255
+
+
+def _has_grey_area(grey: np.ndarray, black: int, white: int) -> bool:
+    low, high = _lowest(grey, 5), _highest(grey, 5)
+    middle = (grey > black + _LEVEL_TOLERANCE) & (grey < white - _LEVEL_TOLERANCE)
+    return bool((middle & (high - low <= _FLAT)).any())
+
+
+def _agrees(grey: np.ndarray, level: np.ndarray) -> bool:
+    """Whether it hardly matters where exactly the middle is."""
+    counts = _counts(grey)
+    low, high = (int(counts[level >= at].sum()) for at in (0.4, 0.6))
+    return high >= _LEAST_AGREEMENT * low
+
+
+def _near_outline(drawn: np.ndarray, reach: int) -> np.ndarray:
+    size = 2 * reach + 1
+    return _lowest(drawn, size) != _highest(drawn, size)
+
+
+def _counts(grey: np.ndarray) -> np.ndarray:
+    return np.bincount(grey.ravel(), minlength=256)
+
+
+def _lowest(values: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(ndimage.minimum_filter(values, size))
+
+
+def _highest(values: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(ndimage.maximum_filter(values, size))
