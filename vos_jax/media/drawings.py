@@ -18,6 +18,7 @@ from vos_jax.media.masks import IGNORE, INDEXED, MAX_OBJECTS, davis_palette
 from vos_jax.media.soft_edges import (
     black_and_white,
     blended_values,
+    count_pieces,
     values_of,
     values_with_inside,
 )
@@ -42,6 +43,8 @@ _WHITE = 224
 # How far the channels of a grey pixel may differ after compression.
 _GREY_SPREAD = 12
 _CLOSE_GREYS = 8
+# More pieces than a thin object has; dithering makes very many.
+_MANY_PIECES = 8
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
 _MANY_PICTURES = frozenset({"GIF", "TIFF", "WEBP", "PNG"})
 REDRAW = f"paint the objects white, or each in its own colour, on black, or {INDEXED}"
@@ -243,11 +246,8 @@ def _read_ids(ids: Drawing) -> Drawing:
         painted = _painted(ids)
         if objects.tolist() == [IGNORE]:
             return painted if ids.colours[IGNORE].min() >= _WHITE else ids
-        levels = values_of(painted.pixels)
-        close = np.diff(levels).min(initial=255) <= _CLOSE_GREYS
-        if objects.size > 1 and (close or blended_values(painted.pixels).size):
-            if black_and_white(painted.pixels) is not None:
-                return painted
+        if objects.size > 1 and _has_soft_greys(painted.pixels):
+            return painted
     elif _has_soft_colours(ids, objects):
         raise InputError(
             f"{ids.path} has soft (anti-aliased) edges: {used.size} distinct colours, "
@@ -258,13 +258,35 @@ def _read_ids(ids: Drawing) -> Drawing:
     return ids
 
 
+def _has_soft_greys(grey: np.ndarray) -> bool:
+    """Whether some greys are edges of others, or noise in them."""
+    if blended_values(grey).size:
+        return True
+    levels = values_of(grey)
+    is_thin = np.setdiff1d(levels, values_with_inside(grey)).size > 0
+    is_noise = np.diff(levels).min() <= _CLOSE_GREYS
+    return (is_thin or is_noise) and black_and_white(grey) is not None
+
+
 def _has_soft_colours(ids: Drawing, objects: np.ndarray) -> bool:
+    """Whether some colours have no inside and are blends of others, or dithered."""
     assert ids.colours is not None
     thin = np.setdiff1d(objects, values_with_inside(ids.pixels))
-    if thin.size < 3 or 2 * thin.size <= objects.size:
-        return False
+    if any(count_pieces(ids.pixels, value) > _MANY_PIECES for value in thin):
+        return True
     luma = (ids.colours @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-    return 2 * blended_values(luma[ids.pixels]).size >= thin.size
+    blended = np.isin(luma[thin], blended_values(luma[ids.pixels]))
+    return any(_is_blend(ids, value) for value in thin[blended])
+
+
+def _is_blend(ids: Drawing, value: int) -> bool:
+    """Whether a colour lies between two others of larger areas, in each channel."""
+    assert ids.colours is not None
+    colour = ids.colours[value].astype(int)
+    solid = ids.colours[values_with_inside(ids.pixels)].astype(int)
+    low = np.minimum(solid[:, None], solid) - _CLOSE_GREYS
+    high = np.maximum(solid[:, None], solid) + _CLOSE_GREYS
+    return bool(((low <= colour) & (colour <= high)).all(axis=-1).any())
 
 
 def _painted(ids: Drawing) -> Drawing:

@@ -41,6 +41,8 @@ from vos_jax.media.object_ids import FAR_APART, object_ids, tell
 from vos_jax.media.soft_edges import (
     black_and_white,
     blended_values,
+    count_pieces,
+    smoothed_ids,
     values_of,
     values_with_inside,
 )
@@ -56,6 +58,10 @@ MASK_SUFFIXES = (
 )
 """What the files of a folder of masks may end in."""
 
+# Ids without gaps are believed up to this; a photograph has all values.
+_MOST_IDS = 64
+# More pieces than an object has that others cover in part.
+_MANY_PIECES = 3
 # What is left of black in a compressed file.
 _FAINT = 8
 
@@ -148,10 +154,10 @@ def _separated(drawing: Drawing) -> Drawing:
         return drawing._replace(
             pixels=white * np.uint8(255), exact=False, note=_joined(drawing.note, note)
         )
-    blended = blended_values(grey)
-    if drawing.exact and not blended.size and values[0] == 0:
+    has_edges = not drawing.exact or _has_edges(grey, values)
+    if not has_edges and values[0] == 0:
         return drawing
-    if values.size == 1 or (values[0] > 0 and drawing.exact and not blended.size):
+    if not has_edges or values.size == 1:
         raise InputError(f"{path} has no black background; {REDRAW}")
     raise InputError(
         f"{path} looks like a soft (anti-aliased or lossy) mask: {values.size} "
@@ -167,17 +173,24 @@ def _is_plain(drawing: Drawing, values: np.ndarray) -> bool:
     if not drawing.exact:
         return False
     ids = values[(values > 0) & (values < IGNORE)]
-    if ids.max() <= SMALL_ID:
-        has_ignore = values[-1] == IGNORE
-        return not has_ignore or bool(
-            np.isin(ids, values_with_inside(drawing.pixels)).any()
-        )
+    if ids[-1] <= SMALL_ID or ids.size == ids[-1] <= _MOST_IDS:
+        if smoothed_ids(np.where(drawing.pixels < IGNORE, drawing.pixels, 0)).size:
+            return False
+        has_inside = np.isin(ids, values_with_inside(drawing.pixels))
+        return values[-1] < IGNORE or bool(has_inside.any())
     if values[0] > 0:
         return False
     if ids.size == 1 and values[-1] < IGNORE:
         return True
     apart = np.diff(values).min() >= FAR_APART
     return bool(apart) and not blended_values(drawing.pixels).size
+
+
+def _has_edges(grey: np.ndarray, values: np.ndarray) -> bool:
+    """Whether greys look smoothed or compressed: without an inside or in pieces."""
+    if np.setdiff1d(values, values_with_inside(grey)).size:
+        return True
+    return any(count_pieces(grey, value) > _MANY_PIECES for value in values[1:])
 
 
 def _joined(*notes: str) -> str:

@@ -9,7 +9,14 @@ drawn, and no threshold may lose it.
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["black_and_white", "blended_values", "values_of", "values_with_inside"]
+__all__ = [
+    "black_and_white",
+    "blended_values",
+    "count_pieces",
+    "smoothed_ids",
+    "values_of",
+    "values_with_inside",
+]
 
 # Anything between is no black or white: video range, 16 to 235, is the narrowest.
 _BLACKEST, _WHITEST = 32, 224
@@ -22,6 +29,8 @@ _FLAT = 6
 _LEVEL_TOLERANCE = 10
 # Least IoU of the drawing thresholded a tenth above and a tenth below the middle.
 _LEAST_AGREEMENT = 0.85
+# The same a quarter above and a quarter below.
+_LEAST_LOOSE_AGREEMENT = 0.5
 
 
 def values_of(pixels: np.ndarray) -> np.ndarray:
@@ -45,6 +54,22 @@ def blended_values(grey: np.ndarray) -> np.ndarray:
     share = _counts(grey[between]) / np.maximum(_counts(grey), 1)
     blended = np.flatnonzero(share > 0.5)
     return np.setdiff1d(blended, values_with_inside(grey))
+
+
+def smoothed_ids(labels: np.ndarray) -> np.ndarray:
+    """Finds the ids that scaling a label map with smoothing made up.
+
+    They are blends beside a greater id that has an inside, or blends in many pieces; a
+    row of tiny objects is neither.
+    """
+    largest = values_with_inside(labels).max(initial=0)
+    blended = blended_values(labels)
+    return blended[[v < largest or count_pieces(labels, v) > 2 for v in blended]]
+
+
+def count_pieces(values: np.ndarray, value: int) -> int:
+    """Counts the connected parts of an image, `[H, W]`, that have one value."""
+    return int(ndimage.label(values == value, np.ones((3, 3)))[1])
 
 
 def black_and_white(grey: np.ndarray) -> np.ndarray | None:
@@ -85,15 +110,17 @@ def _white_level(counts: np.ndarray) -> int:
 
 def _has_grey_area(grey: np.ndarray, black: int, white: int) -> bool:
     low, high = _lowest(grey, 5), _highest(grey, 5)
-    middle = (grey > black + _LEVEL_TOLERANCE) & (grey < white - _LEVEL_TOLERANCE)
-    return bool((middle & (high - low <= _FLAT)).any())
+    levels = np.arange(256)
+    tone = np.minimum(np.abs(levels - black), np.abs(levels - white))
+    return bool(((tone > _LEVEL_TOLERANCE)[grey] & (high - low <= _FLAT)).any())
 
 
 def _agrees(grey: np.ndarray, level: np.ndarray) -> bool:
     """Whether it hardly matters where exactly the middle is."""
     counts = _counts(grey)
-    low, high = (int(counts[level >= at].sum()) for at in (0.4, 0.6))
-    return high >= _LEAST_AGREEMENT * low
+    area = {at: int(counts[level >= at].sum()) for at in (0.25, 0.4, 0.6, 0.75)}
+    near = area[0.6] >= _LEAST_AGREEMENT * area[0.4]
+    return near and area[0.75] >= _LEAST_LOOSE_AGREEMENT * area[0.25]
 
 
 def _near_outline(drawn: np.ndarray, reach: int) -> np.ndarray:
