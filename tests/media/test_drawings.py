@@ -102,6 +102,14 @@ def test_an_index_0_that_is_neither_black_nor_around_is_refused(tmp_path: Path):
         read(tmp_path, indexed(values(0, 2, ground=1), "red", "navy", "lime"))
 
 
+def test_dithered_and_smoothed_colours_are_refused(tmp_path: Path):
+    dithered = colours("#a05a2c", "#123456").convert("P")
+    soft = colours("red", "lime").resize((300, 200)).resize(SIZE[::-1])
+    for image in (dithered, soft.quantize(16, 2), soft.quantize(32, 2)):
+        with pytest.raises(InputError, match="soft"):
+            read(tmp_path, image)
+
+
 def test_a_transparent_index_is_background(tmp_path: Path):
     image = indexed(values(1, 2), "white", "red", "lime")
     drawing = read(tmp_path, image, transparency=0)

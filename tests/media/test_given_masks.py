@@ -133,6 +133,22 @@ def test_smooth_edges_between_several_greys_are_refused(told):
                 told(image)
 
 
+def test_a_label_map_that_was_scaled_with_smoothing_is_refused(told):
+    for resampling in (Image.Resampling.BOX, Image.Resampling.LANCZOS):
+        with pytest.raises(InputError, match="soft"):
+            told(scaled(values(9, 4), 2.5, resampling))
+    specks = NOWHERE.copy()
+    specks[9:180:6, 7:90:5] = True
+    with pytest.raises(InputError, match="soft"):
+        told(scaled(specks * np.uint8(12), 0.5, Image.Resampling.BICUBIC))
+
+
+def test_noise_of_compression_is_no_object(told):
+    for white in (128, 200):
+        with pytest.raises(InputError, match="soft"):
+            told(compressed(WHITE // 255 * np.uint8(white), 85, "JPEG"))
+
+
 def test_what_is_white_in_a_palette_is_the_object(told):
     for image in (
         indexed(~LEFT, "white", "black"),

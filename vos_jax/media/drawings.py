@@ -263,9 +263,11 @@ def _has_soft_greys(grey: np.ndarray) -> bool:
     if blended_values(grey).size:
         return True
     levels = values_of(grey)
-    is_thin = np.setdiff1d(levels, values_with_inside(grey)).size > 0
+    thin = np.setdiff1d(levels, values_with_inside(grey))
+    if thin.size == levels.size - 1:
+        return any(count_pieces(grey, value) > 2 for value in thin)
     is_noise = np.diff(levels).min() <= _CLOSE_GREYS
-    return (is_thin or is_noise) and black_and_white(grey) is not None
+    return (thin.size > 0 or is_noise) and black_and_white(grey) is not None
 
 
 def _has_soft_colours(ids: Drawing, objects: np.ndarray) -> bool:

@@ -168,27 +168,33 @@ def _separated(drawing: Drawing) -> Drawing:
 
 def _is_plain(drawing: Drawing, values: np.ndarray) -> bool:
     """Whether greys are ids or pencils for certain, and none is an edge."""
+    grey = drawing.pixels
     if values.tolist() in ([0], [255], [0, 255]):
         return True
     if not drawing.exact:
         return False
     ids = values[(values > 0) & (values < IGNORE)]
+    inside = values_with_inside(grey)
     if ids[-1] <= SMALL_ID or ids.size == ids[-1] <= _MOST_IDS:
-        if smoothed_ids(np.where(drawing.pixels < IGNORE, drawing.pixels, 0)).size:
+        if smoothed_ids(np.where(grey < IGNORE, grey, np.uint8(0))).size:
             return False
-        has_inside = np.isin(ids, values_with_inside(drawing.pixels))
-        return values[-1] < IGNORE or bool(has_inside.any())
+        return values[-1] < IGNORE or bool(np.isin(ids, inside).any())
     if values[0] > 0:
         return False
     if ids.size == 1 and values[-1] < IGNORE:
         return True
-    apart = np.diff(values).min() >= FAR_APART
-    return bool(apart) and not blended_values(drawing.pixels).size
+    is_solid = np.isin(values, inside).all()
+    return bool(is_solid) and _are_far_apart(grey, values)
+
+
+def _are_far_apart(grey: np.ndarray, values: np.ndarray) -> bool:
+    return np.diff(values).min() >= FAR_APART and not blended_values(grey).size
 
 
 def _has_edges(grey: np.ndarray, values: np.ndarray) -> bool:
     """Whether greys look smoothed or compressed: without an inside or in pieces."""
-    if np.setdiff1d(values, values_with_inside(grey)).size:
+    thin = np.setdiff1d(values[values > 0], values_with_inside(grey))
+    if thin.size and (2 * thin.size > values.size or not _are_far_apart(grey, values)):
         return True
     return any(count_pieces(grey, value) > _MANY_PIECES for value in values[1:])
 

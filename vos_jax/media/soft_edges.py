@@ -59,12 +59,16 @@ def blended_values(grey: np.ndarray) -> np.ndarray:
 def smoothed_ids(labels: np.ndarray) -> np.ndarray:
     """Finds the ids that scaling a label map with smoothing made up.
 
-    They are blends beside a greater id that has an inside, or blends in many pieces; a
-    row of tiny objects is neither.
+    They are blends beside a greater id that has an inside, blends in many pieces, or,
+    where no id has an inside, ids with gaps in many pieces. A row of tiny objects is
+    nothing of that.
     """
     largest = values_with_inside(labels).max(initial=0)
-    blended = blended_values(labels)
-    return blended[[v < largest or count_pieces(labels, v) > 2 for v in blended]]
+    ids = values_of(labels[labels > 0])
+    is_thin_with_gaps = not largest and 1 < ids.size < ids.max(initial=0)
+    suspects = ids if is_thin_with_gaps else blended_values(labels)
+    is_made_up = [v < largest or count_pieces(labels, v) > 2 for v in suspects]
+    return suspects[np.array(is_made_up, bool)]
 
 
 def count_pieces(values: np.ndarray, value: int) -> int:
