@@ -125,6 +125,13 @@ def test_ids_and_several_greys_do_not_survive_compression(told, quality: int):
             told(values(*pair), ".jpg", quality=quality)
 
 
+def test_webp_is_exact_only_without_loss(told):
+    labels, notes = told(values(1, 2), ".webp", lossless=True)
+    assert np.array_equal(labels, values(1, 2)) and not notes
+    with pytest.raises(InputError, match="soft"):
+        told(values(1, 2), ".webp", quality=40)
+
+
 def test_smooth_edges_between_several_greys_are_refused(told):
     for pair in ((127, 255), (80, 160)):
         grey = scaled(values(*pair), 0.5, Image.Resampling.BILINEAR)

@@ -68,6 +68,12 @@ def test_a_faint_line_away_from_white_is_never_lost():
     assert black_and_white(grey) is None
 
 
+def test_a_grey_line_apart_from_white_is_never_taken_for_white():
+    grey = WHITE.copy()
+    grey[58, 50:90] = 190
+    assert black_and_white(grey) is None
+
+
 def test_greys_of_everywhere_are_no_drawing():
     noise = np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)
     assert black_and_white(noise) is None

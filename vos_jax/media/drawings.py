@@ -112,8 +112,16 @@ def _grey(
     path: Path, grey: np.ndarray, exact: bool, note: str, file_format: str | None
 ) -> Drawing:
     ramp = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
-    exact = exact and file_format not in _LOSSY_FORMATS
+    exact = exact and not _is_lossy(path, file_format)
     return Drawing(path, "grey", grey, ramp, exact, note)
+
+
+def _is_lossy(path: Path, file_format: str | None) -> bool:
+    if file_format != "WEBP":
+        return file_format in _LOSSY_FORMATS
+    with path.open("rb") as file:
+        # The chunk of a lossless picture; it stands behind a header and a profile.
+        return b"VP8L" not in file.read(1 << 16)
 
 
 def _refuse_many_pictures(path: Path, file_format: str | None) -> None:

@@ -183,8 +183,8 @@ def _is_plain(drawing: Drawing, values: np.ndarray) -> bool:
         return False
     if ids.size == 1 and values[-1] < IGNORE:
         return True
-    is_solid = np.isin(values, inside).all()
-    return bool(is_solid) and _are_far_apart(grey, values)
+    is_clean = np.isin(values, inside).all() or not _has_edges(grey, values)
+    return bool(is_clean) and _are_far_apart(grey, values)
 
 
 def _are_far_apart(grey: np.ndarray, values: np.ndarray) -> bool:

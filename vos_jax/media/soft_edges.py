@@ -27,6 +27,8 @@ _NOISE = 8
 # An area is flat where 5 x 5 pixels differ by no more than this.
 _FLAT = 6
 _LEVEL_TOLERANCE = 10
+# What the brightest pixel of every piece reaches, from 0 for black to 1 for white.
+_LEAST_WHITE = 0.85
 # Least IoU of the drawing thresholded a tenth above and a tenth below the middle.
 _LEAST_AGREEMENT = 0.85
 # The same a quarter above and a quarter below.
@@ -60,15 +62,20 @@ def smoothed_ids(labels: np.ndarray) -> np.ndarray:
     """Finds the ids that scaling a label map with smoothing made up.
 
     They are blends beside a greater id that has an inside, blends in many pieces, or,
-    where no id has an inside, ids with gaps in many pieces. A row of tiny objects is
-    nothing of that.
+    where ids have gaps, three and more ids without an inside if most are so, or fewer
+    in many pieces. A row of tiny objects is nothing of that.
     """
-    largest = values_with_inside(labels).max(initial=0)
+    inside = values_with_inside(labels)
     ids = values_of(labels[labels > 0])
-    is_thin_with_gaps = not largest and 1 < ids.size < ids.max(initial=0)
-    suspects = ids if is_thin_with_gaps else blended_values(labels)
-    is_made_up = [v < largest or count_pieces(labels, v) > 2 for v in suspects]
-    return suspects[np.array(is_made_up, bool)]
+    thin = np.setdiff1d(ids, inside)
+    if 1 < ids.size < ids[-1] and 2 * thin.size > ids.size:
+        in_pieces = any(count_pieces(labels, value) > 2 for value in thin)
+        if thin.size > 2 or (thin.size == ids.size and in_pieces):
+            return thin
+    largest = inside.max(initial=0)
+    blended = blended_values(labels)
+    is_made_up = [v < largest or count_pieces(labels, v) > 2 for v in blended]
+    return blended[np.array(is_made_up, bool)]
 
 
 def count_pieces(values: np.ndarray, value: int) -> int:
@@ -96,6 +103,8 @@ def black_and_white(grey: np.ndarray) -> np.ndarray | None:
     drawn = level[grey] >= 0.5
     if _has_grey_area(grey, black, white) or not _agrees(grey, level):
         return None
+    if _has_grey_piece(drawn, level[grey]):
+        return None
     tone = np.abs(level - (level >= 0.5))
     strong = (tone > 0.25)[grey]
     faint = (tone * (white - black) > _NOISE)[grey]
@@ -117,6 +126,13 @@ def _has_grey_area(grey: np.ndarray, black: int, white: int) -> bool:
     levels = np.arange(256)
     tone = np.minimum(np.abs(levels - black), np.abs(levels - white))
     return bool(((tone > _LEVEL_TOLERANCE)[grey] & (high - low <= _FLAT)).any())
+
+
+def _has_grey_piece(drawn: np.ndarray, level: np.ndarray) -> bool:
+    """Whether some piece of the drawing is white nowhere."""
+    pieces, count = ndimage.label(drawn, np.ones((3, 3)))
+    brightest = np.asarray(ndimage.maximum(level, pieces, np.arange(1, count + 1)))
+    return bool((brightest < _LEAST_WHITE).any())
 
 
 def _agrees(grey: np.ndarray, level: np.ndarray) -> bool:
