@@ -272,8 +272,8 @@ def _has_soft_greys(grey: np.ndarray) -> bool:
         return True
     levels = values_of(grey)
     thin = np.setdiff1d(levels, values_with_inside(grey))
-    if thin.size == levels.size - 1:
-        return any(count_pieces(grey, value) > 2 for value in thin)
+    if thin.size == levels.size - 1 and any(count_pieces(grey, v) > 2 for v in thin):
+        return True
     is_noise = np.diff(levels).min() <= _CLOSE_GREYS
     return (thin.size > 0 or is_noise) and black_and_white(grey) is not None
 
