@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 import vos_jax
 from tests.engine.clips import moving_clip, read_masks, write_frames, write_masks
 from vos_jax.cli import main
-from vos_jax.engine import out_of_memory, video
+from vos_jax.engine import files, out_of_memory, video
 from vos_jax.engine.files import SegmentJob, segment_files
 from vos_jax.errors import InputError, InputWarning
 from vos_jax.media import open_frames, read_labels
@@ -121,6 +122,72 @@ def test_a_folder_without_masks_and_no_mask_at_all_are_refused(model, job, tmp_p
         segment_files(*model, job(mask=tmp_path / "empty"))
     with pytest.raises(InputError, match=r"gone\.png does not exist; check --mask"):
         segment_files(*model, job(mask=tmp_path / "gone.png"))
+
+
+def given(folder, source_folder, **options):
+    return files.read_masks(folder, open_frames(source_folder), **options)
+
+
+def test_masks_without_objects_say_nothing_and_do_not_begin_a_run(
+    model, job, clip, tmp_path
+):
+    frames, labels = clip
+    black = {f"{time:05d}": 0 * labels[0] for time in (0, 4, 7)}
+    masks = write_masks(tmp_path / "given", {"00002": labels[2], **black})
+    assert list(given(masks, job().input)) == [2]
+    report = segment_files(*model, job(mask=masks))
+    assert (report.frames, report.skipped) == (6, 2)
+    whole = vos_jax.segment_video(*model, frames[2:], labels[2])
+    np.testing.assert_array_equal(list(read_masks(job().out / "masks").values()), whole)
+    silent = {0: labels[2], 2: 0 * labels[0], 3: 255 + 0 * labels[0]}
+    again = vos_jax.segment_video(*model, frames[2:], silent)
+    np.testing.assert_array_equal(again, whole)
+
+
+def test_a_backward_run_begins_at_the_last_mask_that_has_objects(job, clip, tmp_path):
+    _, labels = clip
+    files_of = {"00001": labels[1], "00005": labels[5], "00007": 0 * labels[7]}
+    masks = write_masks(tmp_path / "given", files_of)
+    run = files.FileRun(
+        source=open_frames(job().input),
+        given=given(masks, job().input, last=True),
+        masks=job().out,
+        reverse=True,
+    )
+    assert run.order == range(5, -1, -1)
+
+
+def test_masks_that_are_all_black_are_refused(job, clip, tmp_path):
+    black = {f"{time:05d}": 0 * clip[1][0] for time in (0, 4)}
+    masks = write_masks(tmp_path / "given", black)
+    with pytest.raises(InputError, match="given: all masks in it are empty"):
+        given(masks, job().input)
+
+
+def test_what_systems_leave_among_masks_is_skipped(job, clip, tmp_path):
+    masks = write_masks(tmp_path / "given", {"00001": clip[1][1]})
+    for name in ("._00001.png", "Thumbs.db", ".resume.npz", ".DS_Store", "list.txt"):
+        (masks / name).write_bytes(b"\0\5\x16\7")
+    assert list(given(masks, job().input)) == [1]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".bmp", ".webp", ".gif", ".TIF"])
+def test_masks_of_every_kind_of_image_count(job, clip, tmp_path, suffix):
+    (tmp_path / "given").mkdir()
+    image = Image.fromarray((clip[1][3] == 1) * np.uint8(255))
+    image.save(tmp_path / "given" / f"00003{suffix}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", vos_jax.InputWarning)
+        found = given(tmp_path / "given", job().input)
+    assert list(found) == [3] and set(np.unique(found[3])) == {0, 1}
+
+
+@pytest.mark.parametrize("other", ["00000.jpg", "00000.npy", "00000.PNG"])
+def test_two_masks_of_one_frame_are_refused(job, clip, tmp_path, other):
+    masks = write_masks(tmp_path / "given", {"00000": clip[1][0]})
+    (masks / other).write_bytes((masks / "00000.png").read_bytes())
+    with pytest.raises(InputError, match=r"00000\.\w+ is a mask of the same frame"):
+        given(masks, job().input)
 
 
 def test_an_output_folder_that_is_a_file_is_refused(model, job, tmp_path):

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from vos_jax.errors import InputError
 from vos_jax.media.masks import (
     davis_palette,
-    read_first_mask,
     read_labels,
     read_one_hot,
     read_size,
@@ -161,67 +160,6 @@ def test_the_size_is_height_and_width(tmp_path: Path):
     assert read_size(tmp_path / "a.png") == SIZE
 
 
-def test_the_first_mask_keeps_ids_and_ignore(tmp_path: Path):
-    labels = two_objects()
-    labels[0] = 255
-    labels[labels == 2] = 7
-    write_labels(tmp_path / "a.png", labels)
-    assert np.array_equal(read_first_mask(tmp_path / "a.png", SIZE), labels)
-
-
-def test_a_binary_grey_file_is_object_1(tmp_path: Path):
-    binary = (two_objects() > 0).astype(np.uint8)
-    Image.fromarray(binary * 255).save(tmp_path / "a.png")
-    assert np.array_equal(read_first_mask(tmp_path / "a.png", SIZE), binary)
-
-
-def test_a_palette_file_of_ignore_only_holds_no_object(tmp_path: Path):
-    write_labels(tmp_path / "a.png", (two_objects() > 0) * np.uint8(255))
-    with pytest.raises(InputError, match="holds no object"):
-        read_first_mask(tmp_path / "a.png", SIZE)
-
-
-def test_an_empty_first_mask_is_refused(tmp_path: Path):
-    write_labels(tmp_path / "a.png", np.zeros(SIZE, np.uint8))
-    with pytest.raises(InputError, match=r"a\.png is empty"):
-        read_first_mask(tmp_path / "a.png", SIZE)
-
-
-def test_another_size_than_the_frames_names_both(tmp_path: Path):
-    write_labels(tmp_path / "a.png", two_objects())
-    with pytest.raises(InputError) as error:
-        read_first_mask(tmp_path / "a.png", (48, 80))
-    assert "40x24" in one_line(error) and "80x48" in one_line(error)
-
-
-def test_an_anti_aliased_mask_is_refused_with_the_remedy(tmp_path: Path):
-    large = Image.new("L", (160, 96))
-    ImageDraw.Draw(large).ellipse((20, 10, 120, 80), fill=255)
-    large.resize((40, 24), Image.Resampling.BOX).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"soft .*without anti-aliasing"):
-        read_first_mask(tmp_path / "a.png", SIZE)
-
-
-def test_a_lossy_mask_is_refused(tmp_path: Path):
-    binary = (two_objects() > 0).astype(np.uint8)
-    Image.fromarray(binary * 255).save(tmp_path / "a.jpg", quality=80)
-    with pytest.raises(InputError, match="lossy"):
-        read_first_mask(tmp_path / "a.jpg", SIZE)
-
-
-def test_grey_levels_of_several_objects_are_not_taken_for_soft(tmp_path: Path):
-    labels = np.repeat(np.arange(0, 250, 50, dtype=np.uint8), 8)[None].repeat(24, 0)
-    Image.fromarray(labels).save(tmp_path / "a.png")
-    assert np.array_equal(read_first_mask(tmp_path / "a.png", SIZE), labels)
-
-
-def test_tiny_objects_in_a_row_of_ids_are_not_taken_for_soft(tmp_path: Path):
-    labels = np.zeros(SIZE, np.uint8)
-    labels[5, 5:13] = np.arange(1, 9)
-    write_labels(tmp_path / "a.png", labels)
-    assert np.array_equal(read_first_mask(tmp_path / "a.png", SIZE), labels)
-
-
 def one_hot() -> np.ndarray:
     return np.stack([two_objects() == 1, two_objects() == 2])
 
@@ -230,7 +168,6 @@ def one_hot() -> np.ndarray:
 def test_one_hot_arrays_become_labels(tmp_path: Path, dtype: type):
     np.save(tmp_path / "a.npy", one_hot().astype(dtype))
     assert np.array_equal(read_one_hot(tmp_path / "a.npy"), two_objects())
-    assert np.array_equal(read_first_mask(tmp_path / "a.npy", SIZE), two_objects())
 
 
 def test_an_npz_file_holds_one_array(tmp_path: Path):

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="PATH",
-        help="label PNG of the first frame, or a folder of PNGs named like frames",
+        help="mask of the first frame, or a folder of masks named like frames",
     )
     parser.add_argument(
         "--out",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.engine.announce import announce, counted, model_facts
-from vos_jax.engine.files import FileRun
+from vos_jax.engine.file_run import FileRun
 from vos_jax.engine.out_of_memory import memory_told, segmenting_remedy
 from vos_jax.engine.run_folder import DATASET_FILE, RunFolder
 from vos_jax.engine.run_identity import RUN_FILE, describe_run

@@ -149,6 +149,8 @@ class VideoSegmenter:
         full = self._checked_size(frame)
         if labels is not None:
             labels = _checked_labels(labels, full)
+            if self.views and ids is None and np.isin(labels, (0, IGNORE)).all():
+                labels = None  # Says nothing: all stays as it is found.
         small = _shrink(jnp.asarray(frame), working_size(*full, self._size))
         if self.views:
             pending = self._advance(small, full)

@@ -2,9 +2,9 @@
 
 from vos_jax.media.atomic import atomic_path
 from vos_jax.media.frames import FrameSource, open_frames
+from vos_jax.media.given_masks import read_first_mask, read_given_masks
 from vos_jax.media.masks import (
     davis_palette,
-    read_first_mask,
     read_labels,
     read_one_hot,
     read_size,
@@ -26,6 +26,7 @@ __all__ = [
     "overlay_colours",
     "prefetch",
     "read_first_mask",
+    "read_given_masks",
     "read_labels",
     "read_one_hot",
     "read_size",

@@ -1,8 +1,9 @@
 """Label maps in files: palette PNGs whose pixel index is the object id.
 
-A label map is `uint8 [H, W]`: 0 background, 1 to 254 objects, 255 ignore. Colours of
-a palette carry no meaning and are never compared: released annotations disagree on
-them.
+A label map is `uint8 [H, W]`: 0 background, 1 to 254 objects, 255 ignore. Annotations
+of data sets and results are label maps by contract: colours of their palettes carry no
+meaning here and are never compared, for releases disagree on them. What a mask means
+that a person gives is decided in `given_masks`.
 """
 
 from functools import cache
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path
@@ -18,18 +18,19 @@ from vos_jax.media.images import load_image, read_size
 
 __all__ = [
     "IGNORE",
+    "INDEXED",
     "MAX_OBJECTS",
     "davis_palette",
-    "read_first_mask",
     "read_labels",
     "read_one_hot",
     "read_size",
+    "read_stacked",
     "write_labels",
 ]
 
 IGNORE = 255
 MAX_OBJECTS = 254
-_INDEXED = "save it as an indexed (palette) PNG whose pixel index is the object id"
+INDEXED = "save it as an indexed (palette) PNG whose pixel index is the object id"
 _PALETTE_MODES = frozenset({"P", "PA"})
 
 
@@ -61,47 +62,6 @@ def read_labels(path: str | Path) -> np.ndarray:
     return _labels(path, load_image(path))
 
 
-def read_first_mask(path: str | Path, frame_size: tuple[int, int]) -> np.ndarray:
-    """Reads the labels of the objects to follow, `uint8 [H, W]`, and checks them.
-
-    A grey file with the values 0 and 255 is one object, id 1; in every other file 255
-    means ignore. Also accepts the `.npy` and `.npz` arrays of `read_one_hot`.
-
-    Args:
-      path: The mask file.
-      frame_size: (height, width) of the frames.
-
-    Raises:
-      InputError: The file cannot be read, has another size than the frames, holds no
-        object, or is a soft (anti-aliased) mask.
-    """
-    if Path(path).suffix.lower() in {".npy", ".npz"}:
-        labels = read_one_hot(path)
-        _check_size(path, labels, frame_size)
-        return labels
-    image = load_image(path)
-    labels = _labels(path, image)
-    _check_size(path, labels, frame_size)
-    values = np.unique(labels)
-    values = values[values > 0]
-    if not values.size:
-        raise InputError(f"{path} is empty: all pixels are background; {_INDEXED}")
-    if values.tolist() == [IGNORE]:
-        if image.mode in _PALETTE_MODES:
-            raise InputError(
-                f"{path} holds no object: its only index beside 0 is 255, which means "
-                "ignore; save the object as index 1"
-            )
-        return (labels > 0).astype(np.uint8)
-    if _is_soft(labels, values):
-        raise InputError(
-            f"{path} looks like a soft (anti-aliased or lossy) mask: {values.size} "
-            "distinct values, most of them on edges; draw it without anti-aliasing "
-            f"and {_INDEXED}"
-        )
-    return labels
-
-
 def read_one_hot(path: str | Path) -> np.ndarray:
     """Reads masks `[O, H, W]` of bool or 0/1 from `.npy` or `.npz` as labels.
 
@@ -114,6 +74,14 @@ def read_one_hot(path: str | Path) -> np.ndarray:
       InputError: The file cannot be read or is no such array, has no or more than 254
         objects, holds no object pixel, or objects overlap.
     """
+    labels = read_stacked(path)
+    if not labels.any():
+        raise InputError(f"{path} is empty: no mask has a pixel; save other masks")
+    return labels
+
+
+def read_stacked(path: str | Path) -> np.ndarray:
+    """`read_one_hot`, of masks that may all be empty."""
     masks = _load_array(path)
     if masks.ndim != 3 or masks.dtype.kind not in "buif":
         raise InputError(
@@ -128,9 +96,7 @@ def read_one_hot(path: str | Path) -> np.ndarray:
     if masks.dtype != np.bool_ and not np.isin(masks, (0, 1)).all():
         raise InputError(f"{path} has values other than 0 and 1; threshold the masks")
     covered = np.count_nonzero(masks, axis=0)
-    if not covered.any():
-        raise InputError(f"{path} is empty: no mask has a pixel; save other masks")
-    if covered.max() > 1:
+    if covered.max(initial=0) > 1:
         raise InputError(
             f"{path} has {np.count_nonzero(covered > 1)} pixels in more than one "
             "object; give each pixel to one object"
@@ -169,13 +135,13 @@ def _labels(path: str | Path, image: Image.Image) -> np.ndarray:
     if image.mode in {"RGB", "RGBA", "RGBX", "RGBa", "LA", "La", "CMYK", "YCbCr"}:
         pixels = _grey(path, image)
     elif pixels.ndim != 2:
-        raise InputError(f"{path} has the pixel format {image.mode}; {_INDEXED}")
+        raise InputError(f"{path} has the pixel format {image.mode}; {INDEXED}")
     if pixels.dtype.kind == "f" and not np.array_equal(pixels, np.rint(pixels)):
-        raise InputError(f"{path} has fractional values; {_INDEXED}")
+        raise InputError(f"{path} has fractional values; {INDEXED}")
     if pixels.size and not 0 <= pixels.min() <= pixels.max() <= IGNORE:
         raise InputError(
             f"{path} has values up to {pixels.max():g}; object ids go from 1 to "
-            f"{MAX_OBJECTS}: {_INDEXED}"
+            f"{MAX_OBJECTS}: {INDEXED}"
         )
     return pixels.astype(np.uint8)
 
@@ -189,38 +155,13 @@ def _grey(path: str | Path, image: Image.Image) -> np.ndarray:
         packed = colours.astype(np.uint32) @ np.array([1, 1 << 8, 1 << 16], np.uint32)
         raise InputError(
             f"{path} has {np.unique(packed).size} distinct colours instead of labels; "
-            f"{_INDEXED}"
+            f"{INDEXED}"
         )
     if grey.min() == grey.max() and alpha.min() != alpha.max():
         raise InputError(
-            f"{path} has its shape in the transparency instead of in labels; {_INDEXED}"
+            f"{path} has its shape in the transparency instead of in labels; {INDEXED}"
         )
     return grey
-
-
-def _check_size(
-    path: str | Path, labels: np.ndarray, frame_size: tuple[int, int]
-) -> None:
-    if labels.shape != tuple(frame_size):
-        (height, width), (frame_height, frame_width) = labels.shape, frame_size
-        raise InputError(
-            f"{path} is {width}x{height} but the frames are "
-            f"{frame_width}x{frame_height} (width x height); scale the mask to the "
-            "frame size by nearest neighbour"
-        )
-
-
-def _is_soft(labels: np.ndarray, values: np.ndarray) -> bool:
-    """Tells edges of intermediate values from objects, which have an inside.
-
-    Ids that run from 1 without gaps are believed, so a few tiny objects are no
-    anti-aliasing; a soft mask has gaps, or very many values without an inside.
-    """
-    ids = values[values != IGNORE]
-    has_gaps = ids.size != ids.max()
-    inside = ndimage.minimum_filter(labels, 3) == ndimage.maximum_filter(labels, 3)
-    thin = np.setdiff1d(values, labels[inside])
-    return bool(2 * thin.size > values.size and thin.size >= (3 if has_gaps else 16))
 
 
 def _load_array(path: str | Path) -> np.ndarray:
