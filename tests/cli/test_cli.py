@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,12 @@ def strict_json(text: str) -> dict:
         raise AssertionError(f"{constant} is no JSON")
 
     return json.loads(text, parse_constant=refuse)
+
+
+def told_after_the_header(err: str) -> str:
+    """What is on stderr but for the lines that say what a run computes."""
+    header = re.compile(r"(segment: .*; cpu; |\w+ \(\d+/\d+\): \d+x\d+; ).*\n")
+    return header.sub("", err)
 
 
 @pytest.fixture
@@ -77,10 +84,14 @@ def score(files):
 
 @pytest.fixture
 def one_line(capsys):
-    """Checks that a command has failed with one line that names what is wrong."""
+    """Checks that a command has failed with one line that names what is wrong.
+
+    Only lines that say what is about to be done stand before it.
+    """
 
     def check(status, *named):
         out, err = capsys.readouterr()
+        err = told_after_the_header(err)
         assert status == 2
         assert out == ""
         assert err.startswith("vos-jax: error: ")
@@ -165,7 +176,7 @@ def test_segment_writes_masks_and_tells_where(segment, files, clip, capsys):
     out, err = capsys.readouterr()
     assert f"masks: {files / 'out' / 'masks'}" in out.splitlines()
     assert "frames: 8" in out.splitlines()
-    assert err == ""
+    assert told_after_the_header(err) == ""
     masks = read_masks(files / "out" / "masks")
     np.testing.assert_array_equal(masks["00000"], clip[1][0])
     assert len(masks) == 8
@@ -202,7 +213,27 @@ def test_segment_prints_json_and_nothing_else(segment, files, clip, capsys):
     figures = strict_json(out)
     assert figures["frames"] == 3
     assert figures["frames_per_second"] is None
-    assert err == ""
+    assert told_after_the_header(err) == ""
+
+
+def test_the_first_line_says_what_computes_which_video_how(segment, weights, capsys):
+    assert segment("--size", 16, "--dtype", "bfloat16") == 0
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first == (
+        f"segment: stm, weights {weights}; cpu; bfloat16, highest precision;"
+        " 48x32, computed at 24x16; 2 objects; 8 frames"
+    )
+
+
+def test_a_data_set_is_announced_and_each_of_its_sequences(evaluate, weights, capsys):
+    assert evaluate() == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "; " in line] == [
+        f"segment: stm, weights {weights}; cpu; float32, highest precision;"
+        " davis2017 val; 2 sequences",
+        "alpha (1/2): 48x32; 2 objects; 6 frames",
+        "beta (2/2): 48x32; 2 objects; 6 frames",
+    ]
 
 
 def test_convert_reports_what_it_wrote(files, capsys):
@@ -290,6 +321,7 @@ def test_a_truncated_video(segment, files, clip, one_line, capsys):
     assert segment(input="film.mkv") == 0
     assert len(read_masks(files / "out" / "masks")) == 8
     capsys.readouterr()
+    shutil.rmtree(files / "out")
     halve(video)
     one_line(segment(input="film.mkv"), "film.mkv")
     video.write_bytes(b"")
@@ -445,7 +477,7 @@ def test_no_space_left_for_the_archive(evaluate, files, capsys, monkeypatch):
     replace = os.replace
     monkeypatch.setattr(os, "replace", full)
     assert evaluate() == 2
-    err = capsys.readouterr().err
+    err = told_after_the_header(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert "submission.zip: No space left on device" in err
 

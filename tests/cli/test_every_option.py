@@ -189,7 +189,7 @@ def test_options_that_change_the_program(segment, evaluate, method, capsys):
 
 @ONE_BY_DEFAULT
 def test_backwards_from_several_masks_with_resuming(segment, method):
-    options = ("--reverse", "--compilation-cache", "--debug")
+    options = ("--reverse", "--compilation-cache", "--debug", "--allow-damaged")
     out = segment(method, *options, mask="masks")
     masks = checked_masks(out / "masks")
     again = segment(method, *options, "--resume", mask="masks", onto=out)
@@ -200,9 +200,8 @@ def test_backwards_from_several_masks_with_resuming(segment, method):
 @ONE_BY_DEFAULT
 def test_a_data_set_with_every_option_of_its_own(evaluate, method, capsys):
     short = ("--dtype", "bfloat16", "--compilation-cache", "--debug")
-    out = evaluate(
-        method, "youtube-vos", *short, "--drop-last", "--json", split="valid"
-    )
+    own = ("--drop-last", "--seen", "bird", "--json")
+    out = evaluate(method, "youtube-vos", *short, *own, split="valid")
     assert 0 <= json.loads(capsys.readouterr().out)["J_seen"] <= 1
     checked_masks(out / "masks" / "clip")
     wide = ("--dtype", "float32", "--no-compilation-cache", "--temporal")

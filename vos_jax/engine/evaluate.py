@@ -90,11 +90,6 @@ def segment_dataset(
         "flip": flip,
     }
 
-    if title is not None:
-        what = " ".join(filter(None, (sequences[0].dataset, split)))
-        facts = what, counted(len(sequences), "sequence")
-        announce("segment", (*model_facts(title, method), *facts))
-
     def is_done(sequence: Sequence) -> bool:
         """Refuses what the folder of a sequence holds if it cannot be gone on with."""
         folder = out / sequence.name
@@ -110,6 +105,10 @@ def segment_dataset(
 
     with _claimed(out, settings, sequences):
         finished = {sequence.name for sequence in sequences if is_done(sequence)}
+    if title is not None:
+        what = " ".join(filter(None, (sequences[0].dataset, split)))
+        facts = what, counted(len(sequences), "sequence")
+        announce("segment", (*model_facts(title, method), *facts))
     longest = max(len(sequence.frames) for sequence in sequences)
     done = []
     for number, sequence in enumerate(sequences, 1):

@@ -106,7 +106,6 @@ class FileRun:
         """Segments and writes what is not done yet."""
         ids = {int(x) for labels in self.given.values() for x in np.unique(labels)}
         objects = len(ids - {0, 255})
-        self._announce(method, objects)
         network = inference_form(method, variables)
         self._check_memory(*network, objects)
         segmenter = VideoSegmenter(
@@ -129,6 +128,7 @@ class FileRun:
             if folder.is_done:
                 folder.finish()
                 return Report(0, skipped, 0, float("nan"))
+            self._announce(method, objects)
             if folder.saved is not None:
                 segmenter.restore(folder.saved)
             with ResultFiles(folder, self.scores) as writer:
