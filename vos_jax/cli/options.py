@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vos_jax.cli import names
 from vos_jax.data.literal import literal
 from vos_jax.errors import InputError
 
@@ -31,7 +32,12 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """`--method`, `--weights` and what changes how a method computes."""
-    parser.add_argument("--method", required=True, metavar="NAME", help="stm, rde, ...")
+    parser.add_argument(
+        "--method",
+        required=True,
+        metavar="NAME",
+        help=f"one of {', '.join(names.METHODS)}",
+    )
     parser.add_argument(
         "--weights",
         type=Path,
@@ -50,7 +56,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-k", type=int, metavar="N", help="read only the N best memory cells"
     )
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="what the network computes in (float32); bfloat16 takes half the memory",
+    )
     add_set_option(parser, SET_METHOD)
     parser.add_argument(
         "--size",

@@ -62,7 +62,9 @@ def use_compilation_cache(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{folder}: cannot be made: {reason}") from error
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+    # Windows has neither; what is in a user's folder is that user's there.
+    is_own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    if not is_own or (os.name == "posix" and status.st_mode & 0o022):
         raise InputError(
             f"{folder}: others may write to it, so its programs are not safe to run;"
             " make it your own and `chmod 700` it, or give --no-compilation-cache"

@@ -19,7 +19,9 @@ from vos_jax.methods.base import Method
 HELD_OUT = 2
 """First number of the seeds of clips that neither training nor validation draws."""
 
-_SPLIT = "demo"
+SPLIT = "demo"
+"""Name of the split that `write_demo_data` writes."""
+
 _SIZE = (128, 208)
 _FRAMES = 24
 _DIFFICULTY = 0.5
@@ -49,7 +51,7 @@ def write_demo_data(root: Path, clips: int) -> None:
         for time, (frame, labels) in enumerate(zip(*clip, strict=True)):
             Image.fromarray(frame).save(images / f"{time:05d}.png", compress_level=1)
             write_labels(annotations / f"{time:05d}.png", labels)
-    listing = root / "ImageSets" / "2017" / f"{_SPLIT}.txt"
+    listing = root / "ImageSets" / "2017" / f"{SPLIT}.txt"
     listing.parent.mkdir(parents=True, exist_ok=True)
     listing.write_text("\n".join(names) + "\n")
 
@@ -71,19 +73,19 @@ def run_demo(
     """
     data, masks = out / "data", out / "masks"
     write_demo_data(data, clips)
-    sequences = read_dataset("davis2017", data, _SPLIT)
+    sequences = read_dataset("davis2017", data, SPLIT)
     for folder in masks.glob("clip[0-9]*"):
         discard(folder)
     (masks / DATASET_FILE).unlink(missing_ok=True)
     segment_dataset(
         *(method, variables, sequences, masks),
-        split=_SPLIT,
+        split=SPLIT,
         root=data,
         weights_id="demo",
         title=title,
         remedy=_REMEDY,
     )
-    report = score("davis2017", data, _SPLIT, masks)
+    report = score("davis2017", data, SPLIT, masks)
     rows, captions = [], []
     for sequence in sequences:
         source = open_frames(sequence.frames[0].parent)

@@ -1,13 +1,19 @@
 """One process at a time in a folder."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import write_error
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 
 @contextmanager
@@ -15,7 +21,8 @@ def locked(folder: str | Path) -> Iterator[None]:
     """Makes a folder and keeps other processes that ask for it out of it.
 
     The lock leaves no file, and the system drops it with the process, however that
-    ends. Some network file systems have no such locks; nothing is kept out there.
+    ends. Windows and some network file systems have no such locks; nothing is kept
+    out there.
 
     Raises:
       InputError: The folder cannot be made, or another process has it.
@@ -23,9 +30,12 @@ def locked(folder: str | Path) -> Iterator[None]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = None if fcntl is None else os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise write_error(folder, error) from error
+    if descriptor is None:
+        yield
+        return
     try:
         _lock(folder, descriptor)
         yield
@@ -34,6 +44,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def _lock(folder: Path, descriptor: int) -> None:
+    assert fcntl is not None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
