@@ -167,7 +167,10 @@ def test_what_is_white_in_a_palette_is_the_object(told):
 
 
 def test_a_white_ground_is_refused_as_inverted(told):
-    for image in (255 - WHITE, indexed(~LEFT, "black", "white"), values(0, 127, 255)):
+    one_bit = Image.fromarray(~LEFT)
+    assert one_bit.mode == "1"
+    palette = indexed(~LEFT, "black", "white")
+    for image in (255 - WHITE, one_bit, palette, values(0, 127, 255)):
         with pytest.raises(InputError, match="may be inverted"):
             told(image)
 

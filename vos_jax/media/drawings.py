@@ -135,7 +135,9 @@ def _refuse_many_pictures(path: Path, file_format: str | None) -> None:
 
 def _eight_bits(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, bool, str]:
     """Greys of any depth as uint8, whether they are exact, and what was done."""
-    if pixels.dtype in (np.bool_, np.uint8) or not pixels.size:
+    if pixels.dtype == np.bool_:
+        return pixels * np.uint8(255), True, ""
+    if pixels.dtype == np.uint8 or not pixels.size:
         return pixels.astype(np.uint8), True, ""
     if not (np.isfinite(pixels).all() and pixels.min() >= 0):
         raise InputError(f"{path} has values below 0 or none; {INDEXED}")
