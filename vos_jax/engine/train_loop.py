@@ -25,6 +25,7 @@ from vos_jax.data.clips import Clips
 from vos_jax.data.pipeline import train_batches
 from vos_jax.data.show import write_batch
 from vos_jax.data.source import Source
+from vos_jax.engine.announce import announce, counted, model_facts
 from vos_jax.engine.checkpoint import Checkpoints
 from vos_jax.engine.devices import check_batch, make_mesh, shard_batch
 from vos_jax.engine.experiment import Experiment, describe
@@ -105,6 +106,7 @@ def train(
         first = int(state.step)
         log = None
         if jax.process_index() == 0:
+            announce("train", _facts(experiment, method, mesh, first))
             write_claim(workdir, experiment, method)
             log = stack.enter_context(TrainLog(workdir, first))
         run = _Run(
@@ -129,6 +131,27 @@ def train(
         checkpoints.wait()
         weights, best = run.write_results(state)
     return Trained(weights, experiment.steps - first, scores, best)
+
+
+def _facts(
+    experiment: Experiment, method: Method, mesh: Mesh, first: int
+) -> tuple[str, ...]:
+    """What a run is, in words."""
+    begins = experiment.weights or experiment.grown_from
+    title = f"{experiment.method}, weights " + (
+        f"of step {first}" if first else begins or "drawn at random"
+    )
+    if not first and experiment.backbones and begins is None:
+        title += f" but for {', '.join(experiment.backbones)}"
+    height, width = experiment.recipe.size
+    return (
+        *model_facts(title, method),
+        counted(mesh.size, "device"),
+        f"{width}x{height}",
+        counted(experiment.recipe.objects, "object"),
+        f"{counted(experiment.batch, 'clip')} in a step",
+        f"{counted(experiment.steps - first, 'step')} to do",
+    )
 
 
 class _Run(NamedTuple):
