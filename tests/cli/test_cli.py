@@ -34,8 +34,11 @@ def strict_json(text: str) -> dict:
 
 
 def told_after_the_header(err: str) -> str:
-    """What is on stderr but for the lines that say what a run computes."""
-    header = re.compile(r"(segment: .*; cpu; |\w+ \(\d+/\d+\): \d+x\d+; ).*\n")
+    """What is on stderr but for what a run computes, and how far it is."""
+    header = re.compile(
+        r"(segment: .*; cpu; |\w+ \(\d+/\d+\): \d+x\d+; ).*\n"
+        r"|.*: \d+/\d+ frames, (compiling a program|.* s left)\n"
+    )
     return header.sub("", err)
 
 

@@ -286,6 +286,15 @@ def test_a_video_without_a_first_mask_is_refused(model, clip, chunk):
         vos_jax.segment_video(*model, clip[0], {5: clip[1][5]}, chunk=chunk)
 
 
+@pytest.mark.parametrize("value", [0, 255])
+def test_later_labels_without_an_object_say_nothing(model, clip, value):
+    frames, labels = clip
+    nothing = np.full_like(labels[0], value)
+    expected = vos_jax.segment_video(*model, frames[:4], labels[0])
+    found = vos_jax.segment_video(*model, frames[:4], {0: labels[0], 2: nothing})
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     "frame, labels, message",
     [
@@ -295,7 +304,6 @@ def test_a_video_without_a_first_mask_is_refused(model, clip, chunk):
         (np.zeros((48, 32, 3), np.uint8), None, "frame 1: its size is 32x48.* 48x32"),
         (None, np.ones((16, 24), np.uint8), "labels: their size is 24x16.* 48x32"),
         (None, np.ones((1, 32, 48), np.uint8), r"labels: shape \(1, 32, 48\)"),
-        (None, np.zeros((32, 48), np.uint8), "no object in them"),
         (None, np.full((32, 48), 300), "300; they must differ and lie in"),
     ],
 )

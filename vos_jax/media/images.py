@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -135,12 +135,25 @@ def opened_image(path: str | Path) -> Iterator[tuple[Image.Image, Orientation]]:
 
 def _orientation(path: str | Path, image: Image.Image) -> Orientation:
     """EXIF decides, then XMP; what is damaged or no orientation says nothing."""
-    if image.format == "PNG" and _has_late_metadata(path):
-        # Pillow reads what follows the pixels after them.
-        with Image.open(path) as whole:
-            whole.load()
-            return _told_orientation(whole)
+    if image.format == "PNG":
+        with _read_anew(path) as file:
+            if _has_late_metadata(file):
+                # Pillow reads what follows the pixels after them.
+                file.seek(0)
+                with Image.open(file) as whole:
+                    whole.load()
+                    return _told_orientation(whole)
     return _told_orientation(image)
+
+
+@contextmanager
+def _read_anew(path: str | Path | BytesIO) -> Iterator[BinaryIO]:
+    """The bytes of a file from its beginning, also of one that is in memory."""
+    if isinstance(path, BytesIO):
+        yield BytesIO(path.getbuffer())
+        return
+    with open(path, "rb") as file:
+        yield file
 
 
 def _told_orientation(image: Image.Image) -> Orientation:
@@ -158,16 +171,15 @@ def _xmp_number(image: Image.Image) -> int | None:
     return int(match[1]) if match else None
 
 
-def _has_late_metadata(path: str | Path) -> bool:
+def _has_late_metadata(file: BinaryIO) -> bool:
     """Whether a PNG may say behind its pixels how it is turned."""
-    with open(path, "rb") as file:
-        follows_pixels = False
-        for name, length in png_chunks(file):
-            follows_pixels = follows_pixels or name == b"IDAT"
-            if not follows_pixels or name not in _METADATA_CHUNKS:
-                continue
-            if name == b"eXIf" or file.read(min(length, 32)).startswith(_KEYWORDS):
-                return True
+    follows_pixels = False
+    for name, length in png_chunks(file):
+        follows_pixels = follows_pixels or name == b"IDAT"
+        if not follows_pixels or name not in _METADATA_CHUNKS:
+            continue
+        if name == b"eXIf" or file.read(min(length, 32)).startswith(_KEYWORDS):
+            return True
     return False
 
 
