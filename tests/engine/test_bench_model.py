@@ -63,7 +63,9 @@ def test_memory_is_that_of_the_state(result: ModelResult, tiny_method: Method) -
     assert row.step_temp_mb is not None and row.step_temp_mb > 0
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize(
+    "count", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4))]
+)
 def test_a_step_reads_from_as_many_frames_as_asked(
     tiny_method: Method, tiny_variables: Mapping[str, Any], count: int
 ) -> None:
@@ -144,6 +146,7 @@ def test_hmmn_is_timed(hmmn: bench._Bench) -> None:
     assert all(row.time_ms is not None for row in result.stages)
 
 
+@pytest.mark.slow
 def test_steps_that_remember_nothing_are_told_from_the_mean_frame(
     tiny_rde: tuple[Method, Mapping[str, Any]],
 ) -> None:
@@ -166,6 +169,7 @@ def test_steps_that_remember_nothing_are_told_from_the_mean_frame(
     assert len({(row.state_mb, row.step_temp_mb) for row in result.memory}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_cycle_remembers_one_frame(
     tiny_rde: tuple[Method, Mapping[str, Any]], count: int

@@ -258,6 +258,7 @@ def test_a_multiply_add_counts_as_two():
     assert bench._flop(jnp.matmul, a, b) == 2 * 3 * 5 * 7
 
 
+@pytest.mark.slow
 def test_loops_count_as_often_as_they_run_and_recomputation_does_not(timed):
     result, steps = timed
     batch = steps._placed(steps._batch(0))
