@@ -30,9 +30,10 @@ GENERATED = DataConfig(source="generated", options=OPTIONS)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SmallRunConfig(SmallConfig):
-    """With the field that training sets."""
+    """With the field that training sets, and one that its first line names."""
 
     read: str = "reference"
+    precision: str = "highest"
 
 
 ENTRY = Entry(Small, SmallRunConfig(), lambda config: {}, ())
