@@ -3,6 +3,9 @@
 `Ci` input, `Co` output channels. Zero padding of half the kernel on every side.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -98,6 +101,8 @@ def conv_few_products(
     return lax.platform_dependent(x, kernel, cpu=fewer, default=plain)
 
 
+# Layers of one shape are traced once, and the program is as if they were not.
+@partial(jax.jit, static_argnums=2, inline=True)
 def _by_four_rows(x: Array, kernel: Array, precision: lax.PrecisionLike) -> Array:
     batch, height, width, _ = x.shape
     tiles = -(-height // _ROWS)
