@@ -224,6 +224,8 @@ def step_traced(
     return state, Output(logits, probs, state.ids)
 
 
+# Traced once for all numbers of objects and capacities, of which it knows nothing.
+@partial(jax.jit, static_argnums=0, inline=True)
 def _encode(method: Method, variables: Mapping[str, Any], frame: Array) -> Encoded:
     return method.apply(variables, frame, method="encode")  # type: ignore[return-value]
 
