@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vos_jax.engine.announce import announce, model_facts, video_facts
+from vos_jax.engine.announce import announce, counted, model_facts, video_facts
 from vos_jax.engine.inference import state_bytes
 from vos_jax.engine.interrupt import delayed_signals
 from vos_jax.engine.out_of_memory import check_memory, segmenting_remedy
@@ -167,8 +167,8 @@ class FileRun:
             method, (height, width), objects, self._length, variables=variables
         )
         state = (
-            f"the state of {self._length} frames of {width}x{height} with {objects}"
-            f" object{'s' * (objects > 1)}"
+            f"the state of {self._length} frames of {width}x{height} with"
+            f" {counted(objects, 'object')}"
         )
         check_memory(state, needed * (1 + self.flip), segmenting_remedy(method))
 

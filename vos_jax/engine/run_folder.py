@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vos_jax.engine import resume
+from vos_jax.engine.announce import counted
 from vos_jax.engine.resume import Saved
 from vos_jax.engine.run_identity import (
     OVERLAY,
@@ -104,11 +105,12 @@ class RunFolder:
             other.append("allow_damaged")
         self._stale = _surplus(found, _NOTHING if other else self._run, self.masks)
         if count := sum(path.exists() for path in self._stale):
+            files = counted(count, "file")
             reason = f" (other {', '.join(sorted(other))})" if other else ""
             warn(
-                f"{self.masks}: what an earlier run{reason} has written, {count}"
-                f" file{'s' * (count > 1)}, is removed as soon as this one has its"
-                " first mask; to keep both use another --out"
+                f"{self.masks}: what an earlier run{reason} has written, {files},"
+                " is removed as soon as this one has its first mask; to keep both use"
+                " another --out"
             )
 
     def claim(self) -> None:
