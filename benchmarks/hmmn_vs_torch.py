@@ -66,14 +66,14 @@ from against_torch import (
 from torch_hmmn import Memory, Read, TorchHMMN, TorchVideo, appended, kept
 
 import vos_jax
+from vos_jax.bench.measure import process_bytes
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.engine.inference import State, start, step_traced
-from vos_jax.engine.measure import process_bytes
-from vos_jax.engine.model import export
-from vos_jax.engine.report_table import text_table
+from vos_jax.inference.step import State, start, step_traced
 from vos_jax.methods.base import Method
-from vos_jax.methods.hmmn import HMMN
+from vos_jax.methods.hmmn.model import HMMN
+from vos_jax.methods.weights import export
 from vos_jax.nn.resnet import ResNetConfig
+from vos_jax.runtime.text_table import text_table
 
 # Where the 32nd and the next cell, or two of a window, are equal but for rounding, each
 # program may take another, which changes some pixels. A single wrong choice everywhere,

@@ -8,12 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from tests.clips import moving_clip
 from tests.fill import fill_all
 from vos_jax.convert import convert_state_dict, export_state_dict
 from vos_jax.methods import METHODS, create
 from vos_jax.methods.base import Method
+from vos_jax.methods.weights import random_model
 from vos_jax.nn.resnet import ResNetConfig
 
 # One device: more of them share the same cores and only slow the tests down.
@@ -68,6 +71,28 @@ def tiny_variables(tiny_method: Method) -> Mapping[str, Any]:
     published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
     variables = convert_state_dict(fill_all(published), table, shapes)
     return jax.tree.map(jnp.asarray, variables)
+
+
+@pytest.fixture(scope="session")
+def tiny_rde() -> tuple[Method, Mapping[str, Any]]:
+    """RDE-VOS with few channels and random weights."""
+    backbone = ResNetConfig(depth=18, width=4)
+    return random_model(
+        "rde",
+        backbone=backbone,
+        value_backbone=backbone,
+        key_dim=4,
+        value_dim=16,
+        decoder_dims=(16, 8, 8),
+    )
+
+
+@pytest.fixture(scope="session")
+def clip() -> tuple[np.ndarray, np.ndarray]:
+    """Frames `[8, 32, 48, 3]` and labels."""
+    frames, labels = moving_clip(8)
+    frames.flags.writeable = labels.flags.writeable = False
+    return frames, labels
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "vos_jax"
 LEVELS = [
     {"errors", "types"},
     {"ops", "media"},
-    {"nn", "evaluation", "data", "convert"},
+    {"nn", "data", "evaluation", "convert", "runtime"},
     {"methods"},
-    {"engine"},
+    {"inference"},
+    {"training"},
+    {"bench"},
+    {"reports"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

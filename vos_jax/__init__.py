@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vos_jax.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
-    from vos_jax.engine.inference import (
+    from vos_jax.inference.step import (
         Output,
         State,
         add_masks,
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
         state_bytes,
         step,
     )
-    from vos_jax.engine.model import load_model, load_weights, save_weights
-    from vos_jax.engine.video import (
+    from vos_jax.inference.video import (
         FrameResult,
         VideoSegmenter,
         inference_form,
@@ -29,9 +28,10 @@ if TYPE_CHECKING:
     )
     from vos_jax.methods import METHODS, create
     from vos_jax.methods.base import Method
+    from vos_jax.methods.weights import load_model, load_weights, save_weights
 
 _HOMES = {
-    "vos_jax.engine.inference": (
+    "vos_jax.inference.step": (
         "Output",
         "State",
         "add_masks",
@@ -40,8 +40,8 @@ _HOMES = {
         "state_bytes",
         "step",
     ),
-    "vos_jax.engine.model": ("load_model", "load_weights", "save_weights"),
-    "vos_jax.engine.video": (
+    "vos_jax.methods.weights": ("load_model", "load_weights", "save_weights"),
+    "vos_jax.inference.video": (
         "FrameResult",
         "VideoSegmenter",
         "inference_form",

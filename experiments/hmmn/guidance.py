@@ -26,21 +26,21 @@ import vos_jax
 from vos_jax.cli import options
 from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
-from vos_jax.engine.frame_picture import (
+from vos_jax.errors import InputError
+from vos_jax.inference.step import State
+from vos_jax.methods.hmmn.model import HMMN
+from vos_jax.methods.weights import load_model
+from vos_jax.ops.guidance import kernel_log
+from vos_jax.ops.memory_bank import Moment
+from vos_jax.ops.padding import padding
+from vos_jax.reports.picture import (
     STRIDE,
     chosen_ids,
     first_frames,
     pixels_of,
     write_figure,
 )
-from vos_jax.engine.inference import State
-from vos_jax.engine.model import load_model
-from vos_jax.engine.report_table import pyplot
-from vos_jax.errors import InputError
-from vos_jax.methods.hmmn import HMMN
-from vos_jax.ops.guidance import kernel_log
-from vos_jax.ops.memory_bank import Moment
-from vos_jax.ops.padding import padding
+from vos_jax.runtime.plotting import pyplot
 
 _ROWS = ("by looks alone", "guided", "read at stride 8")
 

@@ -12,8 +12,8 @@ DAVIS alone.
 
 from dataclasses import replace
 
-from vos_jax.engine.experiment import Experiment, load_experiment
-from vos_jax.engine.hmmn_loss import HMMNLoss
+from vos_jax.methods.hmmn.objective import HMMNLoss
+from vos_jax.training.experiment import Experiment, load_experiment
 
 
 def experiment() -> Experiment:

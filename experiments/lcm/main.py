@@ -12,8 +12,8 @@ times, which does not make the epochs longer.
 from dataclasses import replace
 
 from vos_jax.data.recipes import VideoRecipe
-from vos_jax.engine.experiment import Experiment, load_experiment
-from vos_jax.engine.optimizers import OptimizerConfig
+from vos_jax.training.experiment import Experiment, load_experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 _EPOCHS = 200
 _DAVIS, _YOUTUBE = 60, 3471  # videos

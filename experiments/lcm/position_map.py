@@ -23,19 +23,19 @@ import vos_jax
 from vos_jax.cli import options
 from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
-from vos_jax.engine.frame_picture import (
+from vos_jax.errors import InputError
+from vos_jax.inference.step import State
+from vos_jax.media import blend
+from vos_jax.methods.lcm.model import LCM
+from vos_jax.methods.weights import load_model
+from vos_jax.reports.picture import (
     STRIDE,
     chosen_ids,
     first_frames,
     pixels_of,
     write_figure,
 )
-from vos_jax.engine.inference import State
-from vos_jax.engine.model import load_model
-from vos_jax.engine.report_table import pyplot
-from vos_jax.errors import InputError
-from vos_jax.media import blend
-from vos_jax.methods.lcm import LCM
+from vos_jax.runtime.plotting import pyplot
 
 
 class Row(NamedTuple):

@@ -14,9 +14,9 @@ from dataclasses import replace
 from vos_jax.data.augmentation import Affine
 from vos_jax.data.colour import Blur, Colour
 from vos_jax.data.recipes import StaticRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment, load_experiment
-from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.training.experiment import DataConfig, Experiment, load_experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 _BATCH = 8
 # Those of ECSSD, of MSRA10K, and of COCO that show an object.

@@ -12,8 +12,8 @@ windows and objects are those of `lcm/main`; `lcm/sequence:davis` and
 from dataclasses import replace
 
 from vos_jax.data.recipes import VideoRecipe
-from vos_jax.engine.experiment import Experiment, load_experiment
-from vos_jax.engine.optimizers import OptimizerConfig
+from vos_jax.training.experiment import Experiment, load_experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 
 def experiment() -> Experiment:

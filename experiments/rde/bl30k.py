@@ -12,10 +12,10 @@ least size, by pixels of whole frames; here `min_share` decides in the crop.
 from dataclasses import replace
 
 from vos_jax.data.recipes import JumpRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment, load_experiment
-from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.rde_loss import RDELoss
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.methods.rde.objective import RDELoss
+from vos_jax.training.experiment import DataConfig, Experiment, load_experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 _STEPS = 500_000
 # Growing in the first 40 % of the epochs, small again for the last fifth.

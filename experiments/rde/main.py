@@ -12,10 +12,10 @@ as in the published command; the paper has 10. Without BL30K: 150,000 steps of 8
 from dataclasses import replace
 
 from vos_jax.data.recipes import JumpRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment, load_experiment
-from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.rde_loss import RDELoss
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.methods.rde.objective import RDELoss
+from vos_jax.training.experiment import DataConfig, Experiment, load_experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 _DATA = (
     DataConfig(

@@ -11,9 +11,9 @@ half-way; data and moves are those of `stcn/pretrain`. `vos-jax convert resnet50
 
 from dataclasses import replace
 
-from vos_jax.engine.experiment import Experiment, load_experiment
-from vos_jax.engine.rde_loss import RDELoss
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.methods.rde.objective import RDELoss
+from vos_jax.training.experiment import Experiment, load_experiment
 
 
 def experiment() -> Experiment:

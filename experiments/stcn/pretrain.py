@@ -9,10 +9,10 @@ at 1e-5, the rate divided by 10 half-way.
 
 from vos_jax.data.augmentation import Spline
 from vos_jax.data.recipes import StaticRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment
-from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.rde_loss import RDELoss
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.methods.rde.objective import RDELoss
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 
 def experiment() -> Experiment:

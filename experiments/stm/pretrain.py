@@ -13,8 +13,8 @@ paper's four days on four GPUs.
 """
 
 from vos_jax.data.recipes import StaticRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment
-from vos_jax.engine.optimizers import OptimizerConfig
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 # From the folder of SBD.
 _VOC_LIST = "../VOC2012/ImageSets/Segmentation/trainval.txt"

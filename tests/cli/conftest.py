@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vos_jax
-from tests.engine.clips import moving_clip, write_davis, write_frames, write_masks
+from tests.clips import moving_clip, write_davis, write_frames, write_masks
 from vos_jax.methods.base import Method
 
 

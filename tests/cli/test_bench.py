@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from vos_jax.bench import read as bench_read
+from vos_jax.bench import train as bench_train
+from vos_jax.bench.measure import Ceilings
+from vos_jax.bench.read import ReadResult, ReadRow
+from vos_jax.bench.train import InputRow, Job, StepRow, TrainResult
 from vos_jax.cli import main
-from vos_jax.engine import bench_read, bench_train
-from vos_jax.engine.bench_read import ReadResult, ReadRow
-from vos_jax.engine.bench_train import InputRow, Job, StepRow, TrainResult
-from vos_jax.engine.measure import Ceilings
 
 JOB = Job("stm-tiny", "float32", 1000, 8, 3, 1, "128x128", "generated", 1)
 STEP = StepRow("128x128", 500.0, 16.0, 20, 30.0, 5.0, 10.0, 0.1, None)

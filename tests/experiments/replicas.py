@@ -13,7 +13,7 @@ from tests.data.sources.layouts import (
     write_text,
     write_video,
 )
-from vos_jax.engine.experiment import DataConfig
+from vos_jax.training.experiment import DataConfig
 
 LENGTH = 4
 

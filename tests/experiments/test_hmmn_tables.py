@@ -10,8 +10,9 @@ import pytest
 import vos_jax
 from tests.experiments.scripts import script
 from tests.methods.hmmn_weights import narrow
-from vos_jax.engine import demo, evaluate
-from vos_jax.engine.settings_table import Measured
+from vos_jax.inference import dataset as evaluate
+from vos_jax.inference import demo
+from vos_jax.reports.ablation import Measured
 
 tables = script("hmmn/tables")
 

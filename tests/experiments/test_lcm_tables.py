@@ -10,11 +10,12 @@ import pytest
 
 import vos_jax
 from tests.experiments.scripts import script
-from vos_jax.engine import demo, evaluate
-from vos_jax.engine.model import variable_shapes
-from vos_jax.engine.settings_table import Measured
+from vos_jax.inference import dataset as evaluate
+from vos_jax.inference import demo
 from vos_jax.methods import METHODS
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.resnet import ResNetConfig
+from vos_jax.reports.ablation import Measured
 
 tables = script("lcm/tables")
 

@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 
 import vos_jax
-from tests.engine.clips import write_davis
+from tests.clips import write_davis
 from tests.experiments.scripts import script
 from tests.methods.rde_weights import narrow
 from vos_jax import cli
-from vos_jax.engine import demo, evaluate, settings_table
+from vos_jax.inference import dataset as evaluate
+from vos_jax.inference import demo
+from vos_jax.reports import ablation as settings_table
 
 table5, long_video = script("rde/table5"), script("rde/long_video")
 pytestmark = pytest.mark.usefixtures("quick_compilation")

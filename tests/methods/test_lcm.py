@@ -11,12 +11,12 @@ import pytest
 import vos_jax
 from tests.methods.lcm_weights import NARROW, narrow
 from tests.methods.steps import counted_run, run, times
-from vos_jax.engine import inference
-from vos_jax.engine.model import variable_shapes
 from vos_jax.errors import InputError
+from vos_jax.inference import step as inference
 from vos_jax.methods import create
-from vos_jax.methods.lcm import LCMConfig
+from vos_jax.methods.lcm.model import LCMConfig
 from vos_jax.methods.stm import STMConfig
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops.memory_bank import FIRST, Moment
 

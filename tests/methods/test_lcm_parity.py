@@ -17,9 +17,9 @@ import vos_jax
 from tests.fill import fill_all
 from tests.methods.parity import assert_names_cover
 from vos_jax.convert import convert_state_dict, export_state_dict
-from vos_jax.engine.model import variable_shapes
 from vos_jax.methods import METHODS, create
-from vos_jax.nn.lcm import ObjectRelation, PositionGuidance
+from vos_jax.methods.lcm.blocks import ObjectRelation, PositionGuidance
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.object_relation import cell_set, foreground_cells, gathering
 from vos_jax.ops.position_code import position_code

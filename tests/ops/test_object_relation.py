@@ -66,7 +66,7 @@ def _both_enhanced(first, frame, chosen, kernel, bias, dtype=np.float64):
 
 @jax.jit
 def _factored(first, frame, chosen, kernel, bias):
-    """The same by matrices, as `vos_jax.nn.lcm` multiplies them."""
+    """The same by matrices, as `vos_jax.methods.lcm.blocks` multiplies them."""
     cells = cell_set(first, chosen)
     everything = cell_set(frame, jnp.ones(frame.shape[:2], bool))
     of_object = gathering(cells, kernel, bias)

@@ -131,7 +131,9 @@ def run_read(args: argparse.Namespace) -> None:
     """Times the reads."""
     if args.plot and args.out is None:
         raise InputError("--plot needs --out, the folder to draw into")
-    from vos_jax.engine import bench_read, bench_read_plot, read_cases
+    from vos_jax.bench import read as bench_read
+    from vos_jax.bench import read_plot as bench_read_plot
+    from vos_jax.bench.reads import dense as read_cases
 
     kinds = read_cases.chosen(args.reads, args.top_k)
     result = bench_read.bench_read(
@@ -159,8 +161,8 @@ def run_read(args: argparse.Namespace) -> None:
 
 def run_model(args: argparse.Namespace) -> None:
     """Times a method."""
-    from vos_jax.engine import bench_model
-    from vos_jax.engine.model import load_model, random_model
+    from vos_jax.bench import model as bench_model
+    from vos_jax.methods.weights import load_model, random_model
 
     if args.weights is None:
         method, variables = random_model(args.method)
@@ -200,7 +202,7 @@ def _fills(method: Any) -> list[int]:
 
 def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
     """Runs a long video."""
-    from vos_jax.engine import bench_stream
+    from vos_jax.bench import stream as bench_stream
 
     if len(args.dtype) > 1:
         raise InputError(f"--dtype {' '.join(args.dtype)}: --stream takes one")
@@ -225,8 +227,8 @@ def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     """Times training."""
-    from vos_jax.engine import bench_train
-    from vos_jax.engine.experiment import load_experiment
+    from vos_jax.bench import train as bench_train
+    from vos_jax.training.experiment import load_experiment
 
     # What is wrong with these is told before any file is opened.
     timed = bench_train.TrainOptions(workers=tuple(args.workers), repeats=args.repeats)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Converts and reports."""
-    from vos_jax.engine.model import convert
+    from vos_jax.methods.weights import convert
 
     figures = convert(args.method, args.source, args.target)
     options.print_figures({"written": str(args.target), **figures}, args.json)

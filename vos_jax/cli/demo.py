@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Runs the demo and says where to look."""
     options.positive(args, "clips")
-    from vos_jax.engine.demo import run_demo
-    from vos_jax.engine.model import load_model
+    from vos_jax.inference.demo import run_demo
+    from vos_jax.methods.weights import load_model
 
     options.use_cache_option(args)
     method, variables = load_model(args.method)

@@ -87,7 +87,7 @@ def add_cache_option(parser: argparse.ArgumentParser) -> None:
 
 def use_cache_option(args: argparse.Namespace) -> None:
     """Does what `add_cache_option` declares; before anything is compiled."""
-    from vos_jax.engine.compilation_cache import keep_programs
+    from vos_jax.runtime.compilation_cache import keep_programs
 
     if args.compilation_cache:
         keep_programs()
@@ -130,7 +130,7 @@ class LoadedModel(NamedTuple):
 
 def load_model_of(args: argparse.Namespace) -> LoadedModel:
     """Loads the method and its weights."""
-    from vos_jax.engine import model
+    from vos_jax.methods import weights as model
 
     use_cache_option(args)
     overrides = _overrides(args)

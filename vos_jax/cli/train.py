@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains and says where the weights are."""
-    from vos_jax.engine.devices import initialize_distributed
+    from vos_jax.runtime.distributed import initialize_distributed
 
     if not initialize_distributed(args.coordinator, args.processes, args.process):
         _train(args)
         return
-    from vos_jax.engine.interrupt import AgreedInterrupt
+    from vos_jax.runtime.interrupt import AgreedInterrupt
 
     try:
         _train(args)
@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from vos_jax.engine.experiment import load_experiment
-    from vos_jax.engine.train_loop import train
+    from vos_jax.training.experiment import load_experiment
+    from vos_jax.training.loop import train
 
     options.use_cache_option(args)
     experiment = load_experiment(args.experiment, args.changes)

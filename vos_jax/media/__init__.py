@@ -1,6 +1,6 @@
 """Frames, videos, masks and overlays in files. NumPy on this side, no JAX."""
 
-from vos_jax.media.atomic import atomic_path
+from vos_jax.media.atomic import atomic_path, make_folder
 from vos_jax.media.frames import FrameSource, open_frames
 from vos_jax.media.given_masks import read_first_mask, read_given_masks
 from vos_jax.media.masks import (
@@ -22,6 +22,7 @@ __all__ = [
     "blend",
     "contact_sheet",
     "davis_palette",
+    "make_folder",
     "open_frames",
     "overlay_colours",
     "prefetch",

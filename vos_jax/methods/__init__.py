@@ -7,8 +7,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vos_jax.errors import InputError
-from vos_jax.methods import hmmn, lcm, rde, stcn, stm
+from vos_jax.methods import stm
 from vos_jax.methods.base import Method
+from vos_jax.methods.hmmn import model as hmmn
+from vos_jax.methods.lcm import model as lcm
+from vos_jax.methods.rde import model as rde
+from vos_jax.methods.stcn import model as stcn
 from vos_jax.methods.torch_names import Table
 from vos_jax.nn.resnet import ResNetConfig
 

@@ -1,0 +1,272 @@
+"""A method together with its weights file."""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vos_jax.convert.mapping import convert_state_dict, export_state_dict
+from vos_jax.convert.reason import one_line
+from vos_jax.convert.state_dict import read_state_dict
+from vos_jax.convert.tree import flatten, unflatten
+from vos_jax.convert.weights import load_weights as read_weights
+from vos_jax.convert.weights import read_metadata
+from vos_jax.convert.weights import save_weights as write_weights
+from vos_jax.errors import InputError
+from vos_jax.methods import METHODS, create
+from vos_jax.methods.base import Method
+from vos_jax.methods.torch_names import resnet
+from vos_jax.nn.resnet import ResNet, ResNetConfig
+from vos_jax.runtime.out_of_memory import memory_told
+
+BACKBONES = {f"resnet{depth}": depth for depth in (18, 34, 50, 101)}
+"""ImageNet networks in torchvision's naming that `convert` takes beside methods."""
+
+# What changes how a network computes, not what its weights are.
+_SETTINGS = {
+    *("dtype", "precision", "read", "top_k", "mem_every", "mem_capacity"),
+    *("first", "latest"),
+    *("k", "selection", "kernel_guided", "kernel_centre", "window"),
+    *("sigma", "sigma_step", "fine_kept"),
+    *("position_k", "use_grm"),
+}
+
+
+def shipped_weights(name: str) -> Path:
+    """The weights of a method that ship with the package.
+
+    Raises:
+      InputError: None ship for it.
+    """
+    folder = Path(str(resources.files("vos_jax"))) / "assets"
+    path = folder / f"{name.replace('-', '_')}.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"method {name!r} comes without weights; give --weights FILE.safetensors,"
+            " made by `vos-jax convert`"
+        )
+    return path
+
+
+def load_weights(path: str | Path) -> dict[str, Any]:
+    """Variables from a weights file written by this package, as float32 arrays.
+
+    Raises:
+      InputError: The file is missing, damaged, not a weights file, or a value in it is
+        not finite.
+      OutOfMemory: An `InputError` that is a `MemoryError`, too.
+    """
+    with memory_told(str(path), "end other programs that use the memory"):
+        return jax.tree.map(jnp.asarray, read_weights(path).variables)
+
+
+def save_weights(
+    path: str | Path,
+    name: str,
+    method: Method,
+    variables: Mapping[str, Any],
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Writes variables with what is needed to build their method again.
+
+    Raises:
+      InputError: The file cannot be written.
+    """
+    config = architecture(method)
+    host = jax.device_get(dict(variables))
+    write_weights(path, host, method=name, config=config, notes=notes)
+
+
+def architecture(method: Method) -> dict[str, Any]:
+    """The fields of a method's configuration that its weights depend on."""
+    fields = dataclasses.asdict(method.config)
+    return {name: x for name, x in fields.items() if name not in _SETTINGS}
+
+
+def load_model(
+    name: str, path: str | Path | None = None, **overrides: Any
+) -> tuple[Method, dict[str, Any]]:
+    """A method and its weights, checked against each other.
+
+    A method also takes the weights of those that its entry `reads`, and a network that
+    does without one of its `parts` takes weights that have it; they are returned
+    without.
+
+    Args:
+      name: Of the method.
+      path: Weights file; None for the weights that ship, which the `-tiny` methods
+        have.
+      **overrides: Fields of the configuration to change: none of the network's, unless
+        to do without a part of it.
+
+    Raises:
+      InputError: The file is damaged, of another method or does not fit, or as
+        `create`.
+    """
+    create(name)
+    path = path or shipped_weights(name)
+    metadata = read_metadata(path)
+    if metadata.method not in (name, *METHODS[name].reads):
+        raise InputError(
+            f"{path}: weights of {metadata.method!r}, not of {name!r};"
+            f" use --method {metadata.method} or another file"
+        )
+    stored, shapes = _stored(path, metadata.method, metadata.config)
+    method, surplus = _fitted(path, metadata.method, stored, name, overrides)
+    variables = load_weights(path)
+    _check_shapes(path, shapes, variables)
+    return method, _without(surplus, variables)
+
+
+def _fitted(
+    path: str | Path,
+    origin: str,
+    stored: Method,
+    name: str,
+    overrides: Mapping[str, Any],
+) -> tuple[Method, set[str]]:
+    """The method for weights of `origin`, and paths in them that it does without."""
+    parts, fields = METHODS[origin].parts, architecture(stored)
+    known = vars(METHODS[name].config)
+    # A method that lacks such a field lacks those parts, too.
+    own = {k: x for k, x in fields.items() if k in known or k not in parts}
+    method = create(name, **{**own, **overrides})
+    network = architecture(method)
+    surplus: set[str] = set()
+    for option, x in fields.items():
+        wanted = network.get(option, False)
+        if option in parts:
+            has, needs = _values(x), _values(wanted)
+            if lacking := [p for v in needs - has for p in parts[option][v]]:
+                raise InputError(
+                    f"{path}: its weights lack {' and '.join(lacking)}, which"
+                    f" {option}={wanted!r} needs; leave that option out"
+                )
+            surplus.update(p for v in has - needs for p in parts[option][v])
+        elif wanted != x:
+            raise InputError(
+                f"{path}: its weights are for {option}={x!r}; leave that option out"
+            )
+    return method, surplus
+
+
+def _values(field: Any) -> set[Any]:
+    """What an entry of `parts` is by, in a field that is a flag or a tuple."""
+    return set(field) if isinstance(field, tuple) else {field} - {False}
+
+
+def _without(paths: set[str], variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables less what is below some paths, in all collections."""
+    return unflatten(
+        {
+            place: leaf
+            for place, leaf in flatten(variables).items()
+            if not any("/".join(place[1:]).startswith(f"{path}/") for path in paths)
+        }
+    )
+
+
+def _stored(
+    path: str | Path, name: str, config: Mapping[str, Any]
+) -> tuple[Method, Any]:
+    """The method of a file's configuration, and the shapes of its variables."""
+    try:
+        method = create(name, **config)
+        return method, variable_shapes(method)
+    # Any field may hold anything, so anything can fail.
+    except Exception as error:
+        raise InputError(
+            f"{path}: its configuration makes no {name!r} ({one_line(str(error))});"
+            " convert or export it again"
+        ) from error
+
+
+def random_model(name: str, **overrides: Any) -> tuple[Method, dict[str, Any]]:
+    """A method with random weights, for timing."""
+    method = create(name, **overrides)
+    frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
+    return method, jax.jit(method.init)(jax.random.key(0), frame, masks)
+
+
+def _check_shapes(path: str | Path, shapes: Any, variables: Mapping[str, Any]) -> None:
+    expected = {key: x.shape for key, x in flatten(shapes).items()}
+    found = {key: x.shape for key, x in flatten(variables).items()}
+    if expected != found:
+        differing = {k for k in expected | found if expected.get(k) != found.get(k)}
+        first = "/".join(min(differing))
+        raise InputError(
+            f"{path}: does not fit its own configuration: {len(differing)} arrays"
+            f" differ, the first is {first}; convert or export it again"
+        )
+
+
+def variable_shapes(method: Method) -> Any:
+    """Shapes and types of a method's variables, without computing anything."""
+    frame = jax.ShapeDtypeStruct((32, 32, 3), jnp.float32)
+    masks = jax.ShapeDtypeStruct((1, 32, 32), jnp.float32)
+    return jax.eval_shape(method.init, jax.random.key(0), frame, masks)
+
+
+def convert(name: str, source: str | Path, target: str | Path) -> dict[str, int]:
+    """Converts a published checkpoint into a weights file.
+
+    Args:
+      name: A method, or one of `BACKBONES` for an ImageNet network.
+      source: `.pth`, `.npz` or `.safetensors` with published names.
+      target: The `.safetensors` to write.
+
+    Returns:
+      Figures for the report: `arrays` and `parameters` written.
+
+    Raises:
+      InputError: The source is damaged or does not fit; all names are listed.
+    """
+    if name in BACKBONES:
+        backbone = ResNetConfig(depth=BACKBONES[name])
+        image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+        module = ResNet(backbone)
+        shapes = jax.eval_shape(module.init, jax.random.key(0), image)
+        table = resnet(backbone)
+        ignored: tuple[str, ...] = ("*.num_batches_tracked", "fc.*", "layer4.*")
+        config = {"depth": backbone.depth, "width": backbone.width}
+    elif name in METHODS:
+        method, entry = create(name), METHODS[name]
+        shapes, table = variable_shapes(method), entry.torch_table(method.config)
+        ignored, config = entry.torch_ignored, architecture(method)
+    else:
+        known = ", ".join([*METHODS, *BACKBONES])
+        raise InputError(f"unknown method {name!r}; choose one of: {known}")
+    state_dict = read_state_dict(source)
+    variables = convert_state_dict(
+        state_dict, table, shapes, ignored, origin=str(source)
+    )
+    write_weights(
+        target,
+        variables,
+        method=name,
+        config=json.loads(json.dumps(config)),
+        notes={"converted_from": Path(source).name},
+    )
+    leaves = flatten(variables["params"]).values()
+    return {
+        "arrays": len(flatten(variables)),
+        "parameters": sum(int(x.size) for x in leaves),
+    }
+
+
+def export(name: str, method: Method, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables under their published names and shapes, for use in PyTorch."""
+    table = METHODS[name].torch_table(method.config)
+    return export_state_dict(jax.device_get(dict(variables)), table)
+
+
+def fingerprint(name: str, path: str | Path | None) -> str:
+    """Names the weights file of a method by its content's checksum."""
+    content = Path(path or shipped_weights(name)).read_bytes()
+    return f"{zlib.crc32(content):08x}"
