@@ -14,7 +14,7 @@ from PIL import Image
 
 from vos_jax.errors import InputError
 from vos_jax.media.images import load_image
-from vos_jax.media.masks import IGNORE, INDEXED, MAX_OBJECTS, davis_palette
+from vos_jax.media.masks import INDEXED, davis_palette
 from vos_jax.media.soft_edges import (
     black_and_white,
     blended_values,
@@ -22,6 +22,7 @@ from vos_jax.media.soft_edges import (
     values_of,
     values_with_inside,
 )
+from vos_jax.types import IGNORE, MAX_OBJECTS
 
 __all__ = [
     "REDRAW",

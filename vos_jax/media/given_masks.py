@@ -36,7 +36,7 @@ from vos_jax.media.drawings import (
     read_drawing,
 )
 from vos_jax.media.listing import IMAGE_SUFFIXES
-from vos_jax.media.masks import IGNORE, INDEXED, read_stacked
+from vos_jax.media.masks import INDEXED, read_stacked
 from vos_jax.media.object_ids import FAR_APART, object_ids, tell
 from vos_jax.media.soft_edges import (
     black_and_white,
@@ -46,6 +46,7 @@ from vos_jax.media.soft_edges import (
     values_of,
     values_with_inside,
 )
+from vos_jax.types import IGNORE
 
 __all__ = ["MASK_SUFFIXES", "read_first_mask", "read_given_masks"]
 

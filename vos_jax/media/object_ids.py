@@ -14,8 +14,9 @@ from vos_jax.media.drawings import (
     hex_colour,
     is_black,
 )
-from vos_jax.media.masks import IGNORE, INDEXED, davis_palette
+from vos_jax.media.masks import INDEXED, davis_palette
 from vos_jax.media.soft_edges import values_of, values_with_inside
+from vos_jax.types import IGNORE
 
 __all__ = ["FAR_APART", "object_ids", "tell"]
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path, write_error
-from vos_jax.media.masks import IGNORE
+from vos_jax.types import IGNORE
 
 # Ids 1 to 6 keep the hues of the DAVIS palette, but bright enough for dark frames;
 # the rest fill the gaps between them.
