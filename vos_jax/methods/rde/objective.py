@@ -27,7 +27,6 @@ from vos_jax.methods.objective import ClipLoss, ClipSums, StepConfig, frame_loss
 from vos_jax.methods.stcn.model import STCN, Kept, Query
 from vos_jax.nn.encoders import KeyValue
 from vos_jax.ops.image import to_unit_range
-from vos_jax.ops.l2_read import l2_read
 from vos_jax.ops.losses import cross_entropy, known_labels, soft_iou
 from vos_jax.ops.padding import crop, pad
 from vos_jax.ops.soft_aggregation import soft_aggregate
@@ -209,13 +208,13 @@ def unroll(
         entry = remember(time, jax.nn.softmax(logits, axis=0)[1:])
         bank.append(entry)
         if _is_recurrent(method):
-            recurrent = network.aggregate(recurrent, entry)
+            recurrent = network.call("aggregate", recurrent, entry)
     guided = jnp.stack(guidance) if guidance else jnp.zeros((0, len(true)))
     return Unrolled(jnp.stack(all_logits), guided, correction)
 
 
 class _Network(NamedTuple):
-    """The parts of a network, with its variables.
+    """The functions that segment videos, with the weights.
 
     Entries of memories have the key that all objects share, `[1, h, w, Ck]`.
     """
@@ -225,8 +224,8 @@ class _Network(NamedTuple):
     remat: bool
 
     def encode(self, frames: Float[Array, "T H W 3"]) -> tuple[Query, Kept]:
-        """Of all frames at once; their leaves begin with T."""
-        encode = self._part("encode")
+        """All frames at once; leaves begin with T."""
+        encode = partial(self.call, "encode")
         if self.remat:
             return lax.map(encode, frames)
         return jax.vmap(encode)(frames)
@@ -235,36 +234,29 @@ class _Network(NamedTuple):
         self, frame: Float[Array, "H W 3"], kept: Kept, masks: Float[Array, "O Hp Wp"]
     ) -> KeyValue:
         """A frame's entry."""
-        entry = self._part("encode_value")(frame, kept, masks)
-        return KeyValue(kept.key[None], entry.value)
-
-    def aggregate(self, recurrent: KeyValue, new: KeyValue) -> KeyValue:
-        """The next recurrent embedding."""
-        return self._part("aggregate")(recurrent, new)
+        entry: KeyValue = self.call("encode_value", frame, kept, masks)
+        return entry._replace(key=kept.key[None])
 
     def read(self, query: Query, bank: Sequence[KeyValue]) -> Float[Array, "O h w Cv"]:
-        """Reads all cells of some entries."""
-        config = self.method.config
-        return l2_read(
-            query.key,
-            jnp.concatenate([entry.key for entry in bank]),
-            jnp.stack([entry.value for entry in bank]),
-            jnp.ones(len(bank), jnp.int32),
-            implementation=config.read,
-            precision=config.precision,
-        )
+        """All cells of some entries, of which videos read the best ones."""
+        keys, values = zip(*bank, strict=True)
+        entries = KeyValue(jnp.concatenate(keys), jnp.stack(values))
+        copies = jnp.ones(len(bank), jnp.int32)
+        read: Callable[..., Array] = self.method.bind(self.variables).read_entries
+        return read(query, entries, copies, top_k=None)
 
     def segment(
         self, read: Float[Array, "O h w Cv"], query: Query, valid: Array
     ) -> Float[Array, "O+1 Hp Wp"]:
         """Logits of background and objects."""
-        return soft_aggregate(self._part("decode")(read, query), valid)
+        return soft_aggregate(self.call("decode", read, query), valid)
 
-    def _part(self, name: str) -> Callable[..., Any]:
+    def call(self, name: str, *args: Any) -> Any:
+        """A function of the method, computed twice with `remat`."""
         apply: Callable[..., Any] = partial(self.method.apply, method=name)
         if self.remat:
             apply = jax.checkpoint(apply)
-        return partial(apply, self.variables)
+        return apply(self.variables, *args)
 
 
 def channel_divergence(

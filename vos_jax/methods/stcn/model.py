@@ -158,14 +158,15 @@ class STCN(Method):
         agree = ((time == time[:, leader][:, None]) | ~active[None]).all()
 
         def together(which: Array, value: Array) -> Array:
-            return l2_read(
-                query.key,
-                lax.dynamic_index_in_dim(key, which, 1, keepdims=False),
-                value,
-                self.copies(lax.dynamic_index_in_dim(time, which, 1, keepdims=False)),
+            own_key, own_time = (
+                lax.dynamic_index_in_dim(x, which, 1, keepdims=False)
+                for x in (key, time)
+            )
+            return self.read_entries(
+                query,
+                KeyValue(own_key, value),
+                self.copies(own_time),
                 top_k=self.config.top_k,
-                implementation=self.config.read,
-                precision=self.config.precision,
             )
 
         def apart() -> Array:
@@ -177,6 +178,26 @@ class STCN(Method):
         if len(active) == 1:
             return together(leader, value)
         return lax.cond(agree, lambda: together(leader, value), apart)
+
+    def read_entries(
+        self, query: Query, entries: KeyValue, copies: Array, *, top_k: int | None
+    ) -> Float[Array, "O h w Cv"]:
+        """Reads slots whose keys all objects share, in videos and in training.
+
+        Args:
+          query: The frame.
+          entries: Keys `[N, h, w, Ck]` and values `[N, O, h, w, Cv]`.
+          copies: How often each slot counts.
+          top_k: Read only the k best cells; None reads all.
+        """
+        return l2_read(
+            query.key,
+            *entries,
+            copies,
+            top_k=top_k,
+            implementation=self.config.read,
+            precision=self.config.precision,
+        )
 
     def decode(
         self, read: Float[Array, "O h w Cv"], query: Query
