@@ -3,6 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+STRIDE = 16
+"""Pixels of a cell of the memory."""
+
 
 def padding(size: int, multiple: int = 16) -> tuple[int, int]:
     """Pixels to add before and after an axis of `size`; the odd one goes after.

@@ -1,4 +1,11 @@
-"""The losses of RDE-VOS (CVPR 2022, sec. 3.3 and 3.4) and of STCN, its base.
+"""How RDE-VOS (Li et al., CVPR 2022) and STCN, its base, are trained.
+
+    section  equation  what                          here
+    3.3                both memories of a clip       `unroll`
+    3.3      7         unbiased guidance, L_UG       `channel_divergence` in `unroll`
+    3.3      8         mask consistency, L_MC        `channel_divergence` in `unroll`
+    3.3      9         segmentation, L_seg           `RDELoss.sums`
+    3.3      10        total                         `RDELoss.sums`
 
 A clip has two memories. One keeps every frame, and is what STCN has. The other one is
 the recurrent embedding that SAM carries on. Odd frames are read from the first one;
@@ -74,7 +81,7 @@ class RDELoss:
         step: Int[Array, ""] | int = 0,
         clip_loss: ClipLoss | None = None,
     ) -> ClipSums:
-        """Of one clip; see `Objective`.
+        """Of one clip, which `unroll` unrolls and not `clip_loss`; see `Objective`.
 
         Raises:
           InputError: The clip has a single frame, a loss needs what is not there, or
@@ -85,7 +92,7 @@ class RDELoss:
                 f"step memory_mask={config.memory_mask!r}: the objective remembers the"
                 " masks that the network finds; use pred"
             )
-        network = self._checked(method, clip)
+        network = self._check(method, clip)
         found = unroll(network, variables, clip, remat=config.remat)
         return self.sums(found, clip, config, step)
 
@@ -96,7 +103,11 @@ class RDELoss:
         config: StepConfig,
         step: Int[Array, ""] | int = 0,
     ) -> ClipSums:
-        """Of what `unroll` gives for a clip; the terms add up to the loss."""
+        """Of what `unroll` gives for a clip; the terms add up to the loss.
+
+        `L_seg + guidance * sum L_UG + correction * sum L_MC` (eq. 10); L_seg sums the
+        frames' losses by their shares (eq. 9).
+        """
         labels = known_labels(clip.labels, clip.valid)[1:]
         losses = jax.vmap(cross_entropy)(found.logits, labels)
         each = jax.vmap(frame_loss_at(config, step))(losses)
@@ -116,12 +127,12 @@ class RDELoss:
         )
 
     def _shares(self, count: int) -> Float[Array, " n"]:
-        """What each frame counts."""
+        """What each frame counts; where they are halved, the paper has 1/2 for all."""
         if not self.halved:
             return jnp.ones(count)
         return 0.5 ** jnp.arange(count, 0, -1, dtype=jnp.float32)
 
-    def _checked(self, method: Method, clip: ClipBatch) -> STCN:
+    def _check(self, method: Method, clip: ClipBatch) -> STCN:
         length = clip.frames.shape[0]
         if length < 2:
             raise InputError(
@@ -165,8 +176,9 @@ class Unrolled(NamedTuple):
 def unroll(
     method: STCN, variables: Mapping[str, Any], clip: ClipBatch, *, remat: bool = False
 ) -> Unrolled:
-    """Segments a clip with all memories there are.
+    """Segments a clip with all memories there are, by the functions of videos.
 
+    Time is unrolled here since a video has one memory, and remembers what it gives out.
     Every read is of all memory cells, whatever the method's `top_k` is. Soft masks are
     remembered, with their gradients; of the first frame the perturbed masks, where the
     clip has some.
@@ -187,10 +199,10 @@ def unroll(
         return network.remember(frames[time], _at(kept, time), masks)
 
     true = _first_masks(clip)
-    first = remember(0, _padded(true if clip.given is None else clip.given))
+    first = remember(0, _pad_masks(true if clip.given is None else clip.given))
     correction = jnp.zeros(len(true))
     if clip.given is not None:
-        target = remember(0, _padded(true)).value
+        target = remember(0, _pad_masks(true)).value
         correction = channel_divergence(target, first.value)
     bank, recurrent = [first], first
     all_logits, guidance = [], []
@@ -201,7 +213,9 @@ def unroll(
         if _is_recurrent(method) and time % 2 == 0:
             student = network.read(query, [recurrent])
             supervised = network.segment(student, query, clip.valid)
-            guidance.append(channel_divergence(*_joined(query.thin, read, student)))
+            guidance.append(
+                channel_divergence(*_decoder_inputs(query.thin, read, student))
+            )
         all_logits.append(crop(supervised[..., None], height, width)[..., 0])
         if time == len(frames) - 1:
             break
@@ -262,10 +276,10 @@ class _Network(NamedTuple):
 def channel_divergence(
     target: Float[Array, "O h w C"], found: Float[Array, "O h w C"]
 ) -> Float[Array, " O"]:
-    """KL(target | found) of what a softmax makes of the channels.
+    """KL(target | found) of what a softmax makes of the channels; eqs. 7 and 8.
 
-    Its mean over cells and, as in the released program, over channels. Gradients reach
-    both.
+    The mean of `p (log p - log q)` over cells and, as in the released program, over
+    channels. Gradients reach both.
     """
     target, found = (
         jax.nn.log_softmax(x.astype(jnp.float32), axis=-1) for x in (target, found)
@@ -287,11 +301,11 @@ def _first_masks(clip: ClipBatch) -> Float[Array, "O H W"]:
     return masks.astype(jnp.float32)
 
 
-def _padded(masks: Array) -> Float[Array, "O Hp Wp"]:
+def _pad_masks(masks: Array) -> Float[Array, "O Hp Wp"]:
     return pad(masks.astype(jnp.float32)[..., None])[..., 0]
 
 
-def _joined(thin: Float[Array, "h w Ct"], *reads: Array) -> list[Array]:
+def _decoder_inputs(thin: Float[Array, "h w Ct"], *reads: Array) -> list[Array]:
     """What the decoder sees of each read."""
     beside = jnp.broadcast_to(thin, (len(reads[0]), *thin.shape))
     return [jnp.concatenate([read, beside.astype(read.dtype)], -1) for read in reads]
