@@ -84,8 +84,9 @@ class RDELoss:
         """Of one clip, which `unroll` unrolls and not `clip_loss`; see `Objective`.
 
         Raises:
-          InputError: The clip has a single frame, a loss needs what is not there, or
-            the step asks for true masks in the memory.
+          InputError: The clip has a single frame, a loss needs what is not there, the
+            step asks for true masks in the memory, or videos would be segmented by
+            functions that are not trained.
         """
         if config.memory_mask != "pred":
             raise InputError(
@@ -143,6 +144,13 @@ class RDELoss:
                 f"objective: {type(method).__name__} is no STCN or RDE network; leave"
                 " the objective out"
             )
+        for name in ("read", "segment", "memorize"):
+            if getattr(type(method), name) is not getattr(STCN, name):
+                raise InputError(
+                    f"objective: {type(method).__name__} has a `{name}` of its own,"
+                    " which training would not call; change `read_entries`, `decode`"
+                    " or `encode_value` instead, or leave the objective out"
+                )
         if self.guidance and not _is_recurrent(method):
             raise InputError(
                 f"objective guidance={self.guidance}: the network keeps no recurrent"
