@@ -13,6 +13,8 @@ from vos_jax.errors import InputError
 
 SET_METHOD = "change any other field of the method's configuration, latest=False, say"
 
+METHOD_FILE = "or a Python file with a method of yours, FILE.py or FILE.py:NAME"
+
 _SHORT = ("mem_every", "mem_capacity", "top_k", "dtype")
 
 
@@ -36,14 +38,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--method",
         required=True,
         metavar="NAME",
-        help=f"one of {', '.join(names.METHODS)}",
+        help=f"one of {', '.join(names.METHODS)}; {METHOD_FILE}",
     )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="PATH",
-        help=".safetensors made by `vos-jax convert`; -tiny methods bring their own",
-    )
+    add_weights_option(parser)
     parser.add_argument(
         "--mem-every", type=int, metavar="N", help="keep every N-th frame in memory"
     )
@@ -72,6 +69,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--flip", action="store_true", help="average with the mirrored video"
     )
     add_cache_option(parser)
+
+
+def add_weights_option(parser: argparse.ArgumentParser) -> None:
+    """`--weights`."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="PATH",
+        help=".safetensors made by `vos-jax convert`; -tiny methods bring their own,"
+        " and the name of one stands for these",
+    )
 
 
 def add_cache_option(parser: argparse.ArgumentParser) -> None:
