@@ -103,6 +103,10 @@ def test_an_example_is_evaluated_converted_timed_and_demonstrated(
     converted = tmp_path / "converted.safetensors"
     assert main(["convert", method, str(files / "published.npz"), str(converted)]) == 0
     assert read_metadata(converted).method == f"{name}.py:small"
+    with pytest.raises(vos_jax.InputError, match=r"\.py:small', not of 'stm'"):
+        vos_jax.load_model("stm", converted)
+    with pytest.raises(vos_jax.InputError, match=rf"not of '{name}\.py'"):
+        vos_jax.load_model(str(files / f"{name}.py"), converted)
     pair = vos_jax.load_weights(converted), vos_jax.load_weights(weights)
     jax.tree.map(np.testing.assert_array_equal, *pair)
     model = ["--method", method, "--weights", str(converted)]
@@ -117,6 +121,7 @@ def test_an_example_is_evaluated_converted_timed_and_demonstrated(
     assert main(["demo", *model, *demo]) == 0
 
 
+@pytest.mark.slow
 def test_a_method_of_a_file_is_trained_and_its_weights_remember_it(
     files, tmp_path, capsys
 ):
@@ -134,12 +139,6 @@ def test_a_method_of_a_file_is_trained_and_its_weights_remember_it(
     assert read_metadata(trained).method == "local_stm.py:small"
     narrow = vos_jax.load_model(method, trained, radius=1)[0]
     assert narrow.config == replace(find_entry(method).config, radius=1, read="auto")
-    with pytest.raises(
-        vos_jax.InputError, match=r"'local_stm\.py:small', not of 'stm'"
-    ):
-        vos_jax.load_model("stm", trained)
-    with pytest.raises(vos_jax.InputError, match=r"not of 'kmn\.py:small'"):
-        vos_jax.load_model(f"{files / 'kmn'}.py:small", trained)
 
 
 def test_a_run_of_a_file_that_has_changed_is_not_gone_on_with(files, tmp_path, weights):
