@@ -113,6 +113,13 @@ def add_set_option(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """`--debug`."""
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """`--json`."""
     parser.add_argument(
