@@ -19,7 +19,7 @@ import vos_jax
 from tests.clips import moving_clip, read_masks, write_frames, write_masks
 from vos_jax.cli import main
 from vos_jax.errors import InputError, InputWarning
-from vos_jax.inference import files, video
+from vos_jax.inference import files, segmenter
 from vos_jax.inference.files import SegmentJob, segment_files
 from vos_jax.inference.run_identity import frame_order
 from vos_jax.media import open_frames, read_labels
@@ -257,7 +257,7 @@ def test_options_survive_a_resumed_run(model, job, tmp_path, options):
 def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
     model, job, expected, monkeypatch
 ):
-    advance, calls = video._advance, []
+    advance, calls = segmenter._advance, []
 
     def interrupted(*args):
         result = advance(*args)
@@ -266,7 +266,7 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
             os.kill(os.getpid(), signal.SIGINT)
         return result
 
-    monkeypatch.setattr(video, "_advance", interrupted)
+    monkeypatch.setattr(segmenter, "_advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         segment_files(*model, job())
     assert_masks(job().out / "masks", expected[:5])
@@ -277,7 +277,7 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
 def test_a_step_that_fails_half_way_saves_no_state_that_fits_no_frame(
     model, job, expected, monkeypatch
 ):
-    advance, calls = video._advance, []
+    advance, calls = segmenter._advance, []
 
     def failing(*args):
         calls.append(1)
@@ -287,7 +287,7 @@ def test_a_step_that_fails_half_way_saves_no_state_that_fits_no_frame(
             raise MemoryError
         return advance(*args)
 
-    monkeypatch.setattr(video, "_advance", failing)
+    monkeypatch.setattr(segmenter, "_advance", failing)
     with pytest.raises(MemoryError):
         segment_files(*model, job())
     assert_masks(job().out / "masks", expected[:4])
@@ -312,7 +312,7 @@ def test_a_video_with_no_room_for_its_memory_is_refused_before_anything_is_writt
 def test_memory_that_runs_out_is_told_in_one_line_and_the_masks_stay(
     model, job, expected, monkeypatch
 ):
-    advance, calls = video._advance, []
+    advance, calls = segmenter._advance, []
 
     def failing(*args):
         calls.append(1)
@@ -322,7 +322,7 @@ def test_memory_that_runs_out_is_told_in_one_line_and_the_masks_stay(
             )
         return advance(*args)
 
-    monkeypatch.setattr(video, "_advance", failing)
+    monkeypatch.setattr(segmenter, "_advance", failing)
     with pytest.raises(
         InputError, match=r"frames: out of memory: 999 bytes were .*--dtype"
     ):
@@ -338,7 +338,7 @@ def test_another_fault_of_the_device_keeps_its_traceback(model, job, monkeypatch
     def failing(*args):
         raise JaxRuntimeError("INTERNAL: Address out of range")
 
-    monkeypatch.setattr(video, "_advance", failing)
+    monkeypatch.setattr(segmenter, "_advance", failing)
     with pytest.raises(JaxRuntimeError, match="INTERNAL"):
         segment_files(*model, job())
 

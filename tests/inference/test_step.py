@@ -11,7 +11,8 @@ import pytest
 import vos_jax
 from vos_jax.data.synthetic import generate_clip
 from vos_jax.errors import InputError
-from vos_jax.inference.step import reserve, step_traced
+from vos_jax.inference.capacity import reserve
+from vos_jax.inference.step import step_traced
 from vos_jax.ops.memory_bank import FIRST, KEPT
 
 NOISE = 2e-5

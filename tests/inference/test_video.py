@@ -10,7 +10,7 @@ import pytest
 
 import vos_jax
 from vos_jax.errors import InputError
-from vos_jax.inference.video import VideoSegmenter, compiled_programs, working_size
+from vos_jax.inference.segmenter import VideoSegmenter, compiled_programs, working_size
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.inference.announce import announce, counted, model_facts, video_facts
-from vos_jax.inference.capacity import segmenting_remedy
+from vos_jax.inference.capacity import segmenting_remedy, state_bytes
+from vos_jax.inference.checks import objects_in
 from vos_jax.inference.result_files import ResultFiles
 from vos_jax.inference.run_folder import RunFolder
 from vos_jax.inference.run_identity import Run, describe_run, frame_order
-from vos_jax.inference.step import state_bytes
-from vos_jax.inference.video import (
+from vos_jax.inference.segmenter import (
     Pending,
     VideoSegmenter,
     inference_form,
@@ -105,8 +105,7 @@ class FileRun:
         self, method: Method, variables: Mapping[str, Any], weights_id: str
     ) -> Report:
         """Segments and writes what is not done yet."""
-        ids = {int(x) for labels in self.given.values() for x in np.unique(labels)}
-        objects = len(ids - {0, 255})
+        objects = len({x for labels in self.given.values() for x in objects_in(labels)})
         network = inference_form(method, variables)
         self._check_memory(*network, objects)
         segmenter = VideoSegmenter(

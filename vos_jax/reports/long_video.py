@@ -18,7 +18,7 @@ from vos_jax.bench.measure import device_peak_bytes, process_bytes
 from vos_jax.errors import InputError
 from vos_jax.evaluation import given_labels, read_dataset, score_frame
 from vos_jax.inference.demo import demo_clip
-from vos_jax.inference.video import VideoSegmenter, compiled_programs
+from vos_jax.inference.segmenter import VideoSegmenter, compiled_programs
 from vos_jax.media import FrameSource, open_frames, read_labels
 from vos_jax.methods.base import Method
 from vos_jax.runtime.progress import Progress
