@@ -23,7 +23,7 @@ from vos_jax.inference import files, segmenter
 from vos_jax.inference.files import SegmentJob, segment_files
 from vos_jax.inference.run_identity import frame_order
 from vos_jax.media import open_frames, read_labels
-from vos_jax.media.lock import locked
+from vos_jax.media.lock import lock_folder
 from vos_jax.runtime import out_of_memory
 
 STATE = "masks/.resume.npz"
@@ -189,7 +189,7 @@ def test_two_masks_of_one_frame_are_refused(job, clip, tmp_path, other):
 
 def test_an_output_folder_that_is_a_file_is_refused(model, job, tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(InputError, match=r"cannot write .*out"):
+    with pytest.raises(InputError, match="masks: cannot be made"):
         segment_files(*model, job())
 
 
@@ -307,6 +307,14 @@ def test_a_video_with_no_room_for_its_memory_is_refused_before_anything_is_writt
     with pytest.raises(InputError, match=f"{limit} bytes .*--mem-capacity"):
         segment_files(*model, job())
     assert not job().out.exists()
+
+
+def test_a_run_that_is_done_needs_no_memory(model, job, monkeypatch):
+    segment_files(*model, job())
+    monkeypatch.setattr(out_of_memory, "device_memory", lambda: 0)
+    assert segment_files(*model, job(resume=True)).frames == 0
+    with pytest.raises(InputError, match=r"with 2 objects: .*--size"):
+        segment_files(*model, job())
 
 
 def test_memory_that_runs_out_is_told_in_one_line_and_the_masks_stay(
@@ -459,7 +467,7 @@ def test_what_is_read_must_not_be_where_the_run_writes(model, job, clip, name):
 
 def test_a_folder_that_another_process_writes_into_is_refused(model, job):
     with (
-        locked(job().out / "masks"),
+        lock_folder(job().out / "masks"),
         pytest.raises(InputError, match="masks: another process is writing into it"),
     ):
         segment_files(*model, job())

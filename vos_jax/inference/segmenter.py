@@ -287,7 +287,7 @@ def _shrink(frames: Array, size: tuple[int, int]) -> Float[Array, "*K h w 3"]:
     return jax.image.resize(floats, shape, "linear", antialias=True)
 
 
-def _shown(
+def _show(
     views: Sequence[State], full: tuple[int, int], with_probs: bool
 ) -> tuple[Array, Array | None]:
     """Labels and probabilities at the input's size, averaged over the views."""
@@ -299,7 +299,7 @@ def _shown(
     return label_map(probs, views[0].ids), jnp.copy(probs) if with_probs else None
 
 
-_present = jax.jit(_shown, static_argnums=(1, 2))
+_present = jax.jit(_show, static_argnums=(1, 2))
 
 
 @partial(jax.jit, static_argnums=(0, 4, 5), donate_argnums=2)
@@ -312,7 +312,7 @@ def _advance(
     with_probs: bool,
 ) -> tuple[tuple[State, ...], Array, Array | None]:
     views = _step_views(method, variables, views, frame)
-    return views, *_shown(views, full, with_probs)
+    return views, *_show(views, full, with_probs)
 
 
 @partial(jax.jit, static_argnums=(0, 4), donate_argnums=2)
@@ -325,7 +325,7 @@ def _advance_many(
 ) -> tuple[tuple[State, ...], Int[Array, "K H W"]]:
     def body(views: tuple[State, ...], frame: Array) -> Any:
         views = _step_views(method, variables, views, frame)
-        return views, _shown(views, full, False)[0]
+        return views, _show(views, full, False)[0]
 
     return lax.scan(body, views, frames)
 
