@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vos_jax.inference.state import Output, State
     from vos_jax.inference.step import start, step
     from vos_jax.inference.video import segment_video, stream_video
-    from vos_jax.methods import METHODS, create
+    from vos_jax.methods import METHODS, Entry, create
     from vos_jax.methods.base import Method
     from vos_jax.methods.weights import load_model, load_weights, save_weights
 
@@ -27,7 +27,7 @@ _HOMES = {
     "vos_jax.inference.state": ("Output", "State"),
     "vos_jax.inference.step": ("start", "step"),
     "vos_jax.inference.video": ("segment_video", "stream_video"),
-    "vos_jax.methods": ("METHODS", "create"),
+    "vos_jax.methods": ("METHODS", "Entry", "create"),
     "vos_jax.methods.base": ("Method",),
     "vos_jax.methods.weights": ("load_model", "load_weights", "save_weights"),
 }
@@ -35,6 +35,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "Entry",
     "FrameResult",
     "InputError",
     "InputWarning",
