@@ -27,7 +27,7 @@ from vos_jax.cli import options
 from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State
+from vos_jax.inference.state import State
 from vos_jax.methods.hmmn.model import HMMN
 from vos_jax.methods.weights import load_model
 from vos_jax.ops.guidance import kernel_log

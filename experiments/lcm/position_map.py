@@ -24,7 +24,7 @@ from vos_jax.cli import options
 from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State
+from vos_jax.inference.state import State
 from vos_jax.media import blend
 from vos_jax.methods.lcm.model import LCM
 from vos_jax.methods.weights import load_model

@@ -20,8 +20,9 @@ import numpy as np
 
 from vos_jax.bench.measure import Program, Timing, compile_program, time_program
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State, start, step_traced
-from vos_jax.inference.video import inference_form
+from vos_jax.inference.segmenter import inference_form
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
 from vos_jax.methods.stcn.model import STCN
 from vos_jax.ops.memory_bank import Moment

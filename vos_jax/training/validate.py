@@ -9,7 +9,8 @@ import numpy as np
 from vos_jax.data.source import Source
 from vos_jax.errors import InputError
 from vos_jax.evaluation import score_frame
-from vos_jax.inference.video import inference_form, stream_video
+from vos_jax.inference.segmenter import inference_form
+from vos_jax.inference.video import stream_video
 from vos_jax.media import blend, contact_sheet
 from vos_jax.methods.base import Method
 from vos_jax.runtime.progress import Progress
