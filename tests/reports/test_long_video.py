@@ -19,7 +19,7 @@ from vos_jax.reports.long_video import (
     generated_videos,
     peak_kind,
     play,
-    played,
+    play_order,
 )
 
 
@@ -35,8 +35,8 @@ def video():
 
 
 def test_frames_go_forwards_and_backwards_in_turn():
-    assert list(played(3, 1)) == [0, 1, 2]
-    assert list(played(3, 3)) == [0, 1, 2, 2, 1, 0, 0, 1, 2]
+    assert list(play_order(3, 1)) == [0, 1, 2]
+    assert list(play_order(3, 3)) == [0, 1, 2, 2, 1, 0, 0, 1, 2]
 
 
 def test_a_repeated_video_is_scored_as_if_it_had_been_written_out(model, video):
