@@ -261,7 +261,7 @@ def test_a_multiply_add_counts_as_two():
 @pytest.mark.slow
 def test_loops_count_as_often_as_they_run_and_recomputation_does_not(timed):
     result, steps = timed
-    batch = steps._placed(steps._batch(0))
+    batch = steps._place(steps._batch(0))
 
     def gflop(**config):
         step = steps._train_step(StepConfig(**config))
