@@ -1,13 +1,16 @@
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.bench.toy import toy
 from tests.methods.hmmn_weights import narrow
 from vos_jax.bench import model as bench
 from vos_jax.bench.model import ModelOptions, ModelResult
+from vos_jax.cli import main
 from vos_jax.errors import InputError
 from vos_jax.inference.step import state_bytes
 from vos_jax.methods.base import Method
@@ -24,8 +27,13 @@ TINY = ModelOptions(
 
 
 @pytest.fixture(scope="module")
-def result(tiny_method: Method, tiny_variables: Mapping[str, Any]) -> ModelResult:
-    return bench.bench_model(tiny_method, tiny_variables, TINY)
+def model() -> tuple[Method, Any]:
+    return toy()
+
+
+@pytest.fixture(scope="module")
+def result(model: tuple[Method, Any]) -> ModelResult:
+    return bench.bench_model(*model, TINY)
 
 
 def test_every_stage_is_timed_for_every_fill_of_the_memory(result: ModelResult) -> None:
@@ -52,10 +60,12 @@ def test_decoding_is_what_segmenting_takes_beyond_the_read(result: ModelResult) 
     assert times["decode"] == pytest.approx(max(0.0, segment - read))
 
 
-def test_memory_is_that_of_the_state(result: ModelResult, tiny_method: Method) -> None:
+def test_memory_is_that_of_the_state(
+    result: ModelResult, model: tuple[Method, Any]
+) -> None:
     (row,) = result.memory
-    assert row.slots == tiny_method.slots(12) == 4
-    assert row.state_mb == state_bytes(tiny_method, (32, 40), 2, 12) / 1e6
+    assert row.slots == model[0].slots(12) == 4
+    assert row.state_mb == state_bytes(model[0], (32, 40), 2, 12) / 1e6
     assert row.step_temp_mb is not None and row.step_temp_mb > 0
 
 
@@ -66,38 +76,35 @@ def test_hmmn_is_timed() -> None:
     assert all(row.time_ms is not None for row in result.stages)
 
 
+def test_steps_that_remember_nothing_are_told_from_the_mean_frame() -> None:
+    options = replace(TINY, memory_frames=(3,), lengths=())
+    model = toy(every=2, previous=False)
+    rows = bench.bench_model(*model, options).stages
+    stages = ["encode", "memorize", "read", "segment", "decode", "step", "frame"]
+    assert [(row.memory_frames, row.stage) for row in rows] == [
+        (3, stage) for stage in stages
+    ]
+    step, frame = rows[-2:]
+    assert step.time_ms is not None and frame.time_ms is not None
+    assert frame.frames_per_s == pytest.approx(1e3 / frame.time_ms)
+    assert frame.share == pytest.approx(frame.time_ms / step.time_ms)
+
+
 @pytest.mark.slow
-def test_steps_that_remember_nothing_are_told_from_the_mean_frame(
+def test_a_memory_of_constant_size_is_told(
     tiny_rde: tuple[Method, Mapping[str, Any]],
 ) -> None:
-    options = ModelOptions(
-        height=32,
-        width=32,
-        objects=(2,),
-        memory_frames=(3,),
-        lengths=(10, 1000),
-        repeats=2,
-        seconds=0.1,
-    )
+    options = replace(TINY, memory_frames=(3,), lengths=(10, 1000))
     result = bench.bench_model(*tiny_rde, options)
-    stages = ["encode", "memorize", "read", "segment", "decode", "step", "frame"]
-    found = [(row.memory_frames, row.stage) for row in result.stages]
-    assert found == [(3, stage) for stage in stages]
     frames = [row for row in result.stages if row.stage == "frame"]
     assert all(row.time_ms and row.frames_per_s for row in frames)
     assert {row.slots for row in result.memory} == {3}
     assert len({(row.state_mb, row.step_temp_mb) for row in result.memory}) == 1
 
 
-def test_more_frames_than_the_memory_holds_are_skipped_with_the_reason(
-    tiny_method: Method, tiny_variables: Mapping[str, Any]
-) -> None:
-    config = type(tiny_method.config)(**{**vars(tiny_method.config), "mem_every": None})
-    method = tiny_method.clone(config=config)
-    options = ModelOptions(
-        height=32, width=32, objects=(1,), memory_frames=(5,), lengths=()
-    )
-    result = bench.bench_model(method, tiny_variables, options)
+def test_more_frames_than_the_memory_holds_are_skipped_with_the_reason() -> None:
+    options = replace(TINY, memory_frames=(5,), lengths=())
+    result = bench.bench_model(*toy(every=None), options)
     (row,) = result.stages
     assert row.skipped == "the memory holds 2 frames at most"
     assert row.time_ms is None
@@ -111,6 +118,19 @@ def test_both_tables_are_shown_and_written(result: ModelResult, tmp_path: Path) 
     assert [path.suffix for path in files] == [".csv", ".json"] * 2
     content = json.loads(files[1].read_text())
     assert len(content["rows"]) == len(result.stages)
+
+
+def test_a_method_of_ones_own_is_timed_by_one_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = Path(__file__).with_name("toy.py")
+    sizes = ["--height", "32", "--width", "32", "--objects", "1", "--frames", "2"]
+    words = ["--method", str(path), *sizes, "--repeats", "1", "--json"]
+    assert main(["bench", "model", *words]) == 0
+    tables = json.loads(capsys.readouterr().out)
+    assert {row["memory_frames"] for row in tables["stages"]} == {2}
+    assert all(row["time_ms"] is not None for row in tables["stages"])
+    assert [row["video_frames"] for row in tables["memory"]] == [10, 100, 1000]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def writer(policies: Iterable[Policy]) -> Program:
         ]
         return jax.tree.unflatten(rest_of, written)
 
-    return Program(write, 0, None, None)
+    return Program(jax.jit(write), 0, None, None)
 
 
 def times_in(bank: Bank) -> list[int]:
