@@ -125,7 +125,7 @@ def _pair(
     return frames[index], labels[index]
 
 
-def played(length: int, repeat: int) -> Iterator[int]:
+def play_order(length: int, repeat: int) -> Iterator[int]:
     """Indices of frames, forwards and backwards in turn, `repeat` times in all."""
     for turn in range(repeat):
         yield from range(length) if turn % 2 == 0 else reversed(range(length))
@@ -160,7 +160,7 @@ def play(
     segment = VideoSegmenter(method, variables, size=size, length=length)
     gauge, seconds = _Gauge(), 0.0
     total = np.zeros((2, len(video.objects)))
-    for number, index in enumerate(played(video.length, repeat)):
+    for number, index in enumerate(play_order(video.length, repeat)):
         frame, labels = video.read(index)
         started = time.perf_counter()
         found = segment(frame, None if number else video.given).result().labels

@@ -56,7 +56,7 @@ def first_frames(
     return frames, read_first_mask(mask, frames.shape[1:3])
 
 
-def chosen_ids(labels: np.ndarray, wanted: Sequence[int] | None) -> list[int]:
+def select_ids(labels: np.ndarray, wanted: Sequence[int] | None) -> list[int]:
     """Ids of the objects to show: those wanted, or all.
 
     Raises:
