@@ -20,7 +20,6 @@ from vos_jax.inference import demo
 from vos_jax.reports import ablation as settings_table
 
 table5, long_video = script("rde/table5"), script("rde/long_video")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
