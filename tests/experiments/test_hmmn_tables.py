@@ -199,7 +199,7 @@ def test_numbers_below_one_are_refused(asked, tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, quick_compilation):
+def made(tmp_path_factory):
     """Weights, and where a table of a smaller network was made with them."""
     out = tmp_path_factory.mktemp("tables")
     vos_jax.save_weights(out / "narrow.safetensors", "hmmn", *narrow())

@@ -288,7 +288,7 @@ def _save(path, name, **options):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, quick_compilation):
+def made(tmp_path_factory):
     """Weights, and where a table of a smaller network was made with them."""
     out = tmp_path_factory.mktemp("tables")
     _save(out / "lcm.safetensors", "lcm", local_dim=8)

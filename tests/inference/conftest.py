@@ -1,4 +1,4 @@
-"""One compilation mode for all tests of this folder, and a clip stepped through."""
+"""A clip stepped through."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,6 @@ import vos_jax
 from tests.methods.steps import run
 from vos_jax.inference.state import Output, State
 from vos_jax.methods.base import Method
-
-
-@pytest.fixture(scope="module", autouse=True)
-def always_quick(quick_compilation: None) -> None:
-    """Every test of this folder compiles networks."""
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,6 @@ from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops.memory_bank import FIRST, Moment
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZE = (37, 59)
 CELL = 16
 NOISE = 2e-5
