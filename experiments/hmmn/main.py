@@ -13,7 +13,8 @@ DAVIS alone.
 from dataclasses import replace
 
 from vos_jax.methods.hmmn.objective import HMMNLoss
-from vos_jax.training.experiment import Experiment, load_experiment
+from vos_jax.training.experiment import Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 
 def experiment() -> Experiment:

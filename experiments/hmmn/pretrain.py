@@ -13,7 +13,8 @@ ECSSD, MSRA10K and PASCAL-S.
 from dataclasses import replace
 
 from vos_jax.methods.hmmn.objective import HMMNLoss
-from vos_jax.training.experiment import DataConfig, Experiment, load_experiment
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 
 def experiment() -> Experiment:

@@ -12,7 +12,8 @@ times, which does not make the epochs longer.
 from dataclasses import replace
 
 from vos_jax.data.recipes import VideoRecipe
-from vos_jax.training.experiment import Experiment, load_experiment
+from vos_jax.training.experiment import Experiment
+from vos_jax.training.experiment_file import load_experiment
 from vos_jax.training.optimizers import OptimizerConfig
 
 _EPOCHS = 200

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from vos_jax.methods.objective import StepConfig
 from vos_jax.methods.rde.objective import RDELoss
-from vos_jax.training.experiment import Experiment, load_experiment
+from vos_jax.training.experiment import Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 
 def experiment() -> Experiment:

@@ -13,7 +13,8 @@ Three frames, two objects, the sum of both frames' losses, batches of 8 on 2 GPU
 from dataclasses import replace
 
 from vos_jax.data.recipes import JumpRecipe
-from vos_jax.training.experiment import DataConfig, Experiment, load_experiment
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.experiment_file import load_experiment
 from vos_jax.training.optimizers import OptimizerConfig
 
 _DATA = (

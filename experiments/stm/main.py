@@ -13,7 +13,8 @@ methods DAVIS counts five times, since YouTube-VOS has 58 times as many videos.
 from dataclasses import replace
 
 from vos_jax.data.recipes import VideoRecipe
-from vos_jax.training.experiment import DataConfig, Experiment, load_experiment
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 _DAVIS = DataConfig(
     source="davis2017", folder="DAVIS", options={"split": "train"}, repeat=5

@@ -232,13 +232,13 @@ def test_a_step_that_is_not_finite_stops_the_run_and_names_the_clips(
 
     make = train_loop.make_train_step
 
-    def made(*args):
+    def make_poisoned(*args):
         nonlocal step
         step = make(*args)
         return poisoned
 
     step = None
-    monkeypatch.setattr(train_loop, "make_train_step", made)
+    monkeypatch.setattr(train_loop, "make_train_step", make_poisoned)
     with pytest.raises(InputError, match=r"step 4: .* not finite, on the clips") as e:
         train(experiment, tmp_path)
     source = open_data(experiment.data, None)

@@ -228,7 +228,7 @@ def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
 def run_train(args: argparse.Namespace) -> None:
     """Times training."""
     from vos_jax.bench import train as bench_train
-    from vos_jax.training.experiment import load_experiment
+    from vos_jax.training.experiment_file import load_experiment
 
     # What is wrong with these is told before any file is opened.
     timed = bench_train.TrainOptions(workers=tuple(args.workers), repeats=args.repeats)

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from vos_jax.training.experiment import load_experiment
+    from vos_jax.training.experiment_file import load_experiment
     from vos_jax.training.loop import train
 
     options.use_cache_option(args)
