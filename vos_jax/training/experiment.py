@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vos_jax.data.literal import literal
 from vos_jax.data.recipes import Recipe
 from vos_jax.methods.objective import Objective, StepConfig
 from vos_jax.training.optimizers import OptimizerConfig
@@ -129,6 +130,32 @@ def _plain(value: Any) -> Any:
         return dataclasses.asdict(part) if is_config else repr(part)
 
     return json.loads(json.dumps(value, default=simpler))
+
+
+def list_fields(experiment: Experiment) -> Iterator[str]:
+    """Every field in a line of its own, `a.b = value`, which `--set` takes again.
+
+    Lines with a `#` name what `--set` cannot write: the class of the fields that
+    follow, and values that are no Python literals.
+    """
+    return _list_fields("", experiment)
+
+
+def _list_fields(path: str, value: Any) -> Iterator[str]:
+    parts: Mapping[Any, Any] = {}
+    if dataclasses.is_dataclass(value):
+        if path:
+            yield f"# {path}: {type(value).__name__}"
+        parts = {x.name: getattr(value, x.name) for x in dataclasses.fields(value)}
+    elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+        parts = dict(enumerate(value))
+    elif isinstance(value, Mapping) and not any(set(".=") & set(x) for x in value):
+        parts = value
+    for name, part in parts.items():
+        yield from _list_fields(f"{path}.{name}" if path else str(name), part)
+    if not parts:
+        mark = "" if literal(repr(value)) == value else "# "
+        yield f"{mark}{path} = {value!r}"
 
 
 def with_defaults(config: Any, stored: Any) -> Any:
