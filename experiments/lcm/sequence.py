@@ -21,7 +21,8 @@ _DAVIS, _YOUTUBE = 60, 3471  # videos
 
 def experiment() -> Experiment:
     """DAVIS 2017 and YouTube-VOS."""
-    return _of(_davis(repeat=5), _youtube(), videos=_DAVIS + _YOUTUBE)  # 5: ours
+    # That DAVIS counts five times is ours.
+    return _of(_davis(repeat=5), _youtube(), videos=_DAVIS + _YOUTUBE)
 
 
 def davis() -> Experiment:
