@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         segment_video,
         stream_video,
     )
-    from vos_jax.methods import METHODS, create
+    from vos_jax.methods import METHODS, Entry, create
     from vos_jax.methods.base import Method
     from vos_jax.methods.weights import load_model, load_weights, save_weights
 
@@ -48,13 +48,14 @@ _HOMES = {
         "segment_video",
         "stream_video",
     ),
-    "vos_jax.methods": ("METHODS", "create"),
+    "vos_jax.methods": ("METHODS", "Entry", "create"),
     "vos_jax.methods.base": ("Method",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "Entry",
     "FrameResult",
     "InputError",
     "InputWarning",

@@ -321,9 +321,9 @@ def test_objects_are_read_as_if_alone(hmmn, late, queries):
     method, variables = hmmn
     memory = late[0][2].memory
     read = jax.jit(partial(method.apply, variables, method="read"))
-    together = read(memory, queries[7])
+    together = read(memory, queries[7], late[0][2].active)
     alone_in = jax.tree.map(lambda x: x[:, 2:3] if x.ndim > 1 else x, memory)
-    alone = read(alone_in, queries[7])
+    alone = read(alone_in, queries[7], jnp.ones(1, bool))
     pairs = [(together.coarse, alone.coarse)]
     pairs += [(together.fine[stage], alone.fine[stage]) for stage in (3, 2)]
     for several, single in pairs:

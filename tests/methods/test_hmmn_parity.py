@@ -134,7 +134,7 @@ def _step(variables, memory, frame, probs, time, next_frame) -> dict[str, Any]:
         "query": query,
         "kernel": kernel,
         "cells": run.candidates(memory, query, kernel),
-        "read": run.read(memory, query),
+        "read": run.read(memory, query, everything),
         "logits": logits,
         "memory": after,
         "probs": jax.nn.softmax(logits, axis=0),

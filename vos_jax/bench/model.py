@@ -253,9 +253,9 @@ class _Bench:
         return _made(out, memory)
 
     def _read(
-        self, variables: Mapping[str, Any], memory: Any, query: Any, *own: Any
+        self, variables: Mapping[str, Any], memory: Any, query: Any, active: Any
     ) -> Any:
-        out = self._method.apply(variables, memory, query, *own, method="read")
+        out = self._method.apply(variables, memory, query, active, method="read")
         return _made(out, memory)
 
     def _step(self, variables: Mapping[str, Any], state: State, frame: Any) -> Any:
@@ -276,8 +276,7 @@ class _Bench:
         return programs
 
     def _read_arguments(self, state: State, query: Any) -> tuple[Any, ...]:
-        own = (state.active,) if isinstance(self._method, STCN) else ()
-        return (self._variables, state.memory, query, *own)
+        return (self._variables, state.memory, query, state.active)
 
     def _run_cycle(self, step: Program, state: State) -> Any:
         """The frames from one that is remembered to the next."""

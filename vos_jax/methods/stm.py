@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from vos_jax.methods import torch_names
-from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation
+from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation, setting
+from vos_jax.methods.entry import Entry
 from vos_jax.nn.decoder import Decoder, SkipBranches, Skips
 from vos_jax.nn.encoders import KeyValue, KeyValueHead, MaskedEncoder
 from vos_jax.nn.layers import normalize_image
@@ -49,8 +50,8 @@ class STMConfig(ReadConfig):
     key_dim: int = 128
     value_dim: int = 512
     decoder_dim: int = 256
-    mem_every: int | None = 5
-    mem_capacity: int | None = None
+    mem_every: int | None = setting(5)
+    mem_capacity: int | None = setting(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,7 +132,9 @@ class STM(SpaceTimeMethod):
         skips = self.skip_branches(features.res3, features.res2)
         return Encoded(Query(key[0], value[0], skips), keep=())
 
-    def read(self, memory: Memory, query: Query) -> Float[Array, "O h w Cv"]:
+    def read(
+        self, memory: Memory, query: Query, active: Bool[Array, " O"]
+    ) -> Float[Array, "O h w Cv"]:
         """Retrieves each object's value at every query cell (eqs. 1-2).
 
         What a variant of STM with another read overrides.
@@ -147,7 +150,7 @@ class STM(SpaceTimeMethod):
         inputs: None = None,
     ) -> Segmentation:
         """Reads the memory, decodes and merges the objects (secs. 3.2-3.3)."""
-        retrieved = self.read(memory, query)
+        retrieved = self.read(memory, query, active)
         own = jnp.broadcast_to(query.value, retrieved.shape)
         read = jnp.concatenate([retrieved.astype(own.dtype), own], axis=-1)
         logits = self.decoder(read, query.skips)
@@ -236,3 +239,22 @@ def torch_table(config: STMConfig) -> torch_names.Table:
         table |= torch_names.res_block(("decoder", f"merge{stage}"), f"{source}.ResMM")
     table |= torch_names.conv(("decoder", "predict"), "Decoder.pred2")
     return table
+
+
+STM_IGNORED = ("*.num_batches_tracked", "Encoder_?.mean", "Encoder_?.std")
+"""What a published checkpoint has beside parameters."""
+
+_ENTRY = Entry(STM, STMConfig(), torch_table, STM_IGNORED)
+
+ENTRIES = {
+    "stm": _ENTRY,
+    "stm-tiny": _ENTRY._replace(
+        config=STMConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            key_dim=64,
+            value_dim=128,
+            decoder_dim=48,
+        )
+    ),
+}
+"""By name."""

@@ -19,23 +19,21 @@ from vos_jax.convert.weights import load_weights as read_weights
 from vos_jax.convert.weights import read_metadata
 from vos_jax.convert.weights import save_weights as write_weights
 from vos_jax.errors import InputError
-from vos_jax.methods import METHODS, create
-from vos_jax.methods.base import Method
-from vos_jax.methods.torch_names import resnet
+from vos_jax.methods.base import Method, settings_of
+from vos_jax.methods.registry import (
+    METHODS,
+    create,
+    find_entry,
+    method_file,
+    stored_name,
+)
+from vos_jax.methods.torch_names import Table, resnet
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.runtime.out_of_memory import memory_told
+from vos_jax.runtime.python_file import python_file_id
 
 BACKBONES = {f"resnet{depth}": depth for depth in (18, 34, 50, 101)}
 """ImageNet networks in torchvision's naming that `convert` takes beside methods."""
-
-# What changes how a network computes, not what its weights are.
-_SETTINGS = {
-    *("dtype", "precision", "read", "top_k", "mem_every", "mem_capacity"),
-    *("first", "latest"),
-    *("k", "selection", "kernel_guided", "kernel_centre", "window"),
-    *("sigma", "sigma_step", "fine_kept"),
-    *("position_k", "use_grm"),
-}
 
 
 def shipped_weights(name: str) -> Path:
@@ -52,6 +50,24 @@ def shipped_weights(name: str) -> Path:
             " made by `vos-jax convert`"
         )
     return path
+
+
+def weights_file(name: str, path: str | Path | None) -> Path:
+    """The file that holds a method's weights.
+
+    Args:
+      name: Of the method.
+      path: The file; None for the weights that ship with the method. The name of a
+        method that comes with weights stands for these, unless a file is called so.
+
+    Raises:
+      InputError: None are given, and none ship.
+    """
+    if path is None:
+        return shipped_weights(name)
+    if str(path) in METHODS and not Path(path).exists():
+        return shipped_weights(str(path))
+    return Path(path)
 
 
 def load_weights(path: str | Path) -> dict[str, Any]:
@@ -80,13 +96,14 @@ def save_weights(
     """
     config = architecture(method)
     host = jax.device_get(dict(variables))
-    write_weights(path, host, method=name, config=config, notes=notes)
+    write_weights(path, host, method=stored_name(name), config=config, notes=notes)
 
 
 def architecture(method: Method) -> dict[str, Any]:
     """The fields of a method's configuration that its weights depend on."""
     fields = dataclasses.asdict(method.config)
-    return {name: x for name, x in fields.items() if name not in _SETTINGS}
+    settings = settings_of(method.config)
+    return {name: x for name, x in fields.items() if name not in settings}
 
 
 def load_model(
@@ -100,8 +117,8 @@ def load_model(
 
     Args:
       name: Of the method.
-      path: Weights file; None for the weights that ship, which the `-tiny` methods
-        have.
+      path: Weights file, or the name of a `-tiny` method for those that ship with it;
+        None for the method's own.
       **overrides: Fields of the configuration to change: none of the network's, unless
         to do without a part of it.
 
@@ -109,16 +126,17 @@ def load_model(
       InputError: The file is damaged, of another method or does not fit, or as
         `create`.
     """
-    create(name)
-    path = path or shipped_weights(name)
+    entry, own = find_entry(name), stored_name(name)
+    path = weights_file(name, path)
     metadata = read_metadata(path)
-    if metadata.method not in (name, *METHODS[name].reads):
+    if metadata.method not in (own, *entry.reads):
         raise InputError(
-            f"{path}: weights of {metadata.method!r}, not of {name!r};"
+            f"{path}: weights of {metadata.method!r}, not of {own!r};"
             f" use --method {metadata.method} or another file"
         )
-    stored, shapes = _stored(path, metadata.method, metadata.config)
-    method, surplus = _fitted(path, metadata.method, stored, name, overrides)
+    origin = name if metadata.method == own else metadata.method
+    stored, shapes = _stored(path, origin, metadata.config)
+    method, surplus = _fitted(path, origin, stored, name, overrides)
     variables = load_weights(path)
     _check_shapes(path, shapes, variables)
     return method, _without(surplus, variables)
@@ -132,8 +150,8 @@ def _fitted(
     overrides: Mapping[str, Any],
 ) -> tuple[Method, set[str]]:
     """The method for weights of `origin`, and paths in them that it does without."""
-    parts, fields = METHODS[origin].parts, architecture(stored)
-    known = vars(METHODS[name].config)
+    parts, fields = find_entry(origin).parts, architecture(stored)
+    known = vars(find_entry(name).config)
     # A method that lacks such a field lacks those parts, too.
     own = {k: x for k, x in fields.items() if k in known or k not in parts}
     method = create(name, **{**own, **overrides})
@@ -235,13 +253,10 @@ def convert(name: str, source: str | Path, target: str | Path) -> dict[str, int]
         table = resnet(backbone)
         ignored: tuple[str, ...] = ("*.num_batches_tracked", "fc.*", "layer4.*")
         config = {"depth": backbone.depth, "width": backbone.width}
-    elif name in METHODS:
-        method, entry = create(name), METHODS[name]
-        shapes, table = variable_shapes(method), entry.torch_table(method.config)
-        ignored, config = entry.torch_ignored, architecture(method)
     else:
-        known = ", ".join([*METHODS, *BACKBONES])
-        raise InputError(f"unknown method {name!r}; choose one of: {known}")
+        method = create(name)
+        shapes, table = variable_shapes(method), _torch_table(name, method)
+        ignored, config = find_entry(name).torch_ignored, architecture(method)
     state_dict = read_state_dict(source)
     variables = convert_state_dict(
         state_dict, table, shapes, ignored, origin=str(source)
@@ -249,7 +264,7 @@ def convert(name: str, source: str | Path, target: str | Path) -> dict[str, int]
     write_weights(
         target,
         variables,
-        method=name,
+        method=stored_name(name),
         config=json.loads(json.dumps(config)),
         notes={"converted_from": Path(source).name},
     )
@@ -262,11 +277,23 @@ def convert(name: str, source: str | Path, target: str | Path) -> dict[str, int]
 
 def export(name: str, method: Method, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Variables under their published names and shapes, for use in PyTorch."""
-    table = METHODS[name].torch_table(method.config)
+    table = _torch_table(name, method)
     return export_state_dict(jax.device_get(dict(variables)), table)
 
 
+def _torch_table(name: str, method: Method) -> Table:
+    """Where the parameters stand in published checkpoints."""
+    table = find_entry(name).torch_table
+    if table is None:
+        raise InputError(
+            f"method {name!r}: its entry has no torch_table, which says where published"
+            " weights have each parameter; add one"
+        )
+    return table(method.config)
+
+
 def fingerprint(name: str, path: str | Path | None) -> str:
-    """Names the weights file of a method by its content's checksum."""
-    content = Path(path or shipped_weights(name)).read_bytes()
-    return f"{zlib.crc32(content):08x}"
+    """Names the weights of a method by their content, and its own file by its."""
+    content = weights_file(name, path).read_bytes()
+    weights, file = f"{zlib.crc32(content):08x}", method_file(name)
+    return weights if file is None else f"{weights}-{python_file_id(file)}"

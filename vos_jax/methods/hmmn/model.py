@@ -20,12 +20,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.methods import stm, torch_names
-from vos_jax.methods.base import Encoded, Segmentation
+from vos_jax.methods.base import Encoded, Segmentation, setting
+from vos_jax.methods.entry import Entry
 from vos_jax.methods.hmmn import blocks
 from vos_jax.methods.stm import STRIDE, SpaceTimeMethod, STMConfig
 from vos_jax.nn.decoder import Skips
 from vos_jax.nn.encoders import KeyValue
 from vos_jax.nn.layers import normalize_image
+from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.guidance import Kernel, global_match, kernel_guided_read, local_match
 from vos_jax.ops.guided_read import (
@@ -72,14 +74,14 @@ class HMMNConfig(STMConfig):
     fine_stages: tuple[int, ...] = (3, 2)
     fine_key_dims: tuple[int, int] = (128, 64)
     fine_value_dims: tuple[int, int] = (256, 128)
-    fine_kept: bool = False
-    k: int = 32
-    selection: Selection = "best"
-    kernel_guided: bool = True
-    kernel_centre: Centre = "released"
-    window: int = 7
-    sigma: float = 3.0
-    sigma_step: float = 1.5
+    fine_kept: bool = setting(False)
+    k: int = setting(32)
+    selection: Selection = setting("best")
+    kernel_guided: bool = setting(True)
+    kernel_centre: Centre = setting("released")
+    window: int = setting(7)
+    sigma: float = setting(3.0)
+    sigma_step: float = setting(1.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,7 +127,7 @@ class HMMNConfig(STMConfig):
         return self.policy if self.fine_kept else _FINE
 
 
-class Entry(NamedTuple):
+class Slot(NamedTuple):
     """What is remembered of a frame at stride 16.
 
     Attributes:
@@ -144,7 +146,7 @@ class Memory(NamedTuple):
     """What is remembered.
 
     Attributes:
-      bank: `Entry` of slots `[N, O, ...]`.
+      bank: `Slot` entries `[N, O, ...]`.
       fine: `KeyValue` by stage; two slots, or those of `bank`. None without stages.
     """
 
@@ -167,7 +169,7 @@ class Read(NamedTuple):
     Attributes:
       coarse: At stride 16.
       fine: At the fine stages.
-      track: As in `Entry`, now ending in the frame that was read for.
+      track: As in `Slot`, now ending in the frame that was read for.
     """
 
     coarse: Float[Array, "O h w Cv"]
@@ -206,7 +208,7 @@ class HMMN(SpaceTimeMethod):
             )
 
         track = jnp.zeros((objects, rows, columns), jnp.int32)
-        entry = Entry(grid(config.key_dim), grid(config.value_dim), track)
+        entry = Slot(grid(config.key_dim), grid(config.value_dim), track)
         fine = {
             stage.stage: KeyValue(
                 grid(stage.key_dim, stage.factor), grid(stage.value_dim, stage.factor)
@@ -228,7 +230,7 @@ class HMMN(SpaceTimeMethod):
         skips = self.skip_convs(features.res3, features.res2)
         return Encoded(Query(key[0], value[0], fine_keys, skips), keep=())
 
-    def read(self, memory: Memory, query: Query) -> Read:
+    def read(self, memory: Memory, query: Query, active: Bool[Array, " O"]) -> Read:
         """Follows the memory's cells and reads them and fine ones (secs. 3.2, 3.3).
 
         Fine cells of an object without entries are read as zeros.
@@ -364,7 +366,7 @@ class HMMN(SpaceTimeMethod):
 
         `inputs` are for training, which drops whole reads of fine stages (sec. 3.3).
         """
-        coarse, fine, track = self.read(memory, query)
+        coarse, fine, track = self.read(memory, query, active)
         logits = self.decode(coarse, fine, query, frame, active, inputs)
         entries = memory.bank.entries._replace(track=track)
         memory = memory._replace(bank=memory.bank._replace(entries=entries))
@@ -401,7 +403,7 @@ class HMMN(SpaceTimeMethod):
         key, value = self.memory_head(features.res4)
         cells = jnp.arange(math.prod(key.shape[1:3]), dtype=jnp.int32)
         track = jnp.broadcast_to(cells.reshape(1, *key.shape[1:3]), key.shape[:3])
-        entry, config = Entry(key, value, track), self.config
+        entry, config = Slot(key, value, track), self.config
         bank = memory_bank.write(memory.bank, config.policy, entry, moment)
         fine = memory.fine
         if fine is not None:
@@ -445,3 +447,35 @@ def torch_table(config: HMMNConfig) -> torch_names.Table:
         table |= torch_names.conv((*head, "key"), f"{memory}.Key")
         table |= torch_names.conv((*head, "value"), f"{memory}.Value")
     return table
+
+
+_ENTRY = Entry(
+    HMMN,
+    HMMNConfig(),
+    torch_table,
+    stm.STM_IGNORED,
+    parts={
+        "fine_stages": {
+            stage: tuple(
+                f"{part}/res{stage}"
+                for part in ("query_fine_heads", "memory_fine_heads", "fine_convs")
+            )
+            for stage in (3, 2)
+        }
+    },
+)
+
+ENTRIES = {
+    "hmmn": _ENTRY,
+    "hmmn-tiny": _ENTRY._replace(
+        config=HMMNConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            key_dim=64,
+            value_dim=128,
+            fine_key_dims=(32, 16),
+            fine_value_dims=(48, 24),
+            decoder_dim=48,
+        )
+    ),
+}
+"""By name."""

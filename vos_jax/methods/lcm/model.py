@@ -17,11 +17,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from vos_jax.methods import stm, torch_names
-from vos_jax.methods.base import Encoded, Segmentation
+from vos_jax.methods.base import Encoded, Segmentation, setting
+from vos_jax.methods.entry import Entry
 from vos_jax.methods.lcm.blocks import REDUCTION, ObjectRelation, PositionGuidance
 from vos_jax.methods.stm import STRIDE, SpaceTimeMethod, STMConfig
 from vos_jax.nn.decoder import Decoder, SkipBranches, Skips
 from vos_jax.nn.layers import Conv, normalize_image
+from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment
 from vos_jax.ops.object_relation import CellSet, cell_set, foreground_cells
@@ -47,10 +49,10 @@ class LCMConfig(STMConfig):
     """
 
     local_dim: int = 128
-    position_k: int = 8
+    position_k: int = setting(8)
     position_normalize: bool = True
     pgm_scale: bool = True
-    use_grm: bool = True
+    use_grm: bool = setting(True)
     use_pgm: bool = True
     use_orm: bool = True
 
@@ -172,7 +174,9 @@ class LCM(SpaceTimeMethod):
         skips = self.skip_branches(features.res3, features.res2)
         return Encoded(Query(key[0], local, value[0], skips), keep=())
 
-    def read(self, memory: Memory, query: Query) -> Float[Array, "O h w Cv"]:
+    def read(
+        self, memory: Memory, query: Query, active: Bool[Array, " O"]
+    ) -> Float[Array, "O h w Cv"]:
         """Retrieves each object's value at every query cell (GRM, sec. 3.2)."""
         if not self.config.use_grm:
             return jnp.zeros((memory.bank.time.shape[1], *query.value.shape))
@@ -212,7 +216,7 @@ class LCM(SpaceTimeMethod):
     ) -> Segmentation:
         """Reads the memory, reshapes the value, decodes and merges the objects."""
         own = self.own_value(memory, query)
-        retrieved = self.read(memory, query).astype(own.dtype)
+        retrieved = self.read(memory, query, active).astype(own.dtype)
         logits = self.decoder(jnp.concatenate([retrieved, own], axis=-1), query.skips)
         return Segmentation(stm.merged(logits, frame, active), memory)
 
@@ -268,3 +272,31 @@ def torch_table(config: LCMConfig) -> torch_names.Table:
         for layer, name in (("squeeze", "fc1"), ("open", "fc2")):
             table |= torch_names.dense(("object_relation", layer), f"ORM.{name}")
     return table
+
+
+_ENTRY = Entry(
+    LCM,
+    LCMConfig(),
+    torch_table,
+    stm.STM_IGNORED,
+    parts={
+        "use_pgm": {True: ("query_local", "memory_local", "position_guidance")},
+        "use_orm": {True: ("object_relation",)},
+    },
+    extends="stm",
+)
+
+ENTRIES = {
+    "lcm": _ENTRY,
+    "lcm-tiny": _ENTRY._replace(
+        config=LCMConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            key_dim=64,
+            local_dim=64,
+            value_dim=128,
+            decoder_dim=48,
+        ),
+        extends="stm-tiny",
+    ),
+}
+"""By name."""

@@ -14,10 +14,13 @@ from jaxtyping import Array, Int
 
 from vos_jax.errors import warn
 from vos_jax.methods import torch_names
+from vos_jax.methods.base import setting
+from vos_jax.methods.entry import Entry
 from vos_jax.methods.rde.blocks import Aggregation
 from vos_jax.methods.stcn import model as stcn
 from vos_jax.methods.stcn.model import STCN, Memory, STCNConfig
 from vos_jax.nn.encoders import KeyValue
+from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops.memory_bank import Moment, overwrite
 
 LATEST, FIRST, RECURRENT = 0, 1, 2
@@ -41,10 +44,10 @@ class RDEConfig(STCNConfig):
       recurrent: Whether the recurrent embedding is kept and read.
     """
 
-    mem_every: int = 3
-    top_k: int | None = 40
-    first: int = 2
-    latest: bool = True
+    mem_every: int = setting(3)
+    top_k: int | None = setting(40)
+    first: int = setting(2)
+    latest: bool = setting(True)
     recurrent: bool = True
 
     def __post_init__(self) -> None:
@@ -146,3 +149,26 @@ def torch_table(config: RDEConfig) -> torch_names.Table:
         squeeze = f"mem_compress.compress_{side}"
         table |= torch_names.conv((*path, "squeeze"), squeeze)
     return table
+
+
+_ENTRY = Entry(
+    RDE,
+    RDEConfig(),
+    torch_table,
+    ("*.num_batches_tracked",),
+    parts={"recurrent": {True: ("key_aggregation", "value_aggregation")}},
+)
+
+ENTRIES = {
+    "rde": _ENTRY,
+    "rde-tiny": _ENTRY._replace(
+        config=RDEConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            value_backbone=ResNetConfig(depth=18, width=16, zero_init=True),
+            key_dim=32,
+            value_dim=64,
+            decoder_dims=(64, 48, 32),
+        )
+    ),
+}
+"""By name."""

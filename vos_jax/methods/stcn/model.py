@@ -15,7 +15,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.methods import torch_names
-from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation
+from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation, setting
+from vos_jax.methods.entry import Entry
 from vos_jax.methods.stcn import blocks
 from vos_jax.nn.decoder import Skips
 from vos_jax.nn.encoders import KeyValue
@@ -53,9 +54,9 @@ class STCNConfig(ReadConfig):
     value_dim: int = 512
     decoder_dims: tuple[int, int, int] = (512, 256, 256)
     others: bool = True
-    mem_every: int = 5
-    mem_capacity: int | None = None
-    top_k: int | None = 20
+    mem_every: int = setting(5)
+    mem_capacity: int | None = setting(None)
+    top_k: int | None = setting(20)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -294,3 +295,16 @@ def _changing_block(path: tuple[str, ...], name: str) -> torch_names.Table:
     """A residual block whose shortcut is a convolution."""
     shortcut = torch_names.conv((*path, "shortcut"), f"{name}.downsample")
     return shortcut | torch_names.res_block(path, name)
+
+
+ENTRIES = {
+    "stcn": Entry(
+        STCN,
+        STCNConfig(),
+        torch_table,
+        # What a checkpoint of RDE-VOS has beside it.
+        ("*.num_batches_tracked", "mem_compress.*"),
+        reads=("rde", "rde-tiny"),
+    )
+}
+"""By name."""

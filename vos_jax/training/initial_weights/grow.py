@@ -11,7 +11,7 @@ from jaxtyping import Array
 from vos_jax.convert.tree import flatten, unflatten
 from vos_jax.convert.weights import read_metadata
 from vos_jax.errors import InputError
-from vos_jax.methods import METHODS
+from vos_jax.methods import find_entry, stored_name
 from vos_jax.methods.weights import load_weights
 
 
@@ -35,7 +35,8 @@ def load_into_larger(
       InputError: The file is damaged, of another method, or not of a smaller network.
     """
     metadata = read_metadata(path)
-    known = [each for each in (name, METHODS[name].extends) if each is not None]
+    own, extended = stored_name(name), find_entry(name).extends
+    known = [each for each in (own, extended) if each is not None]
     if metadata.method not in known:
         raise InputError(
             f"{path}: weights of {metadata.method!r}, not of"
