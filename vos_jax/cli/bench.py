@@ -121,9 +121,7 @@ def _add_output(parser: argparse.ArgumentParser, repeats: int) -> None:
         help=f"timed calls ({repeats})",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV and JSON")
-    parser.add_argument(
-        "--debug", action="store_true", help="show the traceback of an error"
-    )
+    options.add_debug_option(parser)
     options.add_json_option(parser)
 
 

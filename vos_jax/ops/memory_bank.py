@@ -44,7 +44,7 @@ class Bank(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """The frame being memorised, as the engine, which owns time, describes it.
+    """The frame being memorised, as inference, which owns time, describes it.
 
     Attributes:
       time: Frame index, from 0.
