@@ -27,19 +27,13 @@ from vos_jax.cli import options
 from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State
+from vos_jax.inference.state import State
 from vos_jax.methods.base import Method
 from vos_jax.methods.weights import load_model
 from vos_jax.ops.guidance import kernel_log
 from vos_jax.ops.memory_bank import Moment
-from vos_jax.ops.padding import padding
-from vos_jax.reports.picture import (
-    STRIDE,
-    first_frames,
-    pixels_of,
-    select_ids,
-    write_figure,
-)
+from vos_jax.ops.padding import STRIDE, padding
+from vos_jax.reports.picture import first_frames, pixels_of, select_ids, write_figure
 from vos_jax.runtime.plotting import pyplot
 
 _ROWS = ("by looks alone", "guided", "read at stride 8")

@@ -24,17 +24,12 @@ from vos_jax.cli import options
 from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State
+from vos_jax.inference.state import State
 from vos_jax.media import blend
 from vos_jax.methods.base import Method
 from vos_jax.methods.weights import load_model
-from vos_jax.reports.picture import (
-    STRIDE,
-    first_frames,
-    pixels_of,
-    select_ids,
-    write_figure,
-)
+from vos_jax.ops.padding import STRIDE
+from vos_jax.reports.picture import first_frames, pixels_of, select_ids, write_figure
 from vos_jax.runtime.plotting import pyplot
 
 

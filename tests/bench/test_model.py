@@ -12,7 +12,7 @@ from vos_jax.bench import model as bench
 from vos_jax.bench.model import ModelOptions, ModelResult
 from vos_jax.cli import main
 from vos_jax.errors import InputError
-from vos_jax.inference.step import state_bytes
+from vos_jax.inference.capacity import state_bytes
 from vos_jax.methods.base import Method
 
 TINY = ModelOptions(

@@ -12,7 +12,7 @@ import pytest
 from tests.methods.hmmn_weights import NARROW, narrow
 from vos_jax.bench.measure import Program
 from vos_jax.bench.stages import Stages, frames_in
-from vos_jax.inference.step import State
+from vos_jax.inference.state import State
 from vos_jax.methods import create
 from vos_jax.methods.base import Method
 from vos_jax.ops import memory_bank

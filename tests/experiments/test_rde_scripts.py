@@ -24,7 +24,6 @@ from vos_jax.reports import ablation as settings_table
 from vos_jax.reports.ablation import Measured
 
 table5, long_video = script("rde/table5"), script("rde/long_video")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

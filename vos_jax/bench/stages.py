@@ -15,7 +15,8 @@ import numpy as np
 
 from vos_jax.bench.measure import Program, compile_program
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State, start, step_traced
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
 from vos_jax.ops.memory_bank import Bank, Moment
 

@@ -18,10 +18,11 @@ from vos_jax.bench.measure import device_peak_bytes, process_bytes
 from vos_jax.errors import InputError
 from vos_jax.evaluation import given_labels, read_dataset, score_frame
 from vos_jax.inference.demo import demo_clip
-from vos_jax.inference.video import VideoSegmenter, compiled_programs
+from vos_jax.inference.segmenter import VideoSegmenter, compiled_programs
 from vos_jax.media import FrameSource, open_frames, read_labels
 from vos_jax.methods.base import Method
 from vos_jax.runtime.progress import Progress
+from vos_jax.types import IGNORE
 
 _REHEARSED = 3
 
@@ -90,7 +91,7 @@ def davis_videos(dataset: str, root: str | Path, split: str) -> list[Video]:
             )
         paths = [sequence.annotations[name] for name in source.names]
         (given,) = given_labels(sequence).values()
-        last = int(given[given != 255].max())
+        last = int(given[given != IGNORE].max())
         read = partial(_read, source, paths, dataset == "davis2016")
         videos.append(
             Video(sequence.name, len(source), given, range(1, last + 1), read)
