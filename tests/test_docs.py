@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from vos_jax.cli import main
+from vos_jax.inference import demo
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,6 +56,8 @@ def test_a_page_runs_as_it_stands(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "_SIZE", (64, 96))
+    monkeypatch.setattr(demo, "_FRAMES", 8)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in _blocks(page):
         if block.language == "python":
