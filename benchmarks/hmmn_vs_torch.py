@@ -68,9 +68,12 @@ from torch_hmmn import Memory, Read, TorchHMMN, TorchVideo, appended, kept
 import vos_jax
 from vos_jax.bench.measure import process_bytes
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.inference.step import State, start, step_traced
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
+from vos_jax.methods.hmmn import model as hmmn
 from vos_jax.methods.hmmn.model import HMMN
+from vos_jax.methods.stm import merge_objects
 from vos_jax.methods.weights import export
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.runtime.text_table import text_table
@@ -202,8 +205,10 @@ def _fine(stage: int, module: HMMN, memory: Any, query: Any, cells: Any) -> Any:
 
 
 def _decode(module: HMMN, coarse: Any, fine: Any, query: Any, state: State) -> Any:
-    logits = module.decode(coarse, fine, query, state.frame, state.active)
-    return jax.nn.softmax(logits, axis=0)
+    own = module.own_value(state.memory, query)
+    read = hmmn.Read(coarse, fine, state.memory.bank.entries.track)
+    logits = module.decode(read, own, query)
+    return jax.nn.softmax(merge_objects(logits, state.frame, state.active), axis=0)
 
 
 def _torch_calls(

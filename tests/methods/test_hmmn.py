@@ -14,7 +14,7 @@ from tests.methods.steps import counted_run, run, times
 from vos_jax.errors import InputError
 from vos_jax.inference import step as inference
 from vos_jax.methods import create
-from vos_jax.methods.hmmn.model import HMMNConfig
+from vos_jax.methods.hmmn.config import HMMNConfig
 from vos_jax.methods.stm import STMConfig
 from vos_jax.ops.memory_bank import FIRST
 from vos_jax.ops.read import space_time_read

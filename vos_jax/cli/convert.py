@@ -14,8 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "method",
         metavar="METHOD",
-        help=f"the method whose weights they are: {', '.join(names.METHODS)}; or, to"
-        " begin training with, an ImageNet network in torchvision's naming:"
+        help=f"the method whose weights they are: {', '.join(names.METHODS)};"
+        f" {options.METHOD_FILE}; or, to begin training with, an ImageNet network in"
+        " torchvision's naming:"
         f" {', '.join(names.BACKBONES)}",
     )
     parser.add_argument(

@@ -115,8 +115,8 @@ class Method(nn.Module):
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Any:
         """An empty memory for frames of `height` x `width`.
 
-        Leaves may only grow at the end of an axis when `objects` or `slots` grows: the
-        engine enlarges a memory by laying the old one into the corner of a new one. All
+        Leaves may only grow at the end of an axis when `objects` or `slots` grows: a
+        memory is enlarged by laying the old one into the corner of a new one. All
         history of an object that `forget` must clear lives in `Bank`s.
         """
         raise NotImplementedError

@@ -253,6 +253,12 @@ def convert(name: str, source: str | Path, target: str | Path) -> dict[str, int]
         table = resnet(backbone)
         ignored: tuple[str, ...] = ("*.num_batches_tracked", "fc.*", "layer4.*")
         config = {"depth": backbone.depth, "width": backbone.width}
+    elif name not in METHODS and method_file(name) is None:
+        known = ", ".join([*METHODS, *BACKBONES])
+        raise InputError(
+            f"unknown method {name!r}; choose one of: {known}; or give a Python file"
+            " with an entry, FILE.py or FILE.py:NAME"
+        )
     else:
         method = create(name)
         shapes, table = variable_shapes(method), _torch_table(name, method)

@@ -98,7 +98,7 @@ class SkipConvs(nn.Module):
 
 
 class FineConvs(nn.Module):
-    """From what was read at the fine stages to what is added to the skips, sec. 3.3.
+    """From what was read at the fine stages to what is added to the skips, sec. 3.2.
 
     Without biases: a read of zeros adds nothing.
     """

@@ -1,4 +1,4 @@
-"""How HMMN (Seong et al., ICCV 2021) is trained: sec. 3.3 and 3.5.
+"""How HMMN (Seong et al., ICCV 2021) is trained: secs. 3.2 and 4.1.
 
 The decoder gets used to the fine reads slowly. In the first stage of training they are
 dropped always and then every other time, in the second one ever less, so that at its

@@ -1,4 +1,10 @@
-"""Blocks of LCM (Hu et al., CVPR 2021): position guidance and object relations."""
+"""Blocks of LCM (Hu et al., CVPR 2021): position guidance and object relations.
+
+| sec. | eq. | what | where |
+|---|---|---|---|
+| 3.3 | 3-5, map of 6 | PGM | `PositionGuidance` |
+| 3.4 | 7-11 | ORM | `ObjectRelation` |
+"""
 
 import flax.linen as nn
 import jax
@@ -7,7 +13,7 @@ from jaxtyping import Array, Float
 
 from vos_jax.nn.layers import Conv
 from vos_jax.nn.numerics import Numerics
-from vos_jax.ops.object_relation import CellSet, cell_set, gathering
+from vos_jax.ops.object_relation import CellSet, cell_set, gather_matrix
 from vos_jax.ops.position_code import position_code
 from vos_jax.ops.position_map import position_map
 from vos_jax.ops.read import Implementation, product_of
@@ -17,9 +23,10 @@ REDUCTION = 16
 
 
 class PositionGuidance(nn.Module):
-    """The position guidance module (PGM), sec. 3.3.
+    """The position guidance module (PGM), sec. 3.3, but for the product of eq. 6.
 
-    One projection for both frames, so that equal places stay comparable.
+    Keys of places are `f(key + code)` (eqs. 3 and 4). One projection f for both frames,
+    so that equal places stay comparable.
 
     Attributes:
       k: Responses that count for a cell.
@@ -60,6 +67,11 @@ class PositionGuidance(nn.Module):
 class ObjectRelation(nn.Module):
     """The object relation module (ORM), sec. 3.4.
 
+        q' = q + A_object q,   f' = f + A_frame f   (eqs. 7 to 10)
+        out = q' weigh(mean of f')                  (eq. 11)
+
+    With values q of the query and f of the object's cells, and A by `gather_matrix`.
+
     Attributes:
       reduction: Of the channels, between the two layers that weigh them.
       zero_init: Begin without what cells gather, as residual blocks may. The dot
@@ -88,8 +100,8 @@ class ObjectRelation(nn.Module):
         kernel = self.param("kernel", kernel_init, shape, jnp.float32)[0, 0]
         bias = self.param("bias", zeros, (channels,), jnp.float32)
         frame = cell_set(value, jnp.ones(value.shape[:-1], bool), precision)
-        of_object = gathering(first, kernel, bias, precision).astype(value.dtype)
-        of_frame = gathering(frame, kernel, bias, precision)
+        of_object = gather_matrix(first, kernel, bias, precision).astype(value.dtype)
+        of_frame = gather_matrix(frame, kernel, bias, precision)
         gathered = product_of(precision, "oij,hwj->ohwi", of_object, value)
         # The mean of the object's enhanced cells: what they gather is linear in them.
         mean = first.mean + product_of(precision, "ij,oj->oi", of_frame, first.mean)

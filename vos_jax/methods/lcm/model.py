@@ -3,9 +3,23 @@
 L. Hu, P. Zhang, B. Zhang, P. Pan, Y. Xu, R. Jin, CVPR 2021. STM whose query value is
 reshaped before it is decoded: by where the objects of the frame before are likely to
 be (PGM), and by what each object was when it was first seen (ORM). STM's own read is
-called global retrieval (GRM). No program was published. What the paper leaves open is
-STM's: the encoders, dot products divided by the root of their length, the memory's
-frames; and what both modules make of the value is added.
+called global retrieval (GRM).
+
+| sec. | eq. | what | where |
+|---|---|---|---|
+| 3.1, 3.2 | | encoders, keys, values | `STM.make_query`, `STM.make_entry` |
+| 3.2 | 1, 2 | GRM | `LCM.read`, which is STM's |
+| 3.3 | 3, 4 | PGM: keys of places | `blocks.PositionGuidance`; `ops.position_code` |
+| 3.3 | 5 | responses | `ops.position_map.response` |
+| 3.3 | 6 | output | `ops.position_map.position_map`; `LCM.own_value` |
+| 3.4 | 7-10 | ORM: relations, enhanced values | `ops.object_relation` |
+| 3.4 | 11 | output | `blocks.ObjectRelation` |
+| 3.4 | | merge, decoder, objects | `LCM.own_value`; `STM.segment` |
+| 3.5 | | training | `training.clip_loss` |
+
+No program was published. What the paper leaves open is STM's: the encoders, dot
+products divided by the root of their length, the memory's frames; and what both modules
+make of the value is added.
 """
 
 from dataclasses import dataclass
@@ -17,17 +31,18 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from vos_jax.methods import stm, torch_names
-from vos_jax.methods.base import Encoded, Segmentation, setting
+from vos_jax.methods.base import setting
 from vos_jax.methods.entry import Entry
 from vos_jax.methods.lcm.blocks import REDUCTION, ObjectRelation, PositionGuidance
-from vos_jax.methods.stm import STRIDE, SpaceTimeMethod, STMConfig
-from vos_jax.nn.decoder import Decoder, SkipBranches, Skips
-from vos_jax.nn.layers import Conv, normalize_image
-from vos_jax.nn.resnet import ResNetConfig
+from vos_jax.methods.stm import STM, STMConfig
+from vos_jax.nn.decoder import Skips
+from vos_jax.nn.encoders import KeyValue
+from vos_jax.nn.layers import Conv
+from vos_jax.nn.resnet import Features, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment
 from vos_jax.ops.object_relation import CellSet, cell_set, foreground_cells
-from vos_jax.ops.padding import pad
+from vos_jax.ops.padding import STRIDE, grid_size
 from vos_jax.ops.resample import block_mean
 
 
@@ -104,18 +119,15 @@ class Memory(NamedTuple):
 
 
 class Query(NamedTuple):
-    """A frame as seen by the reads (keys, value) and by the decoder (skips).
-
-    `local` is None without PGM.
-    """
+    """STM's query with the local keys; None without PGM."""
 
     key: Float[Array, "h w Ck"]
-    local: Float[Array, "h w Cl"] | None
     value: Float[Array, "h w Cv"]
     skips: Skips
+    local: Float[Array, "h w Cl"] | None
 
 
-class LCM(SpaceTimeMethod):
+class LCM(STM):
     """STM with position and target consistency."""
 
     config: LCMConfig = LCMConfig()
@@ -124,8 +136,6 @@ class LCM(SpaceTimeMethod):
         """STM's parts; local keys and the two modules."""
         super().setup()
         config, numerics = self.config, self.config.numerics
-        self.skip_branches = SkipBranches(config.decoder_dim, numerics)
-        self.decoder = Decoder(config.decoder_dim, numerics)
         from_zero = config.backbone.zero_init
         if config.use_pgm:
             # From zero, places alone speak at first. Keys of encoders that have nothing
@@ -148,39 +158,44 @@ class LCM(SpaceTimeMethod):
 
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
         """Empty banks."""
-        config = self.config
-        grid = (objects, -(-height // STRIDE), -(-width // STRIDE))
+        config, grid = self.config, (objects, *grid_size(height, width))
         place = Place(
             jnp.zeros((*grid, config.local_dim), config.numerics.compute_dtype),
             jnp.zeros(grid),
         )
         channels = (objects, config.value_dim)
-        cells = CellSet(
+        first = CellSet(
             jnp.zeros((*channels, config.value_dim)),
             jnp.zeros(channels),
             jnp.zeros(channels),
         )
         return Memory(
-            stm.empty_bank(config, height, width, objects, slots),
+            super().init_memory(height, width, objects, slots).bank,
             memory_bank.single(place) if config.use_pgm else None,
-            memory_bank.single(cells) if config.use_orm else None,
+            memory_bank.single(first) if config.use_orm else None,
         )
 
-    def encode(self, frame: Float[Array, "H W 3"]) -> Encoded:
-        """Query encoder, both keys and value, and the decoder's skip branches."""
-        features = self.query_encoder(normalize_image(pad(frame)[None]))
-        key, value = self.query_head(features.res4)
+    def make_query(self, features: Features) -> Query:
+        """STM's, and local keys (Key-L, sec. 3.3)."""
+        key, value, skips = super().make_query(features)
         local = self.query_local(features.res4)[0] if self.config.use_pgm else None
-        skips = self.skip_branches(features.res3, features.res2)
-        return Encoded(Query(key[0], local, value[0], skips), keep=())
+        return Query(key, value, skips, local)
 
     def read(
         self, memory: Memory, query: Query, active: Bool[Array, " O"]
     ) -> Float[Array, "O h w Cv"]:
-        """Retrieves each object's value at every query cell (GRM, sec. 3.2)."""
-        if not self.config.use_grm:
-            return jnp.zeros((memory.bank.time.shape[1], *query.value.shape))
-        return stm.read_bank(self.config, memory.bank, query.key)
+        """STM's, here called GRM (sec. 3.2, eqs. 1 and 2)."""
+        if self.config.use_grm:
+            return super().read(memory, query, active)
+        return jnp.zeros((memory.bank.time.shape[1], *query.value.shape))
+
+    def own_value(self, memory: Memory, query: Query) -> Float[Array, "O h w Cv"]:
+        """The ORM's value, and the PGM's: the map times the query's own (eq. 6)."""
+        own = self.relate(memory, query)
+        if not self.config.use_pgm:
+            return own
+        likely = self.position_map(memory, query).astype(own.dtype)
+        return own + likely[..., None] * query.value[None]
 
     def position_map(self, memory: Memory, query: Query) -> Float[Array, "O h w"]:
         """Where each object is likely to be, after the frame before (PGM, sec. 3.3)."""
@@ -195,43 +210,18 @@ class LCM(SpaceTimeMethod):
             return jnp.broadcast_to(
                 query.value, (memory.bank.time.shape[1], *query.value.shape)
             )
-        cells = CellSet(*(x[0] for x in memory.first.entries))
-        return self.object_relation(cells, query.value)
+        first = CellSet(*(x[0] for x in memory.first.entries))
+        return self.object_relation(first, query.value)
 
-    def own_value(self, memory: Memory, query: Query) -> Float[Array, "O h w Cv"]:
-        """What is decoded beside what was retrieved: both modules' values, added."""
-        own = self.relate(memory, query)
-        if not self.config.use_pgm:
-            return own
-        likely = self.position_map(memory, query).astype(own.dtype)
-        return own + likely[..., None] * query.value[None]
-
-    def segment(
+    def memorize_more(
         self,
         memory: Memory,
-        query: Query,
-        frame: Float[Array, "H W 3"],
-        active: Bool[Array, " O"],
-        inputs: None = None,
-    ) -> Segmentation:
-        """Reads the memory, reshapes the value, decodes and merges the objects."""
-        own = self.own_value(memory, query)
-        retrieved = self.read(memory, query, active).astype(own.dtype)
-        logits = self.decoder(jnp.concatenate([retrieved, own], axis=-1), query.skips)
-        return Segmentation(stm.merged(logits, frame, active), memory)
-
-    def memorize(
-        self,
-        memory: Memory,
-        frame: Float[Array, "H W 3"],
-        keep: tuple[()],
-        probs: Float[Array, "O+1 H W"],
+        entry: KeyValue,
+        features: Features,
+        masks: Float[Array, "O Hp Wp"],
         moment: Moment,
     ) -> Memory:
-        """Encodes the frame for every object; the modules' memories follow."""
-        features, masks = self.encode_memory(frame, probs)
-        entry = self.memory_head(features.res4)
-        bank = memory_bank.write(memory.bank, self.config.policy, entry, moment)
+        """The previous frame for the PGM, and first frames for the ORM."""
         coverage = block_mean(masks, STRIDE)
         previous, first = memory.previous, memory.first
         if previous is not None:
@@ -240,10 +230,10 @@ class LCM(SpaceTimeMethod):
                 previous, 0, place, moment.active, moment.time
             )
         if first is not None:
-            first = self._remember_first(first, entry.value, coverage, moment)
-        return Memory(bank, previous, first)
+            first = self._memorize_first(first, entry.value, coverage, moment)
+        return memory._replace(previous=previous, first=first)
 
-    def _remember_first(
+    def _memorize_first(
         self,
         first: Bank,
         value: Float[Array, "O h w Cv"],
@@ -253,11 +243,12 @@ class LCM(SpaceTimeMethod):
         """The cells of objects that are seen for the first time; as a rule none are."""
         is_first = moment.first & moment.active
 
-        def remember(first: Bank) -> Bank:
-            cells = cell_set(value, foreground_cells(coverage), self.config.precision)
-            return memory_bank.overwrite(first, 0, cells, is_first, moment.time)
+        def memorize(first: Bank) -> Bank:
+            chosen = foreground_cells(coverage)
+            entry = cell_set(value, chosen, self.config.precision)
+            return memory_bank.overwrite(first, 0, entry, is_first, moment.time)
 
-        return lax.cond(is_first.any(), remember, lambda first: first, first)
+        return lax.cond(is_first.any(), memorize, lambda first: first, first)
 
 
 def torch_table(config: LCMConfig) -> torch_names.Table:
