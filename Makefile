@@ -4,8 +4,9 @@
 PYTHON ?= python3
 
 BIN := .venv/bin
+# Modules are compiled when they are imported: most of PyTorch's and TensorFlow's never.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--constraint constraints.txt
+	--no-compile --constraint constraints.txt
 
 .PHONY: demo test lint slow clean
 
@@ -40,7 +41,7 @@ clean:
 	@$(INSTALL) --editable .
 	@touch $@
 
-.venv/.dev: .venv/.core
+.venv/.dev: .venv/.made pyproject.toml constraints.txt
 	@echo "installing the development tools and PyTorch into .venv (some minutes)"
 	@$(INSTALL) --editable ".[dev]"
-	@touch $@
+	@touch .venv/.core $@

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from vos_jax.cli import main
+from vos_jax.inference import demo
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,6 +60,8 @@ def test_a_page_runs_as_it_stands(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "_SIZE", (64, 96))
+    monkeypatch.setattr(demo, "_FRAMES", 8)
     monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in _blocks(page):
