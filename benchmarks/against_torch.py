@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from vos_jax.convert.state_dict import read_state_dict
 from vos_jax.data.synthetic import Clip as LabelledClip
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.inference.step import State, start, step_traced
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.media import read_labels, write_labels
 from vos_jax.methods.base import Method
 from vos_jax.methods.weights import variable_shapes

@@ -68,7 +68,8 @@ from torch_hmmn import Memory, Read, TorchHMMN, TorchVideo, appended, kept
 import vos_jax
 from vos_jax.bench.measure import process_bytes
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.inference.step import State, start, step_traced
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
 from vos_jax.methods.hmmn import model as hmmn
 from vos_jax.methods.hmmn.model import HMMN

@@ -51,7 +51,8 @@ from against_torch import (
 from torch import Tensor, nn
 
 import vos_jax
-from vos_jax.inference.step import State, start, step_traced
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
 from vos_jax.methods.stm import STMConfig
 from vos_jax.methods.weights import export

@@ -59,6 +59,11 @@ def test_imports_go_down(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_is_read_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_heavy_packages_are_imported_where_they_are_used(path):
     module, tree = _read(path)
     heavy = {"torch", "tensorflow", "tensorflow_datasets", "cv2", "matplotlib"}

@@ -41,8 +41,6 @@ small = entry._replace(
 )
 """
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):

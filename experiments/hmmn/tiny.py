@@ -16,7 +16,8 @@ second stage of a network that has no such reads, to compare with. What they rea
 from dataclasses import replace
 
 from vos_jax.methods.hmmn.objective import HMMNLoss
-from vos_jax.training.experiment import Experiment, load_experiment
+from vos_jax.training.experiment import Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 _FIRST, _SECOND = 1200, 1200
 

@@ -26,7 +26,8 @@ from vos_jax.data.augmentation import Affine
 from vos_jax.data.colour import Blur
 from vos_jax.data.recipes import StaticRecipe, VideoRecipe
 from vos_jax.methods.objective import StepConfig
-from vos_jax.training.experiment import DataConfig, Experiment, load_experiment
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.experiment_file import load_experiment
 from vos_jax.training.optimizers import OptimizerConfig
 
 

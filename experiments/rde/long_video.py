@@ -26,8 +26,8 @@ import numpy as np
 from vos_jax.cli import options
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
-from vos_jax.inference.step import state_bytes
-from vos_jax.inference.video import inference_form, working_size
+from vos_jax.inference.capacity import state_bytes
+from vos_jax.inference.segmenter import inference_form, working_size
 from vos_jax.media import atomic_path, make_folder
 from vos_jax.methods import METHODS, create
 from vos_jax.methods.base import Method

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from vos_jax.data.recipes import VideoRecipe
 from vos_jax.methods.objective import StepConfig
-from vos_jax.training.experiment import DataConfig, Experiment, load_experiment
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 
 def experiment() -> Experiment:

@@ -3,15 +3,20 @@
 import csv
 import dataclasses
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vos_jax.bench import read as bench
+from vos_jax.bench.measure import Program, compile_program, measure_ceilings
 from vos_jax.bench.read import ReadOptions, ReadResult
 from vos_jax.bench.reads.dense import L2, KernelGuided, SpaceTime
 from vos_jax.bench.reads.fine import Candidates, Guided
 from vos_jax.bench.reads.kind import Memory
+from vos_jax.cli import main
 from vos_jax.errors import InputError
 
 SPACE_TIME = SpaceTime(key_dim=4, value_dim=6, top_k=(3,))
@@ -39,6 +44,21 @@ HMMN = dataclasses.replace(
 )
 
 
+def _not_compiled(read: Callable[..., Any], *arguments: Any) -> Program:
+    """Calls nothing; a reference needs more memory than other reads."""
+    options = getattr(read, "keywords", {})
+    temp = 4000 if options.get("implementation") == "reference" else 1000
+    return Program(lambda *_: None, 0.1, temp, temp + 1000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    """Rows follow from each other whatever the programs take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "compile_program", _not_compiled)
+        yield
+
+
 @pytest.fixture(scope="module")
 def result() -> ReadResult:
     return bench.bench_read(TINY)
@@ -47,6 +67,24 @@ def result() -> ReadResult:
 @pytest.fixture(scope="module")
 def hmmn() -> ReadResult:
     return bench.bench_read(HMMN)
+
+
+def test_one_command_compiles_and_times(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "compile_program", compile_program)
+    small = partial(measure_ceilings, small=True)
+    monkeypatch.setattr(
+        bench, "measure_ceilings", lambda dtypes, precision, _: small(dtypes, precision)
+    )
+    sizes = ["--height", "32", "--width", "32", "--objects", "2", "--frames", "1"]
+    words = ["--reads", "position-map", "--top-k", "2", *sizes, "--dtype", "float32"]
+    assert main(["bench", "read", *words, "--repeats", "2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["read"] for row in rows] == ["reference top-2", "chunked top-2"]
+    for row in rows:
+        assert row["time_ms"] > 0 and row["compile_s"] > 0
+        assert row["repeats"] == 2 and row["temp_mb"] >= 0
 
 
 def test_a_sweep_has_a_row_for_every_case(result: ReadResult) -> None:
@@ -139,16 +177,12 @@ def test_what_needs_too_much_memory_says_how_much() -> None:
 
 
 def test_a_skipped_reference_leaves_the_others_without_a_ratio() -> None:
-    # The affinities of the reference are 4 times the chunk's here.
     kind = dataclasses.replace(SPACE_TIME, top_k=())
-    options = dataclasses.replace(
-        TINY, reads=(kind,), height=160, width=160, frames=(4,), capacity=None
-    )
+    options = dataclasses.replace(TINY, reads=(kind,), frames=(1,), capacity=None)
     reference, chunked = bench.bench_read(options).rows
-    assert reference.temp_mb is not None and chunked.temp_mb is not None
-    assert reference.temp_mb > chunked.temp_mb
-    between = int(5e5 * (reference.temp_mb + chunked.temp_mb))
-    options = dataclasses.replace(options, max_bytes=between)
+    assert (reference.temp_mb, chunked.temp_mb) == (0.004, 0.001)
+    # Between what both of them need in all.
+    options = dataclasses.replace(options, max_bytes=3000)
     reference, chunked = bench.bench_read(options).rows
     assert "needs" in reference.skipped
     assert reference.compile_s is not None

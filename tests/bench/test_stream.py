@@ -1,35 +1,30 @@
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 import vos_jax
+from tests.bench.toy import toy
 from vos_jax.bench import stream as bench
 from vos_jax.bench.stream import StreamOptions, bench_stream
 from vos_jax.errors import InputError
-from vos_jax.methods.base import Method
 
 
-@pytest.mark.slow
-def test_a_memory_of_constant_size_is_seen_not_to_grow(
-    tiny_rde: tuple[Method, Mapping[str, Any]],
-) -> None:
+def test_a_memory_of_constant_size_is_seen_not_to_grow() -> None:
     options = StreamOptions(frames=130, height=32, width=32)
-    rows = bench_stream(*tiny_rde, options)
+    method, variables = toy(every=None)
+    rows = bench_stream(method, variables, options)
     assert [row.frames for row in rows] == [100, 130]
     assert {row.programs for row in rows} == {1}
     assert len({row.state_mb for row in rows}) == 1
-    state = vos_jax.state_bytes(tiny_rde[0], (32, 32), 1, 130)
+    state = vos_jax.state_bytes(method, (32, 32), 1, 130)
     assert rows[0].state_mb == state / 1e6
     assert all(row.frames_per_s > 0 and row.process_mb > 0 for row in rows)
 
 
-def test_a_memory_that_grows_is_seen_growing(
-    tiny_method: Method, tiny_variables: Mapping[str, Any]
-) -> None:
+def test_a_memory_that_grows_is_seen_growing() -> None:
     # 100 frames have their room from the beginning.
     options = StreamOptions(frames=130, height=16, width=16)
-    rows = bench_stream(tiny_method, tiny_variables, options)
+    rows = bench_stream(*toy(), options)
     assert rows[-1].state_mb > rows[0].state_mb
     assert rows[-1].programs > rows[0].programs
 

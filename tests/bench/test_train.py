@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.training.test_step import Small, small_variables
+from tests.bench.toy import toy
 from vos_jax.bench import train as bench
 from vos_jax.bench.train import TrainOptions, TrainResult
 from vos_jax.data.recipes import VideoRecipe
@@ -36,10 +36,10 @@ TINY = Experiment(
 OPTIONS = TrainOptions(workers=(1, 2), repeats=4, small=True)
 
 
-def begin_small(experiment, source):
-    """A method that compiles in a second instead of the experiment's."""
+def begin_toy(experiment, source):
+    """A method that compiles in a moment instead of the experiment's."""
     assert not experiment.twins
-    return Small(), small_variables()
+    return toy()
 
 
 def run_on_two_devices() -> None:
@@ -47,7 +47,7 @@ def run_on_two_devices() -> None:
     jax.config.update("jax_num_cpu_devices", 2)
     options = TrainOptions(workers=(1,), repeats=1, small=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "begin", begin_small)
+        patch.setattr(bench, "begin", begin_toy)
         recipe = dataclasses.replace(TINY.recipe, other_sizes=())
         experiment = dataclasses.replace(TINY, recipe=recipe)
         result = bench.bench_train(experiment, options=options)
@@ -66,7 +66,7 @@ def timed():
             kept.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "begin", begin_small)
+        patch.setattr(bench, "begin", begin_toy)
         patch.setattr(bench, "_Steps", Kept)
         experiment = dataclasses.replace(TINY, twins=True)
         result = bench.bench_train(experiment, options=OPTIONS)
@@ -261,7 +261,7 @@ def test_a_multiply_add_counts_as_two():
 @pytest.mark.slow
 def test_loops_count_as_often_as_they_run_and_recomputation_does_not(timed):
     result, steps = timed
-    batch = steps._placed(steps._batch(0))
+    batch = steps._place(steps._batch(0))
 
     def gflop(**config):
         step = steps._train_step(StepConfig(**config))

@@ -13,11 +13,6 @@ from tests.clips import moving_clip, write_davis, write_frames, write_masks
 from vos_jax.methods.base import Method
 
 
-@pytest.fixture(scope="module", autouse=True)
-def always_quick(quick_compilation: None) -> None:
-    """Every test of this folder compiles networks."""
-
-
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
     """The command line takes over a signal of the process, here that of the tests."""

@@ -19,7 +19,8 @@ from vos_jax.data.clips import batch_at
 from vos_jax.data.sampling import draw_crop
 from vos_jax.data.source import Video
 from vos_jax.methods.weights import variable_shapes
-from vos_jax.training.experiment import describe, differences, load_experiment
+from vos_jax.training.experiment import describe, differences
+from vos_jax.training.experiment_file import load_experiment
 from vos_jax.training.start import open_data
 
 FOLDER = Path(__file__).parents[2] / "experiments"

@@ -10,7 +10,6 @@ from tests.experiments.scripts import script
 from tests.methods.hmmn_weights import narrow
 
 guidance = script("hmmn/guidance")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from vos_jax.ops.memory_bank import Moment
 from vos_jax.runtime.plotting import pyplot
 
 position_map = script("lcm/position_map")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

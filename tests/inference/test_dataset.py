@@ -75,6 +75,21 @@ def test_a_sequence_stopped_in_the_middle_goes_on_there(model, davis, tmp_path):
         np.testing.assert_array_equal(list(one.values()), list(other.values()))
 
 
+def test_a_sequence_to_go_on_with_is_opened_once(model, davis, tmp_path, monkeypatch):
+    sequences, out = read_dataset("davis2017", davis, "val"), tmp_path / "out"
+    segment_dataset(*model, sequences[:1], out)
+    (out / "alpha" / "00005.png").unlink()
+    opened, open_frames = [], evaluate.open_frames
+
+    def noted(folder):
+        opened.append(folder.name)
+        return open_frames(folder)
+
+    monkeypatch.setattr(evaluate, "open_frames", noted)
+    segment_dataset(*model, sequences, out)
+    assert opened == ["alpha", "beta"]
+
+
 def test_masks_of_other_settings_are_not_mixed(model, davis, tmp_path):
     sequences, out = read_dataset("davis2017", davis, "val")[:1], tmp_path / "out"
     segment_dataset(*model, sequences, out, weights_id="A")

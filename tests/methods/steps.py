@@ -7,7 +7,7 @@ import numpy as np
 
 import vos_jax
 from vos_jax.inference import step as inference
-from vos_jax.inference.step import Output, State
+from vos_jax.inference.state import Output, State
 from vos_jax.ops.memory_bank import Bank
 
 

@@ -19,8 +19,6 @@ from vos_jax.methods.stm import STMConfig
 from vos_jax.ops.memory_bank import FIRST
 from vos_jax.ops.read import space_time_read
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZE = (52, 84)
 GRID = (4, 6)
 CELLS = GRID[0] * GRID[1]

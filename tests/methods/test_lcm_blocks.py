@@ -12,8 +12,6 @@ from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.object_relation import CellSet, cell_set
 from vos_jax.ops.position_code import position_code
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 HALF = Numerics(dtype="bfloat16")
 
 

@@ -19,8 +19,6 @@ from vos_jax.methods.stcn.model import STCNConfig
 from vos_jax.nn.encoders import KeyValue
 from vos_jax.ops.memory_bank import Moment
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZE = (37, 43)
 NOISE = 2e-5
 """Programs compiled for other shapes add in another order."""

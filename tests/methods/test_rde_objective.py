@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,8 @@ from tests.clips import moving_clip
 from vos_jax.errors import InputError
 from vos_jax.methods import create
 from vos_jax.methods.objective import StepConfig
-from vos_jax.methods.rde.objective import RDELoss, channel_divergence
+from vos_jax.methods.rde.model import RDE
+from vos_jax.methods.rde.objective import RDELoss, channel_divergence, unroll
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.runtime.mesh import make_mesh, shard_batch
 from vos_jax.training.clip_loss import clip_loss
@@ -151,6 +153,33 @@ def test_guidance_needs_a_recurrent_embedding(clip):
 def test_networks_of_other_kinds_are_refused(clip):
     with pytest.raises(InputError, match="STM is no STCN or RDE network"):
         RDELoss()(create("stm"), {}, clip, KEY, StepConfig())
+
+
+@pytest.mark.parametrize("name", ["read", "segment", "memorize"])
+def test_a_network_that_segments_by_what_is_not_trained_is_refused(clip, name):
+    own = type("Own", (RDE,), {name: lambda self: None})
+    with pytest.raises(InputError, match=f"Own has a `{name}` of its own.*`decode`"):
+        RDELoss()(own(), {}, clip, KEY, StepConfig())
+
+
+def test_training_reads_all_cells_by_the_function_of_videos(rde, clip):
+    seen = []
+
+    class Watched(RDE):
+        def read_entries(self, query, entries, copies, *, top_k):
+            seen.append((len(copies), top_k))
+            return super().read_entries(query, entries, copies, top_k=top_k)
+
+    method, variables = rde
+    watched = Watched(config=method.config)
+    jax.eval_shape(partial(unroll, watched), variables, clip)
+    all_frames, embedding = [(1, None), (2, None)], [(1, None)]
+    assert seen == all_frames + embedding
+    seen.clear()
+    jax.eval_shape(
+        watched.apply, variables, jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
+    )
+    assert seen == [(3, method.config.top_k)]
 
 
 def test_true_masks_in_the_memory_are_refused(rde, clip):

@@ -15,8 +15,6 @@ from vos_jax.ops.object_relation import (
     gather_matrix,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 _foreground = jax.jit(foreground_cells)
 _set = jax.jit(cell_set)
 _gathering = jax.jit(gather_matrix)

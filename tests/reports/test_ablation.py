@@ -113,7 +113,7 @@ def test_scores_of_masks_that_are_gone_are_forgotten(work, split, tmp_path):
     figures = json.loads(file.read_text())
     figures["scores"]["J-Mean"] = 2.0
     file.write_text(json.dumps(figures))
-    assert SettingFolder(tmp_path / "good").measured(split).j == 2
+    assert SettingFolder(tmp_path / "good").measure(split).j == 2
     shutil.rmtree(tmp_path / "good" / "masks" / "beta")
     assert dict(measure_settings("stm", SETTINGS, split, tmp_path))["good"] == before
 

@@ -6,7 +6,7 @@ import pytest
 from tests.clips import moving_clip, write_frames, write_masks
 from vos_jax.errors import InputError
 from vos_jax.ops.padding import pad
-from vos_jax.reports.picture import chosen_ids, first_frames, pixels_of
+from vos_jax.reports.picture import first_frames, pixels_of, select_ids
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_frames_up_to_the_last_one_come_with_the_first_labels(video):
 def test_a_generated_clip_has_two_objects():
     frames, labels = first_frames(None, None, 0, 3)
     assert len(frames) == 4
-    assert chosen_ids(labels, None) == [1, 2]
+    assert select_ids(labels, None) == [1, 2]
 
 
 def test_without_one_video_there_is_no_picture(video):
@@ -43,10 +43,10 @@ def test_without_one_video_there_is_no_picture(video):
 
 def test_objects_are_all_or_those_wanted_in_their_order():
     labels = np.array([[0, 4, 2], [255, 2, 9]], np.uint8)
-    assert chosen_ids(labels, None) == [2, 4, 9]
-    assert chosen_ids(labels, [9, 2, 9]) == [9, 2]
+    assert select_ids(labels, None) == [2, 4, 9]
+    assert select_ids(labels, [9, 2, 9]) == [9, 2]
     with pytest.raises(InputError, match=r"--object 3: the first mask has 2, 4, 9"):
-        chosen_ids(labels, [2, 3])
+        select_ids(labels, [2, 3])
 
 
 def test_pixels_have_the_value_of_their_cell_in_the_padded_frame():

@@ -9,8 +9,7 @@ import pytest
 
 import vos_jax
 from vos_jax.errors import InputError
-from vos_jax.inference.capacity import segmenting_remedy
-from vos_jax.inference.step import state_bytes
+from vos_jax.inference.capacity import segmenting_remedy, state_bytes
 from vos_jax.methods.weights import variable_shapes
 from vos_jax.runtime import out_of_memory
 from vos_jax.runtime.out_of_memory import (

@@ -1,7 +1,6 @@
 """Weights out of a run's folder, without its data or devices."""
 
 import json
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
 SCORES = {2: 0.5, 4: 0.9, 6: 0.7}
 
 
-def described(method: str = "stm") -> Experiment:
+def make_experiment(method: str = "stm") -> Experiment:
     """An experiment whose data were somewhere else."""
     return Experiment(
         method=method,
@@ -40,11 +39,10 @@ def described(method: str = "stm") -> Experiment:
     )
 
 
-def state_of(variables: Any, step: int, ema_decay: float | None) -> TrainState:
-    config = StepConfig(ema_decay=ema_decay)
-    state = create_train_state(variables, optax.adam(1e-3), make_mesh(), config)
-    params = jax.tree.map(lambda x: x + step, state.params)
-    return state._replace(step=jnp.int32(step), params=params)
+@jax.jit
+def state_at(step: int, first: TrainState) -> TrainState:
+    params = jax.tree.map(lambda x: x + step, first.params)
+    return first._replace(step=jnp.int32(step), params=params)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +51,13 @@ def run(tmp_path_factory, tiny_method, tiny_variables):
 
     def make(name, ema_decay, scores):
         workdir = tmp_path_factory.mktemp(name)
-        write_claim(workdir, described(), tiny_method)
+        write_claim(workdir, make_experiment(), tiny_method)
+        config = StepConfig(ema_decay=ema_decay)
+        optimizer = optax.adam(1e-3)
+        first = create_train_state(tiny_variables, optimizer, make_mesh(), config)
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             for step in SCORES:
-                state = state_of(tiny_variables, step, ema_decay)
+                state = state_at(step, first)
                 checkpoints.save(step, state, scores and {SCORE: scores[step]})
         return workdir
 
@@ -120,7 +121,7 @@ def test_a_folder_without_run_or_checkpoint_is_named(tmp_path, tiny_method):
     target = tmp_path / "out.safetensors"
     with pytest.raises(InputError, match=r"run/experiment.json: cannot be read"):
         export_weights(tmp_path / "run", target)
-    write_claim(tmp_path, described(), tiny_method)
+    write_claim(tmp_path, make_experiment(), tiny_method)
     with pytest.raises(InputError, match=r"checkpoints: no such folder"):
         export_weights(tmp_path, target)
     (tmp_path / "checkpoints").mkdir()

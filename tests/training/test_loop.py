@@ -8,7 +8,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from tests import small_run
@@ -16,7 +15,6 @@ from vos_jax.data import pipeline
 from vos_jax.errors import InputError
 from vos_jax.methods import METHODS
 from vos_jax.methods.weights import load_model, load_weights
-from vos_jax.runtime.compilation_cache import use_compilation_cache
 from vos_jax.training import loop as train_loop
 from vos_jax.training import start as train_start
 from vos_jax.training.checkpoints import SCORE, Checkpoints
@@ -29,20 +27,25 @@ pytest.importorskip("tensorflow")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Every run builds its own step; compile it once for all of them."""
-    names = (
-        "jax_compilation_cache_dir",
-        "jax_persistent_cache_min_compile_time_secs",
-    )
-    before = {name: getattr(jax.config, name) for name in names}
-    use_compilation_cache(tmp_path_factory.mktemp("programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+def compiled_once():
+    """Runs here have one optimizer: the step of the first one serves all."""
+    make, steps = train_loop.make_train_step, {}
+
+    def make_once(method, optimizer, mesh, config, objective):
+        key = (method, mesh, config, objective)
+        if key not in steps:
+            steps[key] = make(method, optimizer, mesh, config, objective)
+        return steps[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_loop, "make_train_step", make_once)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def few_pictures(whole, monkeypatch):
+    """Curves are drawn by the run that was never stopped."""
+    monkeypatch.setattr(train_loop, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,6 +85,8 @@ def test_a_run_leaves_weights_a_log_and_pictures(whole):
     assert rows[0]["learning_rate"] == pytest.approx(1e-3)
     assert json.loads((workdir / "experiment.json").read_text())["steps"] == 6
     with Image.open(workdir / "batch.png") as picture:
+        assert picture.width > 100
+    with Image.open(workdir / "curves.png") as picture:
         assert picture.width > 100
     assert any((workdir / "tensorboard").iterdir())
 
@@ -232,13 +237,13 @@ def test_a_step_that_is_not_finite_stops_the_run_and_names_the_clips(
 
     make = train_loop.make_train_step
 
-    def made(*args):
+    def make_poisoned(*args):
         nonlocal step
         step = make(*args)
         return poisoned
 
     step = None
-    monkeypatch.setattr(train_loop, "make_train_step", made)
+    monkeypatch.setattr(train_loop, "make_train_step", make_poisoned)
     with pytest.raises(InputError, match=r"step 4: .* not finite, on the clips") as e:
         train(experiment, tmp_path)
     source = open_data(experiment.data, None)

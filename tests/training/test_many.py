@@ -18,7 +18,9 @@ from vos_jax.training.start import begin, open_data
 
 pytest.importorskip("tensorflow")
 
-STEPS = 14
+STEPS = 6
+# Of runs that are stopped in between.
+MANY = 14
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +51,7 @@ def alone(experiment, folder):
     return train(experiment, folder / "alone")
 
 
-@pytest.fixture(scope="module")
-def together(folder):
-    """Two processes that nobody interrupts."""
-    finish(small_run.start_run(folder / "together", 2, changes=CHANGES))
-    return folder / "together"
+LONGER = {**CHANGES, "steps": MANY}
 
 
 def finish(processes, status=0):
@@ -117,15 +115,17 @@ def test_a_run_on_eight_devices_goes_on_with_one(experiment, alone, folder):
     assert_same_run(workdir, folder / "alone", experiment)
 
 
-def test_two_processes_do_what_one_does(experiment, alone, together, folder):
-    assert_same_run(together, folder / "alone", experiment)
+def test_two_processes_do_what_one_does(experiment, alone, folder):
+    finish(small_run.start_run(folder / "together", 2, changes=CHANGES))
+    assert_same_run(folder / "together", folder / "alone", experiment)
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_both_after_the_same_step(together, folder):
-    workdir, steps = folder / "stopped", [0]
+def test_a_signal_to_one_process_stops_both_after_the_same_step(folder):
+    whole, workdir, steps = folder / "whole", folder / "stopped", [0]
+    finish(small_run.start_run(whole, 2, changes=LONGER))
     for number, process in ((signal.SIGTERM, 1), (signal.SIGINT, 0)):
-        started = small_run.start_run(workdir, 2, changes=CHANGES, pause=0.7)
+        started = small_run.start_run(workdir, 2, changes=LONGER, pause=0.7)
         wait_for_step(workdir, steps[-1] + 1, started)
         started[process].send_signal(number)
         for said in finish(started, 130):
@@ -134,20 +134,20 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(together, folder
             steps.append(checkpoints.latest)
         logged = [row["step"] for row in read_log(workdir)]
         assert logged == list(range(1, steps[-1] + 1))
-    assert 0 < steps[1] < steps[2] < STEPS
-    finish(small_run.start_run(workdir, 2, changes=CHANGES))
-    assert_same_weights(workdir, together)
+    assert 0 < steps[1] < steps[2] < MANY
+    finish(small_run.start_run(workdir, 2, changes=LONGER))
+    assert_same_weights(workdir, whole)
 
 
 @pytest.mark.slow
 def test_a_fault_or_the_death_of_one_process_ends_both(folder):
     workdir = folder / "fault"
-    started = small_run.start_run(workdir, 2, changes=CHANGES, fault=5)
+    started = small_run.start_run(workdir, 2, changes=LONGER, fault=5)
     lost, said = finish(started, 2)
     assert said.endswith("vos-jax: error: a.png: is corrupt\n")
     assert "(0 of 2) lost another one, whose own message says why" in lost
     assert lost.endswith("to go on from step 4\n")
-    started = small_run.start_run(workdir, 2, changes=CHANGES, pause=0.7)
+    started = small_run.start_run(workdir, 2, changes=LONGER, pause=0.7)
     # Beyond what the run before has logged.
     wait_for_step(workdir, 7, started)
     started[1].kill()

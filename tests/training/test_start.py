@@ -19,8 +19,8 @@ from vos_jax.training.optimizers import OptimizerConfig
 from vos_jax.training.start import (
     Claim,
     begin,
-    begun_method,
     claim,
+    method_of_run,
     open_data,
     read_claim,
     state_shapes,
@@ -74,7 +74,7 @@ def test_a_run_that_began_with_weights_goes_on_without_them(
     weights.unlink()
     begun = read_claim(tmp_path)
     assert begun.experiment == describe(ours)
-    assert begun_method(begun) == method
+    assert method_of_run(begun) == method
     assert method.config.dtype == "bfloat16"
     assert method.config.key_dim == 8
 

@@ -312,7 +312,7 @@ def test_statistics_of_parts_are_averaged(variables, batch, seen):
 # --- Bookkeeping, with a loss that compiles at once -----------------------------------
 
 
-def toy_loss(method, variables, clip, key, config, step):
+def toy_loss(method, variables, clip, key, config, step, clip_loss=None):
     """Half the squared distance of `w` to the first pixel; 0 counts as no frame."""
     target = clip.frames[0, 0, 0, 0].astype(jnp.float32)
     counted = (target > 0).astype(jnp.float32)
@@ -331,7 +331,7 @@ def toy_variables(value=1.0):
 
 
 def toy_train(batch, config=StepConfig(), *, steps=1, **options):
-    options = {"optimizer": optax.sgd(0.5), "loss": toy_loss} | options
+    options = {"optimizer": optax.sgd(0.5), "objective": toy_loss} | options
     return train(None, toy_variables(), batch, config, steps=steps, **options)
 
 
@@ -352,7 +352,7 @@ def test_terms_of_a_loss_are_means_like_it(accumulation):
         return sums._replace(terms={"half": sums.loss / 2, "count": 3 * sums.frames})
 
     config = StepConfig(accumulation=accumulation)
-    _, metrics = toy_train(toy_batch(3, 0, 0, 5), config, loss=loss)
+    _, metrics = toy_train(toy_batch(3, 0, 0, 5), config, objective=loss)
     assert metrics[0]["loss"] == 5
     assert metrics[0]["half"] == 2.5
     assert metrics[0]["count"] == 3
@@ -414,7 +414,7 @@ def test_a_step_that_is_not_finite_changes_nothing(where):
 
 
 def test_what_is_frozen_does_not_count_in_the_norm():
-    def loss(method, variables, clip, key, config, step):
+    def loss(method, variables, clip, key, config, step, clip_loss):
         params = variables["params"]
         total = 3 * params["head"]["w"].sum() + 4 * params["body"]["w"].sum()
         return ClipSums(total, jnp.float32(1), jnp.float32(0), jnp.float32(0))
@@ -424,7 +424,7 @@ def test_what_is_frozen_does_not_count_in_the_norm():
         name="sgd", momentum=0.0, learning_rate=0.5, frozen=("body/*",)
     )
     state, metrics = train(
-        None, variables, toy_batch(1), optimizer=optimizer, loss=loss
+        None, variables, toy_batch(1), optimizer=optimizer, objective=loss
     )
     assert metrics[0]["grad_norm"] == 3
     assert state.params["body"]["w"] == 1
@@ -432,12 +432,12 @@ def test_what_is_frozen_does_not_count_in_the_norm():
 
 
 def test_random_numbers_depend_on_the_step_and_the_clip_alone():
-    def noisy_loss(method, variables, clip, key, config, step):
+    def noisy_loss(method, variables, clip, key, config, step, clip_loss):
         sums = toy_loss(method, variables, clip, key, config, step)
         return sums._replace(loss=0 * sums.loss + jax.random.uniform(key))
 
     def losses(**options):
-        _, metrics = toy_train(toy_batch(*[1] * 4), loss=noisy_loss, **options)
+        _, metrics = toy_train(toy_batch(*[1] * 4), objective=noisy_loss, **options)
         return [float(each["loss"]) for each in metrics]
 
     first, second = losses(steps=2)

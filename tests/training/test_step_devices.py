@@ -1,6 +1,7 @@
 """The train step on several devices and processes: nothing but rounding differs.
 
-Every number of devices is a process of its own, for JAX takes it at its start.
+Other numbers of devices than one are processes of their own, for JAX takes them at its
+start.
 """
 
 import math
@@ -63,7 +64,7 @@ def run_alone(
     processes: int = 1,
     coordinator: str = "",
 ) -> None:
-    """What a process of the tests below does: its share of the batch, two steps."""
+    """What a process of the tests below does."""
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     if processes > 1:
@@ -71,6 +72,11 @@ def run_alone(
         with pytest.raises(InputError, match=f"a batch of {processes} clips"):
             shard_batch(make_mesh(), make_batch(1), accumulation=2)
     assert jax.device_count() == devices * processes
+    run(out, names, process, processes)
+
+
+def run(out: str, names: Sequence[str], process: int = 0, processes: int = 1) -> None:
+    """Two steps of a process's share of the batch."""
     share = slice(process * CLIPS // processes, (process + 1) * CLIPS // processes)
     batch = jax.tree.map(lambda x: x[share], make_batch(CLIPS))
     variables = small_variables()
@@ -112,17 +118,21 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-Computed = Callable[[str], tuple[Path, Path]]
+Results = Callable[[str], tuple[Path, Path]]
 
 
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Folders of what one device and eight devices compute, by the name of a run."""
 
     @cache
     def together(names: tuple[str, ...]) -> tuple[Path, Path]:
         one, eight = (tmp_path_factory.mktemp(each) for each in ("one", "eight"))
-        finish(start_process(str(one), names, 1), start_process(str(eight), names, 8))
+        process = start_process(str(eight), names, 8)
+        try:
+            run(str(one), names)
+        finally:
+            finish(process)
         return one, eight
 
     fast = tuple(name for name in RUNS if name not in SLOW)
@@ -136,15 +146,15 @@ def assert_same_run(found, expected):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_eight_devices_do_what_one_does(name, computed):
-    one, eight = computed(name)
+def test_eight_devices_do_what_one_does(name, results):
+    one, eight = results(name)
     assert_same_run(eight / f"{name}.npz", one / f"{name}.npz")
 
 
 # Whole runs of two processes are compared in `test_train_many` every time.
 @pytest.mark.slow
-def test_two_processes_do_what_one_does(computed, tmp_path):
-    one, _ = computed("plain")
+def test_two_processes_do_what_one_does(results, tmp_path):
+    one, _ = results("plain")
     coordinator = f"localhost:{free_port()}"
     outs = [tmp_path / f"{process}" for process in range(2)]
     for out in outs:
@@ -160,8 +170,8 @@ def test_two_processes_do_what_one_does(computed, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_device_has_its_own_clips_and_nothing_moves_but_sums(name, computed):
-    _, eight = computed(name)
+def test_each_device_has_its_own_clips_and_nothing_moves_but_sums(name, results):
+    _, eight = results(name)
     program = (eight / f"{name}.txt").read_text()
     assert f"u8[{CLIPS // 8},3,32,32,3]" in program
     assert "all-reduce" in program
@@ -182,8 +192,8 @@ def all_reduced(program: str) -> dict[bool, int]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_meet_once_and_outside_of_the_loops(name, computed):
-    _, eight = computed(name)
+def test_gradients_meet_once_and_outside_of_the_loops(name, results):
+    _, eight = results(name)
     found = all_reduced((eight / f"{name}.txt").read_text())
     shapes = jax.eval_shape(small_variables)
     params, stats = (

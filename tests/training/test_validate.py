@@ -13,7 +13,7 @@ from tests.clips import moving_clip
 from vos_jax.data.source import Labelled, Video
 from vos_jax.errors import InputError
 from vos_jax.evaluation import score_frame
-from vos_jax.inference.video import FrameResult
+from vos_jax.inference.segmenter import FrameResult
 from vos_jax.methods import METHODS
 from vos_jax.training import validate as validate_file
 from vos_jax.training.loop import train

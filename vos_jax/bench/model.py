@@ -10,27 +10,23 @@ one that does to the next.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from vos_jax.bench.measure import Program, Timing, compile_program, time_program
+from vos_jax.bench.stages import LONGEST, Stages, frames_in
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State, start, step_traced
-from vos_jax.inference.video import inference_form
+from vos_jax.inference.segmenter import inference_form
+from vos_jax.inference.state import State
 from vos_jax.methods.base import Method
-from vos_jax.methods.stcn.model import STCN
-from vos_jax.ops.memory_bank import Moment
 from vos_jax.runtime.machine import machine
 from vos_jax.runtime.progress import Progress
 from vos_jax.runtime.text_table import describe, text_table, write_table
 
 STAGES_NAME, MEMORY_NAME = "bench_model_stages", "bench_model_memory"
-_LONGEST = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,32 +143,25 @@ def bench_model(
         for dtype, objects in groups:
             config = replace(method.config, dtype=dtype)
             model, weights = inference_form(method.clone(config=config), variables)
-            bench = _Bench(model, weights, options, objects)
-            stages.extend(bench.stage_rows())
-            memory.extend(bench.memory_rows())
+            size = options.height, options.width
+            rows = _Rows(Stages(model, weights, size, objects), options, objects)
+            stages.extend(rows.stage_rows())
+            memory.extend(rows.memory_rows())
             progress.update()
     return ModelResult(stages, memory)
 
 
-class _Bench:
-    """The programs of one method, type and number of objects."""
+class _Rows:
+    """The rows of one method, type and number of objects."""
 
-    def __init__(
-        self,
-        method: Method,
-        variables: Mapping[str, Any],
-        options: ModelOptions,
-        objects: int,
-    ) -> None:
-        self._method, self._variables = method, variables
-        self._options, self._objects = options, objects
-        self._dtype: str = method.config.dtype
-        self._frame, self._masks = _picture(options.height, options.width, objects)
+    def __init__(self, stages: Stages, options: ModelOptions, objects: int) -> None:
+        self._stages, self._options, self._objects = stages, options, objects
+        self._dtype: str = stages.method.config.dtype
 
     def stage_rows(self) -> Iterator[StageRow]:
         """One row for each stage and fill of the memory."""
         counts = self._options.memory_frames
-        most = self._slots(_LONGEST)
+        most = self._stages.method.slots(LONGEST)
         fitting = [count for count in counts if count <= most]
         if fitting:
             yield from self._fitting_rows(fitting)
@@ -183,160 +172,62 @@ class _Bench:
 
     def _fitting_rows(self, counts: list[int]) -> Iterator[StageRow]:
         """Compiled once for all counts: the capacity is that of the largest."""
-        # One more where possible: with `mem_every=1` no step uses the previous frame's
-        # slot.
-        needed = min(max(counts) + 1, self._slots(_LONGEST))
-        length = 1
-        while self._slots(length) < needed:
-            length *= 2
-        empty = self._start(length)
-        encode = compile_program(self._encode, self._variables, self._frame)
-        query, keep = encode.call(self._variables, self._frame)
-        programs = {"encode": encode, **self._programs(empty, query)}
-        for count in counts:
-            state = self._filled(programs["memorize"], empty, keep, count)
-            yield from self._rows_of(programs, state, query, count)
+        stages = self._stages
+        empty = stages.start(stages.length_for(max(counts)))
+        encode = compile_program(stages.encode, stages.variables, stages.frame)
+        query, keep = encode.call(stages.variables, stages.frame)
+        programs = {"encode": encode, **stages.compile(empty, query)}
+        memorize = programs["memorize"]
+        cycle = stages.cycle(memorize, empty)
+        for wanted in counts:
+            state = stages.fill(memorize, empty, keep, wanted, cycle)
+            memory = stages.read_from(memorize, state, cycle)
+            # Some methods remember more than one at a time.
+            count = frames_in(memory)
+            arguments = stages.arguments(state, memory, query)
+            times = {
+                name: self._time(programs[name].call, prepare)
+                for name, prepare in arguments.items()
+            }
+            yield from self._rows_of(programs, times, count)
+            if cycle is not None and cycle > 1:
+                mean_s, repeats = self._time_cycle(programs["step"], state, cycle)
+                yield self._row("frame", count)._replace(
+                    time_ms=1e3 * mean_s,
+                    repeats=repeats,
+                    frames_per_s=1 / mean_s,
+                    share=mean_s / times["step"].median_s,
+                )
 
-    @property
-    def _cycle(self) -> int:
-        """Frames from one that is remembered to the next."""
-        return self._method.config.mem_every if isinstance(self._method, STCN) else 1
-
-    def _slots(self, length: int) -> int:
-        return self._method.slots(length)
-
-    def _start(self, length: int) -> State:
-        return start(
-            self._method, self._variables, self._frame, self._masks, frames=length
+    def _time(
+        self, call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]]
+    ) -> Timing:
+        options = self._options
+        return time_program(
+            call, prepare, repeats=options.repeats, seconds=options.seconds
         )
 
-    def _filled(self, memorize: Program, empty: State, keep: Any, count: int) -> State:
-        """A state whose next step reads from `count` frames, as a video comes to it.
+    def _time_cycle(self, step: Program, state: State, cycle: int) -> Timing:
+        """Of a frame, the mean over those from one that is remembered to the next."""
 
-        The frames that are kept are memorised at their times; those between have left
-        nothing. The latest frame is the one after the last of them.
-        """
-        state = jax.tree.map(jnp.copy, empty)
-        every = self._method.config.mem_every or 1
-        # The latest frame is among them where every frame is remembered.
-        kept = count - (self._cycle == 1)
-        for number in range(kept):
-            state = state._replace(time=jnp.int32(number * every))
-            state = state._replace(
-                memory=memorize.call(self._variables, *_parted(state)),
-                first=jnp.zeros_like(state.first),
-            )
-        latest = (kept - 1) * every + 1 if kept else 0
-        return state._replace(keep=keep, time=jnp.int32(latest))
+        def run(state: State) -> Any:
+            for _ in range(cycle):
+                state, out = step.call(
+                    self._stages.variables, state, self._stages.frame
+                )
+            return out
 
-    def _encode(self, variables: Mapping[str, Any], frame: Any) -> Any:
-        return self._method.apply(variables, frame, method="encode")
-
-    def _memorize(self, variables: Mapping[str, Any], memory: Any, rest: State) -> Any:
-        moment = Moment(rest.time, rest.active, rest.first, rest.corrected)
-        return self._method.apply(
-            variables,
-            memory,
-            rest.frame,
-            rest.keep,
-            rest.probs,
-            moment,
-            method="memorize",
-        )
-
-    def _segment(
-        self, variables: Mapping[str, Any], memory: Any, query: Any, state: State
-    ) -> Any:
-        out = self._method.apply(
-            variables, memory, query, state.frame, state.active, method="segment"
-        )
-        return _made(out, memory)
-
-    def _read(
-        self, variables: Mapping[str, Any], memory: Any, query: Any, active: Any
-    ) -> Any:
-        out = self._method.apply(variables, memory, query, active, method="read")
-        return _made(out, memory)
-
-    def _step(self, variables: Mapping[str, Any], state: State, frame: Any) -> Any:
-        return step_traced(self._method, variables, state, frame)
-
-    def _programs(self, state: State, query: Any) -> dict[str, Program]:
-        variables, memory = self._variables, state.memory
-        programs = {
-            # Donated as in inference, where the memory is written in place.
-            "memorize": compile_program(
-                self._memorize, variables, *_parted(state), donate=(1,)
-            ),
-            "segment": compile_program(self._segment, variables, memory, query, state),
-            "step": self._compiled_step(state),
-        }
-        arguments = self._read_arguments(state, query)
-        programs["read"] = compile_program(self._read, *arguments)
-        return programs
-
-    def _read_arguments(self, state: State, query: Any) -> tuple[Any, ...]:
-        return (self._variables, state.memory, query, state.active)
-
-    def _run_cycle(self, step: Program, state: State) -> Any:
-        """The frames from one that is remembered to the next."""
-        for _ in range(self._cycle):
-            state, out = step.call(self._variables, state, self._frame)
-        return out
-
-    def _compiled_step(self, state: Any) -> Program:
-        return compile_program(
-            self._step, self._variables, state, self._frame, donate=(1,)
-        )
+        whole = self._time(run, lambda: (jax.tree.map(jnp.copy, state),))
+        return whole._replace(median_s=whole.median_s / cycle)
 
     def _rows_of(
-        self, programs: dict[str, Program], state: State, query: Any, count: int
-    ) -> Iterator[StageRow]:
-        variables, frame = self._variables, self._frame
-
-        def copied() -> State:
-            return jax.tree.map(jnp.copy, state)
-
-        read_from = state
-        if self._cycle == 1:
-            memory = programs["memorize"].call(variables, *_parted(copied()))
-            read_from = state._replace(memory=memory)
-        arguments: dict[str, Callable[[], tuple[Any, ...]]] = {
-            "encode": lambda: (variables, frame),
-            "memorize": lambda: (variables, *_parted(copied())),
-            "read": lambda: self._read_arguments(read_from, query),
-            "segment": lambda: (variables, read_from.memory, query, state),
-            "step": lambda: (variables, copied(), frame),
-        }
-        timed = partial(
-            time_program, repeats=self._options.repeats, seconds=self._options.seconds
-        )
-        times = {
-            name: timed(programs[name].call, prepare)
-            for name, prepare in arguments.items()
-        }
-        yield from self._tabulated(programs, times, count)
-        if self._cycle > 1:
-            cycle = timed(
-                lambda state: self._run_cycle(programs["step"], state),
-                lambda: (copied(),),
-            )
-            seconds = cycle.median_s / self._cycle
-            yield self._row("frame", count)._replace(
-                time_ms=1e3 * seconds,
-                repeats=cycle.repeats,
-                frames_per_s=1 / seconds,
-                share=seconds / times["step"].median_s,
-            )
-
-    def _tabulated(
         self, programs: dict[str, Program], times: dict[str, Timing], count: int
     ) -> Iterator[StageRow]:
         step_s = times["step"].median_s
         for name, timing in times.items():
             program, seconds = programs[name], timing.median_s
             temp = program.temp_bytes
-            row = self._row(name, count)._replace(
+            yield self._row(name, count)._replace(
                 time_ms=1e3 * seconds,
                 repeats=timing.repeats,
                 share=seconds / step_s,
@@ -344,7 +235,6 @@ class _Bench:
                 compile_s=program.compile_s,
                 temp_mb=None if temp is None else temp / 1e6,
             )
-            yield row
             if name == "segment":
                 rest = max(0.0, seconds - times["read"].median_s)
                 yield self._row("decode", count)._replace(
@@ -357,48 +247,18 @@ class _Bench:
     def memory_rows(self) -> Iterator[MemoryRow]:
         """One row for each length of video, from shapes alone."""
         for length in self._options.lengths:
-            fill = partial(start, self._method, frames=length)
-            state = jax.eval_shape(fill, self._variables, self._frame, self._masks)
-            step = self._compiled_step(state)
+            state = self._stages.shapes(length)
+            step = self._stages.compile_step(state)
             temp = step.temp_bytes
             yield MemoryRow(
                 self._dtype,
                 self._objects,
                 length,
-                self._slots(length),
+                self._stages.method.slots(length),
                 sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) / 1e6,
                 None if temp is None else temp / 1e6,
                 step.compile_s,
             )
-
-
-def _parted(state: State) -> tuple[Any, State]:
-    """The memory, and the state without it."""
-    return state.memory, state._replace(memory=())
-
-
-def _made(result: Any, memory: Any) -> list[Any]:
-    """What a traced result has beside parts of the memory that are as they were.
-
-    These would be copied here. In inference, which donates the memory, they stay.
-    """
-    before = {id(leaf) for leaf in jax.tree.leaves(memory)}
-    return [leaf for leaf in jax.tree.leaves(result) if id(leaf) not in before]
-
-
-def _picture(height: int, width: int, objects: int) -> tuple[jax.Array, np.ndarray]:
-    """A frame of noise, and masks that are vertical stripes."""
-    frame = jax.random.uniform(jax.random.key(0), (height, width, 3))
-    if objects > width:
-        raise InputError(f"objects: {objects} do not fit into {width} columns")
-    ids = np.arange(1, objects + 1)[:, None, None]
-    return frame, (stripes(height, width, objects)[None] == ids).astype(np.float32)
-
-
-def stripes(height: int, width: int, objects: int) -> np.ndarray:
-    """Labels `[H, W]` of 1 to `objects` side by side, equally wide but for a column."""
-    labels = 1 + np.arange(width) * objects // width
-    return np.broadcast_to(labels, (height, width))
 
 
 def show(result: ModelResult) -> str:

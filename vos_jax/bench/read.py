@@ -1,6 +1,6 @@
 """Benchmark of the memory reads: kinds x implementations x memory x objects x types.
 
-The kinds of read are in `read_cases`; `read_kind` says what counts as FLOP and bytes.
+The kinds of read are in `reads.kinds`; `reads.kind` says what counts as FLOP and bytes.
 Limit is the time that the roofline model allows for these two on this machine, whose
 ceilings are measured in the same run.
 """
@@ -22,8 +22,8 @@ from vos_jax.bench.measure import (
     measure_ceilings,
     time_program,
 )
-from vos_jax.bench.reads.dense import KINDS
 from vos_jax.bench.reads.kind import Memory, ReadKind, Variant
+from vos_jax.bench.reads.kinds import KINDS
 from vos_jax.errors import InputError
 from vos_jax.runtime.machine import machine
 from vos_jax.runtime.progress import Progress
@@ -175,7 +175,7 @@ def bench_read(options: ReadOptions | None = None) -> ReadResult:
             row = _row(options, case, ceilings, time.monotonic() - started)
             done[case.kind, case.variant] = row
             baseline = case.kind.baseline(case.variant)
-            rows.append(_compared(row, done[case.kind, baseline]))
+            rows.append(_with_speedup(row, done[case.kind, baseline]))
             # A slow row is named while it runs and not when it is over.
             progress.note = f"next: {_words(after)}" if after else ""
             progress.update()
@@ -202,7 +202,7 @@ def _words(case: ReadCase) -> str:
     return f"{case.kind.name} {case.label}, {sizes}"
 
 
-def _compared(row: ReadRow, baseline: ReadRow) -> ReadRow:
+def _with_speedup(row: ReadRow, baseline: ReadRow) -> ReadRow:
     if row.time_ms is None or baseline.time_ms is None:
         return row
     speedup = baseline.time_ms / row.time_ms
@@ -234,7 +234,7 @@ def _row(
     if (program.total_bytes or 0) > options.max_bytes:
         reason = _too_large(program.total_bytes or 0, options.max_bytes)
         return row._replace(compile_s=program.compile_s, skipped=reason)
-    return _timed(options, case, ceilings, program, row)
+    return _time(options, case, ceilings, program, row)
 
 
 def _arguments_of(case: ReadCase) -> Callable[[], tuple[Any, ...]]:
@@ -245,7 +245,7 @@ def _too_large(needed: int, allowed: int) -> str:
     return f"needs {needed / 1e9:.2g} GB, {allowed / 1e9:.2g} GB are allowed"
 
 
-def _timed(
+def _time(
     options: ReadOptions,
     case: ReadCase,
     ceilings: Ceilings,

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 
 from vos_jax.bench.measure import device_peak_bytes, process_bytes
-from vos_jax.bench.model import stripes
+from vos_jax.bench.stages import stripes
 from vos_jax.errors import InputError
-from vos_jax.inference.video import VideoSegmenter, compiled_programs
+from vos_jax.inference.segmenter import VideoSegmenter, compiled_programs
 from vos_jax.methods.base import Method
 from vos_jax.runtime.machine import machine
 from vos_jax.runtime.progress import Progress

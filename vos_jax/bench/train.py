@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -36,6 +36,14 @@ from vos_jax.bench.measure import (
     measure_ceilings,
     time_program,
 )
+from vos_jax.bench.train_rows import (
+    Job,
+    Pace,
+    StepRow,
+    TrainResult,
+    input_row,
+    mean_row,
+)
 from vos_jax.data.clips import batch_at
 from vos_jax.data.pipeline import train_batches
 from vos_jax.data.source import Source
@@ -43,17 +51,11 @@ from vos_jax.errors import InputError
 from vos_jax.runtime.machine import machine
 from vos_jax.runtime.mesh import check_batch, make_mesh, replicated, shard_batch
 from vos_jax.runtime.progress import Progress
-from vos_jax.runtime.text_table import describe, text_table, write_table
 from vos_jax.training.experiment import Experiment
 from vos_jax.training.start import begin, open_data
 from vos_jax.training.step import TrainStep, create_train_state, make_train_step
 from vos_jax.types import ClipBatch
 
-STEP_NAME, INPUT_NAME = "bench_train_step", "bench_train_input"
-# How many times faster than the step the pipeline should be alone, so that it keeps up
-# when both share the processors.
-GOAL = 2.0
-_MEAN = "mean"
 # More than the pipeline keeps ready; and steps until it is in time with them.
 _FIRST_BATCHES, _FIRST_STEPS = 5, 2
 # Workers end at about the same time: this many of their rounds even it out.
@@ -85,91 +87,6 @@ class TrainOptions:
         for count in self.workers:
             if count < 1:
                 raise InputError(f"workers={count}: use at least 1")
-
-
-class Job(NamedTuple):
-    """What is trained.
-
-    Attributes:
-      method: Its name.
-      dtype: Compute type.
-      parameters: Their number.
-      batch: Clips of a step, on all devices.
-      frames: Of a clip.
-      objects: Most objects of a clip.
-      sizes: Of the clips, `HxW`, in the order of the steps.
-      sources: Data sets.
-      devices: That share a batch.
-    """
-
-    method: str
-    dtype: str
-    parameters: int
-    batch: int
-    frames: int
-    objects: int
-    sizes: str
-    sources: str
-    devices: int
-
-
-class StepRow(NamedTuple):
-    """Figures of the step alone.
-
-    Attributes:
-      size: `HxW` of the clips; "mean" over the sizes, as often as each has its turn.
-      time_ms: Median of `repeats` steps.
-      clips_per_s: Batch by time.
-      repeats: Number of timed steps.
-      compile_s: Seconds for tracing and compiling.
-      gflop: Work of a step, as this module counts it.
-      gflop_per_s: Work by time.
-      mfu: `gflop_per_s` by the ceiling of all devices.
-      memory_mb: State, batch and temporaries on each device, as the compiler plans.
-    """
-
-    size: str
-    time_ms: float
-    clips_per_s: float
-    repeats: int | None = None
-    compile_s: float | None = None
-    gflop: float | None = None
-    gflop_per_s: float | None = None
-    mfu: float | None = None
-    memory_mb: float | None = None
-
-
-class InputRow(NamedTuple):
-    """Figures of the pipeline, alone and with the step.
-
-    Attributes:
-      workers: Examples made at a time.
-      clips_per_s: Of the pipeline alone.
-      batches: Number of timed batches.
-      ratio: By the clips/s of the step alone.
-      loop_clips_per_s: Of both together.
-      loop_steps: Number of timed steps of both together.
-      data_wait: Share of that time in which a step waits for its batch.
-      loop_share: `loop_clips_per_s` by the clips/s of the step alone.
-    """
-
-    workers: int
-    clips_per_s: float
-    batches: int
-    ratio: float
-    loop_clips_per_s: float
-    loop_steps: int
-    data_wait: float
-    loop_share: float
-
-
-class TrainResult(NamedTuple):
-    """Both tables, what they are about, and the ceiling."""
-
-    job: Job
-    steps: list[StepRow]
-    inputs: list[InputRow]
-    ceilings: Ceilings
 
 
 def bench_train(
@@ -219,26 +136,12 @@ def bench_train(
             progress.update()
     shown = list(rows.values())
     if len(rows) > 1:
-        shown.append(_mean([rows[size] for size in turns], experiment.batch))
+        shown.append(mean_row([rows[size] for size in turns], experiment.batch))
     table = [
-        _input_row(*each, 1e-3 * shown[-1].time_ms, experiment.batch)
+        input_row(*each, 1e-3 * shown[-1].time_ms, experiment.batch)
         for each in zip(workers, alone, together, strict=True)
     ]
     return TrainResult(steps.job(), shown, table, ceilings)
-
-
-class _Pace(NamedTuple):
-    """How fast batches or steps follow one another.
-
-    Attributes:
-      seconds: For each.
-      timed: How many of them were timed.
-      wait: Share of the time spent waiting for batches.
-    """
-
-    seconds: float
-    timed: int
-    wait: float
 
 
 class _Inputs:
@@ -252,13 +155,13 @@ class _Inputs:
         self._turn = len(experiment.recipe.sizes)
         self._next_step = 0
 
-    def time_alone(self, workers: int) -> _Pace:
+    def time_alone(self, workers: int) -> Pace:
         """Takes batches and does nothing with them."""
         first = _FIRST_BATCHES + self._round(workers)
         least = max(self._options.repeats, _ROUNDS * self._round(workers))
         return self._time(lambda batch: None, workers, first, least)
 
-    def time_with(self, advance: Callable[[ClipBatch], None], workers: int) -> _Pace:
+    def time_with(self, advance: Callable[[ClipBatch], None], workers: int) -> Pace:
         """Takes batches and steps on them."""
         first = _FIRST_STEPS + self._round(workers)
         return self._time(advance, workers, first, self._options.repeats)
@@ -273,7 +176,7 @@ class _Inputs:
         workers: int,
         first: int,
         least: int,
-    ) -> _Pace:
+    ) -> Pace:
         """Leaves out the `first` batches, then times `least` in whole turns of sizes.
 
         The threads of the pipeline end with this function, which alone holds it.
@@ -283,16 +186,18 @@ class _Inputs:
             use(next(batches))
         waited, count = 0.0, 0
         started = time.perf_counter()
-        while count < least and (not count or _since(started) < self._options.seconds):
+        while count < least and (
+            not count or _seconds_since(started) < self._options.seconds
+        ):
             for _ in range(self._turn):
                 before = time.perf_counter()
                 batch = next(batches)
-                waited += _since(before)
+                waited += _seconds_since(before)
                 use(batch)
             count += self._turn
-        seconds = _since(started)
+        seconds = _seconds_since(started)
         self._next_step += first + count
-        return _Pace(seconds / count, count, waited / seconds)
+        return Pace(seconds / count, count, waited / seconds)
 
     def _batches(self, workers: int) -> Iterator[ClipBatch]:
         return train_batches(
@@ -305,7 +210,7 @@ class _Inputs:
         )
 
 
-def _since(started: float) -> float:
+def _seconds_since(started: float) -> float:
     return time.perf_counter() - started
 
 
@@ -356,7 +261,7 @@ class _Steps:
         self, size: Size, step: int, options: TrainOptions, ceilings: Ceilings
     ) -> StepRow:
         """Compiles the step for clips of a size, which the batch of `step` has."""
-        batch = self._placed(self._batch(step))
+        batch = self._place(self._batch(step))
         config = self._experiment.step
         # A jit around the step's own: the same program, one that tells of itself.
         program = compile_program(
@@ -391,7 +296,7 @@ class _Steps:
 
     def advance(self, batch: ClipBatch) -> None:
         """A step of the loop: starts one and reads the figures of the one before."""
-        placed = self._placed(batch)
+        placed = self._place(batch)
         height, width = placed.frames.shape[2:4]
         program = self._programs[height, width]
         self.state, metrics = program.call(self.state, placed, self._key)
@@ -420,7 +325,7 @@ class _Steps:
             self._source, experiment.recipe, experiment.seed, step, experiment.batch
         )
 
-    def _placed(self, batch: ClipBatch) -> ClipBatch:
+    def _place(self, batch: ClipBatch) -> ClipBatch:
         return shard_batch(self._mesh, batch, self._experiment.step.accumulation)
 
 
@@ -432,61 +337,3 @@ def _flop(step: TrainStep, *arguments: Any) -> float | None:
 
 def _size_text(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _mean(rows: list[StepRow], batch: int) -> StepRow:
-    """Of the steps of one turn."""
-    time_ms = sum(row.time_ms for row in rows) / len(rows)
-    mean = StepRow(_MEAN, time_ms, clips_per_s=1e3 * batch / time_ms)
-    counted = [row.gflop for row in rows if row.gflop is not None]
-    busy = [row.mfu * row.time_ms for row in rows if row.mfu is not None]
-    if len(counted) < len(rows):
-        return mean
-    gflop = sum(counted) / len(rows)
-    return mean._replace(
-        gflop=gflop,
-        gflop_per_s=1e3 * gflop / time_ms,
-        mfu=sum(busy) / len(rows) / time_ms,
-    )
-
-
-def _input_row(
-    workers: int, alone: _Pace, together: _Pace, step_s: float, batch: int
-) -> InputRow:
-    return InputRow(
-        workers=workers,
-        clips_per_s=batch / alone.seconds,
-        batches=alone.timed,
-        ratio=step_s / alone.seconds,
-        loop_clips_per_s=batch / together.seconds,
-        loop_steps=together.timed,
-        data_wait=together.wait,
-        loop_share=step_s / together.seconds,
-    )
-
-
-def show(result: TrainResult) -> str:
-    """Both tables with machine and job above them, and how the ratio compares."""
-    ceilings = ", ".join(
-        f"{dtype} {flops / 1e9:.0f} GFLOP/s"
-        for dtype, flops in result.ceilings.flops.items()
-    )
-    ratios = [
-        f"with {row.workers} workers the pipeline makes {row.ratio:.1f} times what the"
-        f" step takes (goal: {GOAL:g})"
-        for row in result.inputs
-    ]
-    head = [describe(machine()), describe(result.job), f"ceiling: {ceilings}"]
-    tables = [text_table(result.steps), text_table(result.inputs)]
-    return "\n\n".join(["\n".join(head), *tables, "\n".join(ratios)])
-
-
-def write(result: TrainResult, folder: str | Path) -> list[Path]:
-    """Writes both tables as CSV and JSON; returns the paths."""
-    notes = {
-        "job": result.job._asdict(),
-        "ceilings": result.ceilings._asdict(),
-        "goal": GOAL,
-    }
-    steps = write_table(folder, STEP_NAME, result.steps, notes)
-    return steps + write_table(folder, INPUT_NAME, result.inputs, notes)

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from vos_jax.methods.weights import load_model
 
     options.use_cache_option(args)
-    overrides = options.changed({}, args.changes)
+    overrides = options.merge_changes({}, args.changes)
     method, variables = load_model(args.method, args.weights, **overrides)
     try:
         report = run_demo(

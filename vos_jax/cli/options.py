@@ -162,10 +162,12 @@ def title(method: str, weights: Path | None) -> str:
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """What options change in a method's configuration."""
     given = {name: getattr(args, name) for name in _SHORT}
-    return changed({k: x for k, x in given.items() if x is not None}, args.changes)
+    return merge_changes(
+        {k: x for k, x in given.items() if x is not None}, args.changes
+    )
 
 
-def changed(given: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+def merge_changes(given: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Fields that are given, and those of `--set`."""
     fields = dict(given)
     for change in changes:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import jax
 
-from vos_jax.inference.video import working_size
+from vos_jax.inference.segmenter import working_size
 from vos_jax.methods.base import Method
 
 

@@ -17,7 +17,7 @@ from vos_jax.inference.run_folder import DATASET_FILE, RunFolder
 from vos_jax.inference.run_identity import RUN_FILE, describe_run
 from vos_jax.media import FrameSource, atomic_path, open_frames
 from vos_jax.media.fingerprint import fingerprint_frames
-from vos_jax.media.lock import locked
+from vos_jax.media.lock import lock_folder
 from vos_jax.methods.base import Method
 from vos_jax.runtime.out_of_memory import memory_told
 
@@ -91,20 +91,26 @@ def segment_dataset(
         "flip": flip,
     }
 
+    opened: dict[str, _Opened] = {}
+
     def is_done(sequence: Sequence) -> bool:
         """Refuses what the folder of a sequence holds if it cannot be gone on with."""
         folder = out / sequence.name
         if not folder.exists():
             return False
-        run = describe_run(method, weights_id, *_open(sequence), size=size, flip=flip)
-        return RunFolder(
+        found = _open(sequence)
+        run = describe_run(method, weights_id, *found, size=size, flip=flip)
+        is_whole = RunFolder(
             *(folder, run),
             go_on=True,
             wanted=frozenset(sequence.outputs),
             start_over=_START_OVER,
         ).is_done
+        if not is_whole:
+            opened[sequence.name] = found
+        return is_whole
 
-    with _claimed(out, settings, sequences):
+    with _claim(out, settings, sequences):
         finished = {sequence.name for sequence in sequences if is_done(sequence)}
     if title is not None:
         what = " ".join(filter(None, (sequences[0].dataset, split)))
@@ -116,9 +122,9 @@ def segment_dataset(
         if sequence.name in finished:
             done.append(Progressed(sequence.name, 0, float("nan")))
             continue
-        opened = _open(sequence)
+        found = opened.pop(sequence.name, None) or _open(sequence)
         run = FileRun(
-            **opened._asdict(),
+            **found._asdict(),
             masks=out / sequence.name,
             size=size,
             flip=flip,
@@ -154,18 +160,14 @@ def _open(sequence: Sequence) -> _Opened:
 
 
 @contextmanager
-def _claimed(
+def _claim(
     out: Path, settings: Mapping[str, Any], sequences: tuple[Sequence, ...]
 ) -> Iterator[None]:
     """Keeps masks of different settings out of one folder.
 
     It is noted as that of `settings` after what the body finds there is fine, too.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made: {error.strerror}") from error
-    with locked(out):
+    with lock_folder(out):
         found = _read_settings(out)
         if found is not None:
             _check_same(out, found, settings)

@@ -4,26 +4,26 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vos_jax.inference.announce import announce, counted, model_facts, video_facts
-from vos_jax.inference.capacity import segmenting_remedy
+from vos_jax.inference.capacity import segmenting_remedy, state_bytes
+from vos_jax.inference.checks import objects_in
 from vos_jax.inference.result_files import ResultFiles
 from vos_jax.inference.run_folder import RunFolder
 from vos_jax.inference.run_identity import Run, describe_run, frame_order
-from vos_jax.inference.step import state_bytes
-from vos_jax.inference.video import (
+from vos_jax.inference.segmenter import (
     Pending,
     VideoSegmenter,
     inference_form,
     working_size,
 )
 from vos_jax.media import FrameSource, prefetch
-from vos_jax.media.lock import locked
+from vos_jax.media.lock import lock_folder
 from vos_jax.methods.base import Method
 from vos_jax.runtime.interrupt import delayed_signals
 from vos_jax.runtime.out_of_memory import check_memory
@@ -105,20 +105,13 @@ class FileRun:
         self, method: Method, variables: Mapping[str, Any], weights_id: str
     ) -> Report:
         """Segments and writes what is not done yet."""
-        ids = {int(x) for labels in self.given.values() for x in np.unique(labels)}
-        objects = len(ids - {0, 255})
-        network = inference_form(method, variables)
-        self._check_memory(*network, objects)
-        segmenter = VideoSegmenter(
-            *network,
-            size=self.size,
-            flip=self.flip,
-            with_probs=self.scores is not None,
-            length=self._length,
-            objects=objects,
-        )
+        objects = len({x for labels in self.given.values() for x in objects_in(labels)})
+        prepare = cache(partial(self._segmenter, method, variables, objects))
+        if not self.masks.exists():
+            # Without room no folder is made; a run that is done needs no room.
+            prepare()
         skipped = len(self.source) - len(self.order)
-        with locked(self.masks):
+        with lock_folder(self.masks):
             folder = RunFolder(
                 self.masks,
                 self._run(method, weights_id),
@@ -129,6 +122,7 @@ class FileRun:
             if folder.is_done:
                 folder.finish()
                 return Report(0, skipped, 0, float("nan"))
+            segmenter = prepare()
             self._announce(method, objects)
             if folder.saved is not None:
                 segmenter.restore(folder.saved)
@@ -138,6 +132,20 @@ class FileRun:
                 writer.flush()
             folder.finish()
         return report._replace(skipped=skipped)
+
+    def _segmenter(
+        self, method: Method, variables: Mapping[str, Any], objects: int
+    ) -> VideoSegmenter:
+        network = inference_form(method, variables)
+        self._check_memory(*network, objects)
+        return VideoSegmenter(
+            *network,
+            size=self.size,
+            flip=self.flip,
+            with_probs=self.scores is not None,
+            length=self._length,
+            objects=objects,
+        )
 
     def _announce(self, method: Method, objects: int) -> None:
         if self.title is None:

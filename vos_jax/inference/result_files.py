@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from vos_jax.inference.run_folder import RunFolder
-from vos_jax.inference.video import FrameResult
+from vos_jax.inference.segmenter import FrameResult
 from vos_jax.media import MaskWriter, atomic_path
 
 

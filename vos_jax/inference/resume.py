@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State
+from vos_jax.inference.state import State
 from vos_jax.media import atomic_path
 
 # Of the file, and of what a state is made of: raised when either changes.

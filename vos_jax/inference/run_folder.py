@@ -21,7 +21,7 @@ from vos_jax.inference.run_identity import (
     Run,
     check_frames,
     check_settings,
-    differing,
+    differences,
     read_run,
     write_run,
 )
@@ -98,7 +98,7 @@ class RunFolder:
             self.saved, self.is_done = saved, saved is None
 
     def _make_way(self, found: Run) -> None:
-        other = differing(found.settings, self._run.settings)
+        other = differences(found.settings, self._run.settings)
         if list(found.frames.items()) != list(self._run.frames.items()):
             other.append("frames")
         if found.allow_damaged != self._run.allow_damaged:

@@ -127,7 +127,7 @@ def write_run(masks: Path, run: Run) -> None:
         temporary.write_text(json.dumps(run._asdict(), indent=1), encoding="utf-8")
 
 
-def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Names of the settings that are not the same."""
     return sorted(k for k in wanted if k not in found or found[k] != wanted[k])
 
@@ -138,7 +138,7 @@ def check_settings(masks: Path, found: Run, run: Run, start_over: str) -> None:
     Raises:
       InputError: It was not; says what to do, one thing of which is `start_over`.
     """
-    names = differing(found.settings, run.settings)
+    names = differences(found.settings, run.settings)
     was = [f"{name}={found.settings.get(name)!r}" for name in names]
     if found.allow_damaged and not run.allow_damaged:
         was.append("allow_damaged=True")

@@ -108,7 +108,7 @@ class SettingFolder:
         self._scores = {}
         self._write()
 
-    def measured(self, split: Split) -> Measured:
+    def measure(self, split: Split) -> Measured:
         """Scores of the split, all of which is segmented, and the speed."""
         if not self._scores:
             self._scores = evaluation.score(*split, self._masks).summary()
@@ -116,7 +116,7 @@ class SettingFolder:
         both, j, f = (self._scores[f"{name}-Mean"] for name in ("J&F", "J", "F"))
         return Measured(both, j, f, self._rate)
 
-    def packed(self, split: Split, sequences: tuple[evaluation.Sequence, ...]) -> Path:
+    def pack(self, split: Split, sequences: tuple[evaluation.Sequence, ...]) -> Path:
         """Packs the masks, all of which are there, for the server that scores them."""
         archive = self._file.with_name("submission.zip")
         return evaluation.write_submission(
@@ -162,9 +162,9 @@ def measure_settings(
       InputError: As `read_dataset`, `load_model` and `segment_dataset`.
     """
     sequences = _read_and_check(method, settings, split)
-    return _evaluated(
+    return _evaluate(
         *(method, settings, split, sequences, out, size),
-        lambda folder: folder.measured(split),
+        lambda folder: folder.measure(split),
     )
 
 
@@ -182,9 +182,9 @@ def pack_settings(
       Name and archive of each setting, `out/<name>/submission.zip`.
     """
     sequences = _read_and_check(method, settings, split)
-    return _evaluated(
+    return _evaluate(
         *(method, settings, split, sequences, out, size),
-        lambda folder: folder.packed(split, sequences),
+        lambda folder: folder.pack(split, sequences),
     )
 
 
@@ -197,7 +197,7 @@ def _read_and_check(
     return sequences
 
 
-def _evaluated(
+def _evaluate(
     method: str,
     settings: Mapping[str, Setting],
     split: Split,

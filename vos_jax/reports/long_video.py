@@ -18,10 +18,11 @@ from vos_jax.bench.measure import device_peak_bytes, process_bytes
 from vos_jax.errors import InputError
 from vos_jax.evaluation import given_labels, read_dataset, score_frame
 from vos_jax.inference.demo import demo_clip
-from vos_jax.inference.video import VideoSegmenter, compiled_programs
+from vos_jax.inference.segmenter import VideoSegmenter, compiled_programs
 from vos_jax.media import FrameSource, open_frames, read_labels
 from vos_jax.methods.base import Method
 from vos_jax.runtime.progress import Progress
+from vos_jax.types import IGNORE
 
 _REHEARSED = 3
 
@@ -90,7 +91,7 @@ def davis_videos(dataset: str, root: str | Path, split: str) -> list[Video]:
             )
         paths = [sequence.annotations[name] for name in source.names]
         (given,) = given_labels(sequence).values()
-        last = int(given[given != 255].max())
+        last = int(given[given != IGNORE].max())
         read = partial(_read, source, paths, dataset == "davis2016")
         videos.append(
             Video(sequence.name, len(source), given, range(1, last + 1), read)
@@ -124,7 +125,7 @@ def _pair(
     return frames[index], labels[index]
 
 
-def played(length: int, repeat: int) -> Iterator[int]:
+def play_order(length: int, repeat: int) -> Iterator[int]:
     """Indices of frames, forwards and backwards in turn, `repeat` times in all."""
     for turn in range(repeat):
         yield from range(length) if turn % 2 == 0 else reversed(range(length))
@@ -159,7 +160,7 @@ def play(
     segment = VideoSegmenter(method, variables, size=size, length=length)
     gauge, seconds = _Gauge(), 0.0
     total = np.zeros((2, len(video.objects)))
-    for number, index in enumerate(played(video.length, repeat)):
+    for number, index in enumerate(play_order(video.length, repeat)):
         frame, labels = video.read(index)
         started = time.perf_counter()
         found = segment(frame, None if number else video.given).result().labels

@@ -13,12 +13,9 @@ import numpy as np
 from vos_jax.data.synthetic import generate_clip
 from vos_jax.errors import InputError
 from vos_jax.media import atomic_path, make_folder, open_frames, read_first_mask
-from vos_jax.media.masks import IGNORE
-from vos_jax.ops.padding import padding
+from vos_jax.ops.padding import STRIDE, padding
 from vos_jax.runtime.plotting import pyplot
-
-STRIDE = 16
-"""Pixels of a cell, down and across."""
+from vos_jax.types import IGNORE
 
 _GENERATED_SIZE = (128, 208)
 _GENERATED_OBJECTS = 2
@@ -56,7 +53,7 @@ def first_frames(
     return frames, read_first_mask(mask, frames.shape[1:3])
 
 
-def chosen_ids(labels: np.ndarray, wanted: Sequence[int] | None) -> list[int]:
+def select_ids(labels: np.ndarray, wanted: Sequence[int] | None) -> list[int]:
     """Ids of the objects to show: those wanted, or all.
 
     Raises:

@@ -1,7 +1,8 @@
 """Where training runs: a mesh of all devices of all hosts, and placing data on it.
 
 There is one axis, `data`: the clips of a batch are split along it, everything else is
-the same on every device.
+the same on every device. `jax.jit` with these shardings stands for `pjit`; `pmap` is a
+`jax.shard_map` over the mesh, inside of the train step.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.errors import InputError
-from vos_jax.inference.step import State, start, step_traced
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
 from vos_jax.methods.objective import ClipSums, StepConfig, frame_loss_at
 from vos_jax.ops.losses import (

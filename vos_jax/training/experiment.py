@@ -1,22 +1,18 @@
-"""What a training run is: a frozen description, written as Python."""
+"""What a training run is: a frozen description, and how two of them differ.
+
+`vos_jax.training.experiment_file` makes one from a Python file.
+"""
 
 import dataclasses
-import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from vos_jax.data.literal import literal
 from vos_jax.data.recipes import Recipe
-from vos_jax.errors import InputError
 from vos_jax.methods.objective import Objective, StepConfig
 from vos_jax.training.optimizers import OptimizerConfig
-
-_FOLDER = Path("experiments")
-_CHECKOUT = Path(__file__).parents[2] / _FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,43 +118,6 @@ _PRESENTATION = (
 )
 
 
-def load_experiment(name: str, changes: Sequence[str] = ()) -> Experiment:
-    """Runs an experiment file and changes some fields.
-
-    Args:
-      name: Path of a Python file with a function `experiment() -> Experiment`, or its
-        name under `experiments/`, as in `stm/main`. `stm/tiny:long_clips` calls another
-        function of the file.
-      changes: `field=value` each, from `--set`; `optimizer.learning_rate=1e-4` reaches
-        inside, `data.0.folder=here` into a tuple. Values are Python literals, else
-        text.
-
-    Raises:
-      InputError: No such file, no such function, no such field, a value that does not
-        fit.
-    """
-    file, _, chosen = name.partition(":")
-    path, function = _find(file), chosen or "experiment"
-    make = getattr(_run(path), function, None)
-    if not callable(make):
-        raise InputError(f"{path}: has no function {function}(), which a run calls")
-    try:
-        experiment = make()
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: {function}() fails: {error}") from error
-    if not isinstance(experiment, Experiment):
-        raise InputError(
-            f"{path}: {function}() gives a {type(experiment).__name__}, not an"
-            " Experiment"
-        )
-    for change in changes:
-        path_text, equals, text = change.partition("=")
-        if not equals:
-            raise InputError(f"--set {change}: write field=value")
-        experiment = _changed(experiment, path_text.split("."), literal(text), change)
-    return experiment
-
-
 def describe(experiment: Experiment) -> dict[str, Any]:
     """The experiment as what JSON can hold."""
     described: dict[str, Any] = _plain(experiment)
@@ -173,7 +132,33 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=simpler))
 
 
-def completed(config: Any, stored: Any) -> Any:
+def list_fields(experiment: Experiment) -> Iterator[str]:
+    """Every field in a line of its own, `a.b = value`, which `--set` takes again.
+
+    Lines with a `#` name what `--set` cannot write: the class of the fields that
+    follow, and values that are no Python literals.
+    """
+    return _list_fields("", experiment)
+
+
+def _list_fields(path: str, value: Any) -> Iterator[str]:
+    parts: Mapping[Any, Any] = {}
+    if dataclasses.is_dataclass(value):
+        if path:
+            yield f"# {path}: {type(value).__name__}"
+        parts = {x.name: getattr(value, x.name) for x in dataclasses.fields(value)}
+    elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+        parts = dict(enumerate(value))
+    elif isinstance(value, Mapping) and not any(set(".=") & set(x) for x in value):
+        parts = value
+    for name, part in parts.items():
+        yield from _list_fields(f"{path}.{name}" if path else str(name), part)
+    if not parts:
+        mark = "" if literal(repr(value)) == value else "# "
+        yield f"{mark}{path} = {value!r}"
+
+
+def with_defaults(config: Any, stored: Any) -> Any:
     """A description from before `config` got some of its fields, with their defaults.
 
     So that a run can be resumed with a later version of this package.
@@ -187,7 +172,8 @@ def completed(config: Any, stored: Any) -> Any:
     whole = dict(stored)
     for each in dataclasses.fields(config):
         if each.name in whole:
-            whole[each.name] = completed(getattr(config, each.name), whole[each.name])
+            part = getattr(config, each.name)
+            whole[each.name] = with_defaults(part, whole[each.name])
         elif each.default is not dataclasses.MISSING:
             whole[each.name] = _plain(each.default)
     return whole
@@ -199,88 +185,13 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
         {name: x for name, x in each.items() if name not in _PRESENTATION}
         for each in (ours, theirs)
     )
-    return list(_differing("", ours, theirs))
+    return list(_walk("", ours, theirs))
 
 
-def _differing(path: str, ours: Any, theirs: Any) -> Iterator[str]:
+def _walk(path: str, ours: Any, theirs: Any) -> Iterator[str]:
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         for name in {**ours, **theirs}:
             inside = f"{path}.{name}" if path else name
-            yield from _differing(inside, ours.get(name), theirs.get(name))
+            yield from _walk(inside, ours.get(name), theirs.get(name))
     elif ours != theirs:
         yield f"{path}={theirs!r}"
-
-
-def _find(name: str) -> Path:
-    given = Path(name)
-    inside = given if given.suffix == ".py" else given.with_suffix(".py")
-    for path in (given, _FOLDER / inside, _CHECKOUT / inside):
-        if path.is_file():
-            return path
-    known = sorted(
-        str(path.relative_to(_CHECKOUT).with_suffix(""))
-        for path in _CHECKOUT.glob("*/*.py")
-        if "def experiment(" in path.read_text()
-    )
-    raise InputError(
-        f"{name}: no such experiment; give a Python file, or one of: {', '.join(known)}"
-    )
-
-
-def _run(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path}: is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{path}: {type(error).__name__}: {reason}") from error
-    return module
-
-
-def _changed(thing: Any, path: Sequence[str], value: Any, change: str) -> Any:
-    """`thing` with the field at `path` replaced."""
-    name, *rest = path
-    if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
-        if not name.isdigit() or int(name) >= len(thing):
-            raise InputError(f"--set {change}: {name!r} is not one of {len(thing)}")
-        index = int(name)
-        part = _changed(thing[index], rest, value, change) if rest else value
-        return (*thing[:index], part, *thing[index + 1 :])
-    if isinstance(thing, Mapping):
-        part = _changed(thing.get(name, {}), rest, value, change) if rest else value
-        return {**thing, name: part}
-    if not dataclasses.is_dataclass(thing):
-        raise InputError(f"--set {change}: {name!r} is inside of a plain value")
-    fields = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
-    if name not in fields:
-        raise InputError(
-            f"--set {change}: {type(thing).__name__} has no field {name!r};"
-            f" it has: {', '.join(fields)}"
-        )
-    old = fields[name]
-    new = _changed(old, rest, value, change) if rest else _fitting(old, value, change)
-    try:
-        return dataclasses.replace(thing, **{name: new})  # type: ignore[type-var]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--set {change}: {error}") from error
-
-
-def _fitting(old: Any, new: Any, change: str) -> Any:
-    """`new` as the type of the value it replaces, where that has one."""
-    # None stands for "not given", of whatever type the field is then.
-    if old is None or new is None:
-        return new
-    if isinstance(old, str):
-        return str(new)
-    if isinstance(old, tuple) and isinstance(new, list):
-        return tuple(new)
-    # A bool is an int to Python, and an int is as good as a float.
-    kinds = (int, float) if isinstance(old, float) else type(old)
-    if isinstance(new, bool) != isinstance(old, bool) or not isinstance(new, kinds):
-        raise InputError(
-            f"--set {change}: needs a value like {old!r} ({type(old).__name__})"
-        )
-    return new

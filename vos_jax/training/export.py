@@ -12,7 +12,7 @@ from vos_jax.errors import InputError
 from vos_jax.methods.base import Method
 from vos_jax.methods.weights import save_weights
 from vos_jax.training.checkpoints import Checkpoints
-from vos_jax.training.start import begun_method, read_claim
+from vos_jax.training.start import method_of_run, read_claim
 
 
 def export_weights(
@@ -35,9 +35,9 @@ def export_weights(
         cannot be written.
     """
     begun = read_claim(workdir)
-    method = begun_method(begun)
+    method = method_of_run(begun)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        step = _chosen(checkpoints, which, workdir)
+        step = _find_step(checkpoints, which, workdir)
         variables = checkpoints.read_variables(step)
     write_weights(path, begun.experiment, method, variables, step)
     return {
@@ -47,7 +47,7 @@ def export_weights(
     }
 
 
-def _chosen(checkpoints: Checkpoints, which: int | str, workdir: Path) -> int:
+def _find_step(checkpoints: Checkpoints, which: int | str, workdir: Path) -> int:
     if not checkpoints.steps:
         raise InputError(f"{workdir}: holds no checkpoint yet; let the run go on")
     step = {"best": checkpoints.best, "newest": checkpoints.latest}.get(

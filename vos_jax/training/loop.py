@@ -49,7 +49,7 @@ _SMALLER_VIDEOS = (
 )
 
 
-class Trained(NamedTuple):
+class RunResult(NamedTuple):
     """What a run came to.
 
     Attributes:
@@ -72,7 +72,7 @@ def train(
     *,
     mesh: Mesh | None = None,
     skip_bad: bool = False,
-) -> Trained:
+) -> RunResult:
     """Trains, from the newest checkpoint in `workdir` if there is one.
 
     Args:
@@ -130,7 +130,7 @@ def train(
         state, scores = run(state, first)
         checkpoints.wait()
         weights, best = run.write_results(state)
-    return Trained(weights, experiment.steps - first, scores, best)
+    return RunResult(weights, experiment.steps - first, scores, best)
 
 
 def _facts(
@@ -200,7 +200,7 @@ class _Run(NamedTuple):
                     progress.update()
                     act(done)
         except NotFinite as error:
-            raise self._explained(error.step) from error
+            raise self._explain(error.step) from error
         except BaseException as error:
             self._rescue(state, first, done, window, error)
             raise
@@ -293,7 +293,7 @@ class _Run(NamedTuple):
                 f" step {self.checkpoints.latest or 0}"
             ) from error
 
-    def _explained(self, step: int) -> InputError:
+    def _explain(self, step: int) -> InputError:
         """Which clips a step that was not finite has seen."""
         clips = self._clips()
         examples = [clips.example(step, index) for index in range(clips.batch)]

@@ -23,12 +23,12 @@ from vos_jax.training.checkpoints import Checkpoints
 from vos_jax.training.experiment import (
     DataConfig,
     Experiment,
-    completed,
     describe,
     differences,
+    with_defaults,
 )
 from vos_jax.training.initial_weights.backbones import with_backbone
-from vos_jax.training.initial_weights.grow import grown
+from vos_jax.training.initial_weights.grow import load_into_larger
 from vos_jax.training.initial_weights.twins import twins
 from vos_jax.training.optimizers import Optimizer
 from vos_jax.training.step import TrainState, create_train_state
@@ -94,10 +94,10 @@ def claim(workdir: Path, experiment: Experiment) -> Claim | None:
     if not (begun and (workdir / _EXPERIMENT).exists()):
         return None
     theirs = read_claim(workdir)
-    stored = completed(experiment, theirs.experiment)
-    if changed := differences(describe(experiment), stored):
+    stored = with_defaults(experiment, theirs.experiment)
+    if others := differences(describe(experiment), stored):
         raise InputError(
-            f"{workdir}: belongs to an experiment with {', '.join(changed)}; use"
+            f"{workdir}: belongs to an experiment with {', '.join(others)}; use"
             " another --workdir, or the same settings"
         )
     return theirs
@@ -113,7 +113,7 @@ def read_claim(workdir: Path) -> Claim:
     try:
         described = json.loads(read_text(path))
         begun = Claim(described, described.pop(_ARCHITECTURE, {}))
-        _check_described(begun)
+        _check_claim(begun)
         return begun
     except OSError as error:
         raise InputError(
@@ -124,7 +124,7 @@ def read_claim(workdir: Path) -> Claim:
         raise InputError(f"{path}: damaged; use another --workdir") from error
 
 
-def _check_described(begun: Claim) -> None:
+def _check_claim(begun: Claim) -> None:
     """Whether a method can be made of it."""
     kinds = {"method": str, "method_options": dict}
     fits = [isinstance(begun.experiment[name], kind) for name, kind in kinds.items()]
@@ -165,7 +165,8 @@ def begin(
     variables: Any = method.init(key, frame, masks)
     more = jax.random.fold_in(key, 1)
     if experiment.grown_from is not None:
-        variables = grown(experiment.method, variables, experiment.grown_from, more)
+        path = experiment.grown_from
+        variables = load_into_larger(experiment.method, variables, path, more)
     for path in experiment.backbones:
         variables = with_backbone(variables, path, more)
     if experiment.twins:
@@ -175,7 +176,7 @@ def begin(
     return method, variables
 
 
-def begun_method(begun: Claim) -> Method:
+def method_of_run(begun: Claim) -> Method:
     """The method of a run that has begun; the weights it began with may be gone.
 
     Raises:
@@ -186,7 +187,7 @@ def begun_method(begun: Claim) -> Method:
     return create(begun.experiment["method"], **options)
 
 
-class Started(NamedTuple):
+class Start(NamedTuple):
     """What a run goes on from.
 
     Attributes:
@@ -208,7 +209,7 @@ def start_or_resume(
     begun: Claim | None,
     *,
     skip_bad: bool = False,
-) -> Started:
+) -> Start:
     """The state of the newest checkpoint; without one, that before the first step.
 
     Args:
@@ -227,12 +228,12 @@ def start_or_resume(
         method, variables = begin(experiment, source, skip_bad=skip_bad)
         optimizer = experiment.optimizer.build(steps, variables["params"])
         state = create_train_state(variables, optimizer, mesh, config)
-        return Started(method, optimizer, state)
-    method = begun_method(begun)
+        return Start(method, optimizer, state)
+    method = method_of_run(begun)
     shapes = variable_shapes(method)
     optimizer = experiment.optimizer.build(steps, shapes["params"])
     like = state_shapes(shapes, optimizer, mesh, config)
-    return Started(method, optimizer, checkpoints.restore(like))
+    return Start(method, optimizer, checkpoints.restore(like))
 
 
 def state_shapes(

@@ -145,7 +145,7 @@ def make_train_step(
     )
 
 
-class _Seen(NamedTuple):
+class _PartResult(NamedTuple):
     """What a part of a batch gives beside its gradients; parts add up."""
 
     sums: ClipSums
@@ -162,7 +162,7 @@ def _part_loss(
     step: Int[Array, ""],
     batch: ClipBatch,
     keys: Array,
-) -> tuple[Array, _Seen]:
+) -> tuple[Array, _PartResult]:
     """Sum of the losses of some clips of one device."""
     if frozen is not None:
         params = jax.tree.map(
@@ -178,7 +178,7 @@ def _part_loss(
         return objective(method, variables, clip, key, config, step, clip_loss)
 
     sums = jax.tree.map(lambda x: x.sum(0), jax.vmap(of_clip)(batch, keys))
-    return sums.loss, _Seen(sums, variables["batch_stats"])
+    return sums.loss, _PartResult(sums, variables["batch_stats"])
 
 
 def _statistics(method: Method, variables: Mapping[str, Any], batch: ClipBatch) -> Any:
@@ -192,17 +192,17 @@ def _statistics(method: Method, variables: Mapping[str, Any], batch: ClipBatch) 
 
 
 def _add_up(
-    differentiate: Callable[..., tuple[Any, _Seen]],
+    differentiate: Callable[..., tuple[Any, _PartResult]],
     config: StepConfig,
     params: Any,
     batch_stats: Any,
     step: Int[Array, ""],
     batch: ClipBatch,
     keys: Array,
-) -> tuple[Any, _Seen]:
+) -> tuple[Any, _PartResult]:
     """What all clips of all devices give; `batch` and `keys` are one device's."""
 
-    def of_part(batch: ClipBatch, keys: Array) -> tuple[Any, _Seen]:
+    def of_part(batch: ClipBatch, keys: Array) -> tuple[Any, _PartResult]:
         return differentiate(params, batch_stats, step, batch, keys)
 
     def split(x: Array) -> Array:
@@ -221,16 +221,16 @@ def _add_up(
         first = jax.tree.map(lambda x: x[0], parts)
         _, shapes = jax.eval_shape(of_part, *first)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.sums)
-        nothing = start, _Seen(zeros, stats)
+        nothing = start, _PartResult(zeros, stats)
         (grads, seen), _ = lax.scan(add, nothing, parts, unroll=config.unroll or 1)
     # The statistics are those of all devices already.
     stats = jax.tree.map(lambda x: x / config.accumulation, seen.batch_stats)
     grads, sums = lax.psum((grads, seen.sums), DATA)
-    return grads, _Seen(sums, stats)
+    return grads, _PartResult(sums, stats)
 
 
 def _update(
-    state: TrainState, grads: Any, seen: _Seen, optimizer: Any, config: StepConfig
+    state: TrainState, grads: Any, seen: _PartResult, optimizer: Any, config: StepConfig
 ) -> tuple[TrainState, Metrics]:
     """The next state, or the same one if anything is not finite."""
     sums = seen.sums

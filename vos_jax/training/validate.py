@@ -9,10 +9,12 @@ import numpy as np
 from vos_jax.data.source import Source
 from vos_jax.errors import InputError
 from vos_jax.evaluation import score_frame
-from vos_jax.inference.video import inference_form, stream_video
+from vos_jax.inference.segmenter import inference_form
+from vos_jax.inference.video import stream_video
 from vos_jax.media import blend, contact_sheet
 from vos_jax.methods.base import Method
 from vos_jax.runtime.progress import Progress
+from vos_jax.types import IGNORE
 
 _PIECE = 16
 _ROWS, _COLUMNS = 4, 5
@@ -99,7 +101,7 @@ def _first_labels(source: Source, number: int) -> tuple[np.ndarray, list[int]]:
             " one with three or more, as the first and the last one are not scored"
         )
     labels = source.read(number, [0]).labels[0]
-    objects = [int(i) for i in np.unique(labels) if 0 < i < 255]
+    objects = [int(i) for i in np.unique(labels) if 0 < i < IGNORE]
     if not objects:
         raise InputError(
             f"validation video {video.name}: has no object in its first labelled frame;"

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from vos_jax.bench.reads.dense import KINDS, L2, KernelGuided, SpaceTime, chosen
+from vos_jax.bench.reads.dense import L2, KernelGuided, SpaceTime
 from vos_jax.bench.reads.fine import Candidates, Guided
 from vos_jax.bench.reads.kind import Memory, ReadKind, Variant
+from vos_jax.bench.reads.kinds import KINDS
 from vos_jax.bench.reads.position_map import PositionMap
 from vos_jax.errors import InputError
 from vos_jax.ops.guided_read import Cells
@@ -163,22 +164,6 @@ def test_slots_that_are_not_filled_cost_nothing() -> None:
         assert kind.work(MEMORY, None) == kind.work(full, None)
 
 
-def test_published_sizes_are_those_of_the_methods() -> None:
-    sizes = {
-        k.name: (k.stride, k.key_dim, getattr(k, "value_dim", None), k.top_k)
-        for k in KINDS.values()
-    }
-    assert sizes == {
-        "space-time": (16, 128, 512, (20,)),
-        "l2": (16, 64, 512, (20, 40)),
-        "kernel-guided": (16, 128, 512, ()),
-        "guided-8": (8, 128, 256, (8, 32, 128)),
-        "guided-4": (4, 64, 128, (8, 32, 128)),
-        "candidates": (16, 128, None, (8, 32, 128)),
-        "position-map": (16, 128, None, (1, 8, 32)),
-    }
-
-
 SMALL: dict[str, ReadKind] = {
     "space-time": SpaceTime(**SIZES, top_k=(4, 6)),
     "l2": L2(**SIZES, top_k=(4, 6)),
@@ -303,30 +288,6 @@ def test_sparse_reads_are_compared_with_the_dense_one() -> None:
     assert {kind.baseline(variant) for variant in kind.variants()} == {
         Variant("chunked")
     }
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_a_baseline_comes_before_what_is_compared_with_it(name: str) -> None:
-    seen = set()
-    for variant in KINDS[name].variants():
-        seen.add(variant)
-        assert KINDS[name].baseline(variant) in seen
-
-
-def test_kinds_are_chosen_by_name() -> None:
-    assert chosen(None) == tuple(KINDS.values())
-    assert chosen(["l2", "l2"]) == (KINDS["l2"],)
-    known = "guided-8, guided-4, candidates or position-map"
-    known = f"space-time, l2, kernel-guided, {known}"
-    with pytest.raises(InputError, match=f"no kind 'l3'; use {known}"):
-        chosen(["l2", "l3"])
-
-
-def test_a_number_of_cells_is_for_the_kinds_that_take_one() -> None:
-    l2, guided = chosen(["l2", "kernel-guided"], [5])
-    assert (l2.top_k, guided.top_k) == ((5,), ())
-    with pytest.raises(InputError, match="top_k: kernel-guided reads keep all cells"):
-        chosen(["kernel-guided"], [5])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from vos_jax.errors import InputError
 from vos_jax.methods import create
 from vos_jax.methods.weights import save_weights
 from vos_jax.nn.resnet import ResNetConfig
-from vos_jax.training.initial_weights.grow import grown
+from vos_jax.training.initial_weights.grow import load_into_larger
 
 NARROW = {
     "backbone": ResNetConfig(depth=18, width=8),
@@ -41,7 +41,7 @@ def stored(tmp_path_factory):
 
 def test_what_the_small_network_has_is_taken_and_the_rest_stays(stored):
     larger = variables_of(create("rde", **NARROW), 1.0)
-    leaves = flatten(grown("rde", larger, stored, KEY))
+    leaves = flatten(load_into_larger("rde", larger, stored, KEY))
     assert leaves.keys() == flatten(larger).keys()
     for place, value in leaves.items():
         if place == STEM:
@@ -58,13 +58,13 @@ def test_what_the_small_network_has_is_taken_and_the_rest_stays(stored):
 def test_a_network_of_another_width_is_refused(stored):
     wider = NARROW | {"key_dim": 16}
     with pytest.raises(InputError, match=r"key_head/.* has no place in the network"):
-        grown("rde", variables_of(create("rde", **wider), 1.0), stored, KEY)
+        load_into_larger("rde", variables_of(create("rde", **wider), 1.0), stored, KEY)
 
 
 def test_weights_of_another_method_are_refused(stored):
     larger = variables_of(create("stcn", **NARROW), 1.0)
     with pytest.raises(InputError, match="weights of 'rde', not of 'stcn'"):
-        grown("stcn", larger, stored, KEY)
+        load_into_larger("stcn", larger, stored, KEY)
 
 
 def test_a_method_grows_from_the_one_that_it_extends(tmp_path):
@@ -74,7 +74,7 @@ def test_a_method_grows_from_the_one_that_it_extends(tmp_path):
     save_weights(path, "stm", stm, variables_of(stm, 2.0))
     larger = variables_of(create("lcm", local_dim=8, **narrow), 1.0)
     own = {"query_local", "memory_local", "position_guidance", "object_relation"}
-    for place, value in flatten(grown("lcm", larger, path, KEY)).items():
+    for place, value in flatten(load_into_larger("lcm", larger, path, KEY)).items():
         np.testing.assert_array_equal(value, 1 if place[1] in own else 2)
     with pytest.raises(InputError, match="weights of 'stm', not of 'hmmn'"):
-        grown("hmmn", {}, path, KEY)
+        load_into_larger("hmmn", {}, path, KEY)

@@ -1,18 +1,16 @@
-"""The kinds of memory read that `vos-jax bench read` times, and what each must cost.
+"""Kinds of read that look at every cell of the memory at stride 16.
 
-Letters and what is counted are those of `read_kind`. A further kind is a further class,
-and an entry of `KINDS`.
+Letters and what is counted are those of `kind`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from vos_jax.bench.reads.fine import Candidates, Guided
 from vos_jax.bench.reads.kind import (
     Memory,
     ReadKind,
@@ -23,7 +21,6 @@ from vos_jax.bench.reads.kind import (
     moved_bytes,
     normal,
 )
-from vos_jax.bench.reads.position_map import PositionMap
 from vos_jax.errors import InputError
 from vos_jax.ops.guidance import kernel_guided_read
 from vos_jax.ops.l2_read import l2_read
@@ -32,7 +29,7 @@ from vos_jax.ops.read import space_time_read
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceTime(ReadKind):
-    """STM's read: each object has keys and an affinity of its own.
+    """A read over space and time: each object has keys and an affinity of its own.
 
     Its filtered read keeps all cells that tie with the k-th, which may be any number.
     Its work is therefore that of all cells, and it is compared with the reference of
@@ -88,10 +85,10 @@ class SpaceTime(ReadKind):
 
 @dataclass(frozen=True, kw_only=True)
 class KernelGuided(SpaceTime):
-    """HMMN's coarse read: STM's with a Gaussian about where each cell has gone.
+    """The space-time read with a Gaussian about where each cell has gone.
 
-    Guidance adds no matrix product, so the work is STM's. What it costs is the speedup
-    of the read without kernels, which is compared with the guided one.
+    Guidance adds no matrix product, so the work is the same. What it costs is the
+    speedup of the read without kernels, which is compared with the guided one.
     """
 
     name: str = "kernel-guided"
@@ -131,14 +128,14 @@ class KernelGuided(SpaceTime):
         return guided
 
     def arguments(self, memory: Memory, top_k: int | None) -> tuple[Any, ...]:
-        """Those of STM's read, and kernels."""
+        """Those of the space-time read, and kernels."""
         kernel = kernels(memory, self.grid(memory))
         return (*super().arguments(memory, top_k), kernel)
 
 
 @dataclass(frozen=True, kw_only=True)
 class L2(ReadKind):
-    """The read of STCN and RDE-VOS: one affinity, by keys that all objects share.
+    """A read by distance: one affinity, by keys that all objects share.
 
     Its filtered read keeps exactly k cells, and is compared with the one that takes
     them from the whole affinity, by one `lax.top_k`.
@@ -197,45 +194,3 @@ class L2(ReadKind):
         stored = memory.objects * cells * self.value_dim
         flop = 2 * cells * (scores + weighted)
         return Work(flop, moved_bytes(memory, loaded, stored))
-
-
-_ALL: tuple[ReadKind, ...] = (
-    SpaceTime(),
-    L2(),
-    KernelGuided(),
-    Guided(),
-    Guided(name="guided-4", key_dim=64, value_dim=128, stride=4),
-    Candidates(),
-    PositionMap(),
-)
-
-KINDS: dict[str, ReadKind] = {kind.name: kind for kind in _ALL}
-"""By the names that the command line takes."""
-
-
-def chosen(
-    names: Sequence[str] | None, top_k: Sequence[int] | None = None
-) -> tuple[ReadKind, ...]:
-    """Kinds by their names, each once; all of them for None.
-
-    Args:
-      names: Of `KINDS`.
-      top_k: Numbers of cells in place of the published ones, where some are kept.
-
-    Raises:
-      InputError: There is no kind of a name, or none that keeps some cells.
-    """
-    for name in names or ():
-        if name not in KINDS:
-            *others, last = KINDS
-            known = f"{', '.join(others)} or {last}"
-            raise InputError(f"reads: no kind {name!r}; use {known}")
-    kinds = [KINDS[name] for name in dict.fromkeys(KINDS if names is None else names)]
-    if top_k is None:
-        return tuple(kinds)
-    if not any(kind.top_k for kind in kinds):
-        read = " and ".join(kind.name for kind in kinds)
-        raise InputError(f"top_k: {read} reads keep all cells; leave it out")
-    return tuple(
-        replace(kind, top_k=tuple(top_k)) if kind.top_k else kind for kind in kinds
-    )

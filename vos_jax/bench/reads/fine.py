@@ -1,6 +1,6 @@
-"""HMMN's kinds of read that are sparse, and the choice of their candidates.
+"""Kinds of read of fine cells, at few candidates each, and the choice of these.
 
-Letters and what is counted are those of `read_kind`; `read_cases` has the other kinds.
+Letters and what is counted are those of `kind`.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,11 @@ from vos_jax.ops.read import space_time_read
 
 @dataclass(frozen=True, kw_only=True)
 class Guided(ReadKind):
-    """HMMN's fine read: of the cells that k given coarse cells cover, and no others.
+    """A fine read: of the cells that k given coarse cells cover, and no others.
 
-    Without k it is STM's read of the same fine memory, which all are compared with. All
-    T frames have a fine memory here; HMMN remembers that of two. Candidates are given:
-    `Candidates` times their choice.
+    Without k it is the space-time read of the same fine memory, which all are compared
+    with. All T frames have a fine memory here. Candidates are given: `Candidates` times
+    their choice.
 
     Attributes:
       value_dim: Cv.
@@ -83,7 +83,7 @@ class Guided(ReadKind):
         )
 
     def arguments(self, memory: Memory, top_k: int | None) -> tuple[Any, ...]:
-        """As for STM's read, but fine, and with k candidates in place of `filled`."""
+        """As of `SpaceTime`, but fine, and with k candidates in place of `filled`."""
         grid, slots = self.grid(memory), (memory.capacity, memory.objects)
         which: Any = filled_slots(memory)
         if top_k is not None:
@@ -119,7 +119,7 @@ class Guided(ReadKind):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates(ReadKind):
-    """HMMN's choice of candidates for fine reads: the k best of a guided affinity.
+    """The choice of candidates for fine reads: the k best of a guided affinity.
 
     Unlike those reads it looks at all T frames, once for all fine reads of a frame.
     """

@@ -1,4 +1,4 @@
-"""What `vos-jax bench read` must know of a kind of memory read; see `read_cases`.
+"""What `vos-jax bench read` must know of a kind of memory read; `kinds` lists them.
 
 Letters: T memory frames that are filled, O objects, `n = h w` cells of a frame, Ck and
 Cv channels of keys and values, k cells that a filtered read keeps.
@@ -148,7 +148,7 @@ def filled_slots(memory: Memory) -> jax.Array:
 
 
 def kernels(memory: Memory, grid: tuple[int, int]) -> Kernel:
-    """HMMN's kernels where all cells have gone up to three cells down and across."""
+    """Of guided reads where all cells have gone up to three cells down and across."""
     slots, sides = (memory.capacity, memory.objects), jnp.array(grid)
     hop = jax.random.randint(jax.random.key(1), (*slots, *grid, 2), -3, 4)
     start = jnp.stack(jnp.indices(grid), -1)[None, None]

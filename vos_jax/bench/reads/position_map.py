@@ -1,6 +1,6 @@
-"""LCM's position map as a kind of read for `vos-jax bench read`.
+"""The position map as a kind of read.
 
-Letters and what is counted are those of `read_kind`; `read_cases` has the other kinds.
+Letters and what is counted are those of `kind`.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from vos_jax.ops.position_map import position_map
 
 @dataclass(frozen=True, kw_only=True)
 class PositionMap(ReadKind):
-    """LCM's position map (PGM): the mean of the k strongest responses of memory cells.
+    """The position map: the mean of the k strongest responses of memory cells.
 
     Reads the previous frame alone, so it is the same for any T. All cells respond,
     whatever k is: k only says how many of them are looked for. The reference holds

@@ -1,9 +1,15 @@
-"""SAM, the spatio-temporal aggregation module of RDE-VOS (CVPR 2022, sec. 3.2).
+"""SAM, the spatio-temporal aggregation module of RDE-VOS (CVPR 2022).
 
 Two embeddings of a video, the recurrent one and that of a new frame, become the next
 recurrent one: extract, enhance, squeeze. As in the released program, whose extraction
-has an output convolution and a residual that the paper does not show, and divides by
-the number of pooled cells.
+has an output convolution and a residual that the paper does not show, pools after the
+convolutions, and divides by the number of pooled cells.
+
+    section  equation  what       here
+    3.3      4         input      `Aggregation`
+    3.3      5         extract    `Extraction`
+    3.3      6         enhance    `Enhancement`
+    3.3      6         squeeze    `Aggregation`
 """
 
 import flax.linen as nn
@@ -16,7 +22,7 @@ from vos_jax.nn.numerics import Numerics
 _RATES = (2, 4, 6)
 
 
-def _published_init() -> nn.initializers.Initializer:
+def _torch_init() -> nn.initializers.Initializer:
     """PyTorch's default; SAM is never pre-trained, and it is cubic in its input."""
     return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -45,7 +51,7 @@ class FrameConv(nn.Module):
         batch, length, height, width, channels = x.shape
         side = (self.kernel, self.kernel)
         shape = (self.frames, *side, channels, self.features)
-        kernel = self.param("kernel", _published_init(), shape, jnp.float32)
+        kernel = self.param("kernel", _torch_init(), shape, jnp.float32)
         if self.frames > 1:
             # Frames as channels: a kernel as long as the clip has one position in time.
             x = jnp.moveaxis(x, 1, 3).reshape(batch, height, width, -1)
@@ -60,10 +66,10 @@ class FrameConv(nn.Module):
 
 
 class Extraction(nn.Module):
-    """Relations of all cells of both frames (non-local, Wang et al., CVPR 2018).
+    """Relations of all cells of both frames (non-local, Wang et al., CVPR 2018); eq. 5.
 
-    Without a softmax the two products may change places: `theta (phi g)` needs no
-    matrix of cells by cells.
+    `x + out(theta (phi g) / n)`, with n the pooled cells of both frames. Without a
+    softmax the two products may change places: no matrix of cells by cells is needed.
     """
 
     numerics: Numerics = Numerics()
@@ -94,7 +100,10 @@ def _pool(x: Float[Array, "B T h w C"]) -> Float[Array, "B T h2 w2 C"]:
 
 
 class Enhancement(nn.Module):
-    """Context of several sizes (ASPP, Chen et al., 2017), each frame alone."""
+    """Context of several sizes (ASPP, Chen et al., 2017), each frame alone; eq. 6.
+
+    `x + relu(merge(relu([rate0(x), rate2(x), rate4(x), rate6(x)])))`.
+    """
 
     numerics: Numerics = Numerics()
 
@@ -118,7 +127,10 @@ class Enhancement(nn.Module):
 
 
 class Aggregation(nn.Module):
-    """The recurrence `next = SAM(recurrent, new)` for keys or for values."""
+    """The recurrence for keys or for values; eqs. 4 to 6.
+
+    `next = squeeze(enhance(extract([recurrent, new])))`.
+    """
 
     numerics: Numerics = Numerics()
 

@@ -4,6 +4,13 @@ M. Li, L. Hu, Z. Xiong, B. Zhang, P. Pan, D. Liu, CVPR 2022. STCN with a memory 
 constant size: the first frame, the latest one that was remembered, and an embedding of
 all of them that SAM carries on. Where paper and released program differ this is the
 program; the first frame counts twice there.
+
+    section   equation  what                      here
+    3.2       2, 3      encoders, read, decoder   `STCN`
+    3.3       4         recurrent embedding       `RDE.write`
+    3.3       4 to 6    SAM                       `RDE.aggregate`; `rde.blocks`
+    3.3, 4.2            what is read, how often   `RDEConfig`, `RDE.copies`
+    3.3       7 to 10   losses                    `rde.objective`
 """
 
 from dataclasses import dataclass
@@ -94,14 +101,20 @@ class RDE(STCN):
         return jnp.where(updated, counts, before) * begun
 
     def aggregate(self, recurrent: KeyValue, new: KeyValue) -> KeyValue:
-        """The next recurrent embedding (sec. 3.2), `[O, h, w, C]`."""
+        """`SAM([recurrent, new])` (sec. 3.3, eqs. 4 to 6), `[O, h, w, C]`.
+
+        Keys and values have a SAM each.
+        """
         return KeyValue(
             self.key_aggregation(recurrent.key, new.key),
             self.value_aggregation(recurrent.value, new.value),
         )
 
     def write(self, memory: Memory, entry: KeyValue, moment: Moment) -> Memory:
-        """The first frame of an object, or an update of its embeddings."""
+        """The first frame of an object, or an update of its embeddings.
+
+        `R = SAM([R, new])`, where R begins as the first frame's (sec. 3.3, eq. 4).
+        """
         bank = memory.bank
         first = moment.first & moment.active
         later = ~moment.first & moment.active

@@ -1,4 +1,11 @@
-"""The losses of RDE-VOS (CVPR 2022, sec. 3.3 and 3.4) and of STCN, its base.
+"""How RDE-VOS (Li et al., CVPR 2022) and STCN, its base, are trained.
+
+    section  equation  what                          here
+    3.3                both memories of a clip       `unroll`
+    3.3      7         unbiased guidance, L_UG       `channel_divergence` in `unroll`
+    3.3      8         mask consistency, L_MC        `channel_divergence` in `unroll`
+    3.3      9         segmentation, L_seg           `RDELoss.sums`
+    3.3      10        total                         `RDELoss.sums`
 
 A clip has two memories. One keeps every frame, and is what STCN has. The other one is
 the recurrent embedding that SAM carries on. Odd frames are read from the first one;
@@ -27,7 +34,6 @@ from vos_jax.methods.objective import ClipLoss, ClipSums, StepConfig, frame_loss
 from vos_jax.methods.stcn.model import STCN, Kept, Query
 from vos_jax.nn.encoders import KeyValue
 from vos_jax.ops.image import to_unit_range
-from vos_jax.ops.l2_read import l2_read
 from vos_jax.ops.losses import cross_entropy, known_labels, soft_iou
 from vos_jax.ops.padding import crop, pad
 from vos_jax.ops.soft_aggregation import soft_aggregate
@@ -75,18 +81,19 @@ class RDELoss:
         step: Int[Array, ""] | int = 0,
         clip_loss: ClipLoss | None = None,
     ) -> ClipSums:
-        """Of one clip; see `Objective`.
+        """Of one clip, which `unroll` unrolls and not `clip_loss`; see `Objective`.
 
         Raises:
-          InputError: The clip has a single frame, a loss needs what is not there, or
-            the step asks for true masks in the memory.
+          InputError: The clip has a single frame, a loss needs what is not there, the
+            step asks for true masks in the memory, or videos would be segmented by
+            functions that are not trained.
         """
         if config.memory_mask != "pred":
             raise InputError(
                 f"step memory_mask={config.memory_mask!r}: the objective remembers the"
                 " masks that the network finds; use pred"
             )
-        network = self._checked(method, clip)
+        network = self._check(method, clip)
         found = unroll(network, variables, clip, remat=config.remat)
         return self.sums(found, clip, config, step)
 
@@ -97,7 +104,11 @@ class RDELoss:
         config: StepConfig,
         step: Int[Array, ""] | int = 0,
     ) -> ClipSums:
-        """Of what `unroll` gives for a clip; the terms add up to the loss."""
+        """Of what `unroll` gives for a clip; the terms add up to the loss.
+
+        `L_seg + guidance * sum L_UG + correction * sum L_MC` (eq. 10); L_seg sums the
+        frames' losses by their shares (eq. 9).
+        """
         labels = known_labels(clip.labels, clip.valid)[1:]
         losses = jax.vmap(cross_entropy)(found.logits, labels)
         each = jax.vmap(frame_loss_at(config, step))(losses)
@@ -117,12 +128,12 @@ class RDELoss:
         )
 
     def _shares(self, count: int) -> Float[Array, " n"]:
-        """What each frame counts."""
+        """What each frame counts; where they are halved, the paper has 1/2 for all."""
         if not self.halved:
             return jnp.ones(count)
         return 0.5 ** jnp.arange(count, 0, -1, dtype=jnp.float32)
 
-    def _checked(self, method: Method, clip: ClipBatch) -> STCN:
+    def _check(self, method: Method, clip: ClipBatch) -> STCN:
         length = clip.frames.shape[0]
         if length < 2:
             raise InputError(
@@ -133,6 +144,13 @@ class RDELoss:
                 f"objective: {type(method).__name__} is no STCN or RDE network; leave"
                 " the objective out"
             )
+        for name in ("read", "segment", "memorize"):
+            if getattr(type(method), name) is not getattr(STCN, name):
+                raise InputError(
+                    f"objective: {type(method).__name__} has a `{name}` of its own,"
+                    " which training would not call; change `read_entries`, `decode`"
+                    " or `encode_value` instead, or leave the objective out"
+                )
         if self.guidance and not _is_recurrent(method):
             raise InputError(
                 f"objective guidance={self.guidance}: the network keeps no recurrent"
@@ -166,8 +184,9 @@ class Unrolled(NamedTuple):
 def unroll(
     method: STCN, variables: Mapping[str, Any], clip: ClipBatch, *, remat: bool = False
 ) -> Unrolled:
-    """Segments a clip with all memories there are.
+    """Segments a clip with all memories there are, by the functions of videos.
 
+    Time is unrolled here since a video has one memory, and remembers what it gives out.
     Every read is of all memory cells, whatever the method's `top_k` is. Soft masks are
     remembered, with their gradients; of the first frame the perturbed masks, where the
     clip has some.
@@ -188,10 +207,10 @@ def unroll(
         return network.remember(frames[time], _at(kept, time), masks)
 
     true = _first_masks(clip)
-    first = remember(0, _padded(true if clip.given is None else clip.given))
+    first = remember(0, _pad_masks(true if clip.given is None else clip.given))
     correction = jnp.zeros(len(true))
     if clip.given is not None:
-        target = remember(0, _padded(true)).value
+        target = remember(0, _pad_masks(true)).value
         correction = channel_divergence(target, first.value)
     bank, recurrent = [first], first
     all_logits, guidance = [], []
@@ -202,20 +221,22 @@ def unroll(
         if _is_recurrent(method) and time % 2 == 0:
             student = network.read(query, [recurrent])
             supervised = network.segment(student, query, clip.valid)
-            guidance.append(channel_divergence(*_joined(query.thin, read, student)))
+            guidance.append(
+                channel_divergence(*_decoder_inputs(query.thin, read, student))
+            )
         all_logits.append(crop(supervised[..., None], height, width)[..., 0])
         if time == len(frames) - 1:
             break
         entry = remember(time, jax.nn.softmax(logits, axis=0)[1:])
         bank.append(entry)
         if _is_recurrent(method):
-            recurrent = network.aggregate(recurrent, entry)
+            recurrent = network.call("aggregate", recurrent, entry)
     guided = jnp.stack(guidance) if guidance else jnp.zeros((0, len(true)))
     return Unrolled(jnp.stack(all_logits), guided, correction)
 
 
 class _Network(NamedTuple):
-    """The parts of a network, with its variables.
+    """The functions that segment videos, with the weights.
 
     Entries of memories have the key that all objects share, `[1, h, w, Ck]`.
     """
@@ -225,8 +246,8 @@ class _Network(NamedTuple):
     remat: bool
 
     def encode(self, frames: Float[Array, "T H W 3"]) -> tuple[Query, Kept]:
-        """Of all frames at once; their leaves begin with T."""
-        encode = self._part("encode")
+        """All frames at once; leaves begin with T."""
+        encode = partial(self.call, "encode")
         if self.remat:
             return lax.map(encode, frames)
         return jax.vmap(encode)(frames)
@@ -235,45 +256,38 @@ class _Network(NamedTuple):
         self, frame: Float[Array, "H W 3"], kept: Kept, masks: Float[Array, "O Hp Wp"]
     ) -> KeyValue:
         """A frame's entry."""
-        entry = self._part("encode_value")(frame, kept, masks)
-        return KeyValue(kept.key[None], entry.value)
-
-    def aggregate(self, recurrent: KeyValue, new: KeyValue) -> KeyValue:
-        """The next recurrent embedding."""
-        return self._part("aggregate")(recurrent, new)
+        entry: KeyValue = self.call("encode_value", frame, kept, masks)
+        return entry._replace(key=kept.key[None])
 
     def read(self, query: Query, bank: Sequence[KeyValue]) -> Float[Array, "O h w Cv"]:
-        """Reads all cells of some entries."""
-        config = self.method.config
-        return l2_read(
-            query.key,
-            jnp.concatenate([entry.key for entry in bank]),
-            jnp.stack([entry.value for entry in bank]),
-            jnp.ones(len(bank), jnp.int32),
-            implementation=config.read,
-            precision=config.precision,
-        )
+        """All cells of some entries, of which videos read the best ones."""
+        keys, values = zip(*bank, strict=True)
+        entries = KeyValue(jnp.concatenate(keys), jnp.stack(values))
+        copies = jnp.ones(len(bank), jnp.int32)
+        read: Callable[..., Array] = self.method.bind(self.variables).read_entries
+        return read(query, entries, copies, top_k=None)
 
     def segment(
         self, read: Float[Array, "O h w Cv"], query: Query, valid: Array
     ) -> Float[Array, "O+1 Hp Wp"]:
         """Logits of background and objects."""
-        return soft_aggregate(self._part("decode")(read, query), valid)
+        return soft_aggregate(self.call("decode", read, query), valid)
 
-    def _part(self, name: str) -> Callable[..., Any]:
+    def call(self, name: str, *args: Any) -> Any:
+        """A function of the method, computed twice with `remat`."""
         apply: Callable[..., Any] = partial(self.method.apply, method=name)
         if self.remat:
             apply = jax.checkpoint(apply)
-        return partial(apply, self.variables)
+        return apply(self.variables, *args)
 
 
 def channel_divergence(
     target: Float[Array, "O h w C"], found: Float[Array, "O h w C"]
 ) -> Float[Array, " O"]:
-    """KL(target | found) of what a softmax makes of the channels.
+    """KL(target | found) of what a softmax makes of the channels; eqs. 7 and 8.
 
-    Its mean over cells and, as in the released program, over channels. Gradients reach
-    both.
+    The mean of `p (log p - log q)` over cells and, as in the released program, over
+    channels. Gradients reach both.
     """
     target, found = (
         jax.nn.log_softmax(x.astype(jnp.float32), axis=-1) for x in (target, found)
@@ -295,11 +309,11 @@ def _first_masks(clip: ClipBatch) -> Float[Array, "O H W"]:
     return masks.astype(jnp.float32)
 
 
-def _padded(masks: Array) -> Float[Array, "O Hp Wp"]:
+def _pad_masks(masks: Array) -> Float[Array, "O Hp Wp"]:
     return pad(masks.astype(jnp.float32)[..., None])[..., 0]
 
 
-def _joined(thin: Float[Array, "h w Ct"], *reads: Array) -> list[Array]:
+def _decoder_inputs(thin: Float[Array, "h w Ct"], *reads: Array) -> list[Array]:
     """What the decoder sees of each read."""
     beside = jnp.broadcast_to(thin, (len(reads[0]), *thin.shape))
     return [jnp.concatenate([read, beside.astype(read.dtype)], -1) for read in reads]

@@ -58,11 +58,11 @@ class JoinedResBlock(nn.Module):
     ) -> Float[Array, "O h w Co"]:
         """Applies the block."""
 
-        def joined(name: str) -> JoinedConv:
+        def conv(name: str) -> JoinedConv:
             return JoinedConv(self.features, numerics=self.numerics, name=name)
 
-        x = joined("shortcut")(own, shared)
-        y = nn.relu(joined("conv1")(nn.relu(own), nn.relu(shared)))
+        x = conv("shortcut")(own, shared)
+        y = nn.relu(conv("conv1")(nn.relu(own), nn.relu(shared)))
         return x + Conv(self.features, numerics=self.numerics, name="conv2")(y)
 
 

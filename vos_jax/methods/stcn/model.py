@@ -3,7 +3,15 @@
 H. K. Cheng, Y.-W. Tai, C.-K. Tang, NeurIPS 2021. Keys come from the image alone, so one
 affinity serves all objects; similarity is the negative squared distance; the value of a
 frame is made from its mask and from the key encoder's features. Where paper and
-released program differ this is the program.
+released program differ this is the program. Numbers are those of RDE-VOS (CVPR 2022),
+which describes the network again.
+
+    section  equation  what                    here
+    3.2                key and value encoder   `STCN.encode`, `STCN.encode_value`
+    3.2      2         similarity              `l2_similarity` of `ops.l2_read`
+    3.2      3         readout                 `STCN.read`, `STCN.read_entries`
+    3.2                decoder                 `STCN.decode`, `STCN.segment`
+    program            frames in the memory    `STCN.due`, `STCN.write`
 """
 
 from dataclasses import dataclass
@@ -25,11 +33,9 @@ from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.l2_read import l2_read
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
-from vos_jax.ops.padding import crop, pad, padding
+from vos_jax.ops.padding import STRIDE, crop, pad, padding
 from vos_jax.ops.resample import upsample
 from vos_jax.ops.soft_aggregation import soft_aggregate
-
-_STRIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +123,8 @@ class STCN(Method):
 
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
         """An empty memory."""
-        padded = (-(-height // _STRIDE) * _STRIDE, -(-width // _STRIDE) * _STRIDE)
-        grid = (objects, padded[0] // _STRIDE, padded[1] // _STRIDE)
+        padded = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
+        grid = (objects, padded[0] // STRIDE, padded[1] // STRIDE)
         dtype = self.config.numerics.compute_dtype
         entry = KeyValue(
             jnp.zeros((*grid, self.config.key_dim), dtype),
@@ -158,14 +164,15 @@ class STCN(Method):
         agree = ((time == time[:, leader][:, None]) | ~active[None]).all()
 
         def together(which: Array, value: Array) -> Array:
-            return l2_read(
-                query.key,
-                lax.dynamic_index_in_dim(key, which, 1, keepdims=False),
-                value,
-                self.copies(lax.dynamic_index_in_dim(time, which, 1, keepdims=False)),
+            own_key, own_time = (
+                lax.dynamic_index_in_dim(x, which, 1, keepdims=False)
+                for x in (key, time)
+            )
+            return self.read_entries(
+                query,
+                KeyValue(own_key, value),
+                self.copies(own_time),
                 top_k=self.config.top_k,
-                implementation=self.config.read,
-                precision=self.config.precision,
             )
 
         def apart() -> Array:
@@ -177,6 +184,28 @@ class STCN(Method):
         if len(active) == 1:
             return together(leader, value)
         return lax.cond(agree, lambda: together(leader, value), apart)
+
+    def read_entries(
+        self, query: Query, entries: KeyValue, copies: Array, *, top_k: int | None
+    ) -> Float[Array, "O h w Cv"]:
+        """Reads slots whose keys all objects share, in videos and in training.
+
+        `softmax_m((2 <m, q> - <m, m>) / sqrt(Ck)) v`, cells m of all slots (eqs. 2, 3).
+
+        Args:
+          query: The frame.
+          entries: Keys `[N, h, w, Ck]` and values `[N, O, h, w, Cv]`.
+          copies: How often each slot counts.
+          top_k: Read only the k best cells; None reads all.
+        """
+        return l2_read(
+            query.key,
+            *entries,
+            copies,
+            top_k=top_k,
+            implementation=self.config.read,
+            precision=self.config.precision,
+        )
 
     def decode(
         self, read: Float[Array, "O h w Cv"], query: Query
@@ -222,7 +251,7 @@ class STCN(Method):
         moment: Moment,
     ) -> Memory:
         """Encodes the frame with each object's soft mask and writes it."""
-        masks = _padded_masks(memory.masks, probs, moment)
+        masks = _masks_with_padding(memory.masks, probs, moment)
         entry = self.encode_value(frame, keep, masks)
         return self.write(memory._replace(masks=masks), entry, moment)
 
@@ -234,7 +263,7 @@ class STCN(Method):
         return memory._replace(bank=bank)
 
 
-def _padded_masks(
+def _masks_with_padding(
     before: Float[Array, "O Hp Wp"],
     probs: Float[Array, "O+1 H W"],
     moment: Moment,

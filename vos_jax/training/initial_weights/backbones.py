@@ -10,7 +10,7 @@ from vos_jax.convert.tree import TreePath, flatten, unflatten
 from vos_jax.convert.weights import read_metadata
 from vos_jax.errors import InputError
 from vos_jax.methods.weights import BACKBONES, load_weights
-from vos_jax.training.initial_weights.grow import overlaid
+from vos_jax.training.initial_weights.grow import widen
 
 
 def with_backbone(
@@ -44,7 +44,7 @@ def with_backbone(
     for name in fitting:
         for leaf, value in backbone.items():
             place = _place(leaves, name, leaf)
-            leaves[place] = overlaid(leaves[place], value, key)
+            leaves[place] = widen(leaves[place], value, key)
     return unflatten(leaves)
 
 

@@ -15,7 +15,7 @@ from vos_jax.methods import find_entry, stored_name
 from vos_jax.methods.weights import load_weights
 
 
-def grown(
+def load_into_larger(
     name: str, variables: Mapping[str, Any], path: str | Path, key: Array
 ) -> dict[str, Any]:
     """Puts stored weights into a larger network.
@@ -49,7 +49,7 @@ def grown(
                 f"{path}: {'/'.join(place)} has no place in the network to train;"
                 " change method_options, or begin with other weights"
             )
-        leaves[place] = overlaid(leaves[place], value, key)
+        leaves[place] = widen(leaves[place], value, key)
     return unflatten(leaves)
 
 
@@ -61,7 +61,7 @@ def _fits(new: tuple[int, ...], old: tuple[int, ...]) -> bool:
     return len(new) == len(old) and same and new[-2] >= old[-2]
 
 
-def overlaid(new: Array, old: Array, key: Array) -> Array:
+def widen(new: Array, old: Array, key: Array) -> Array:
     """`old` in the place of `new`, with orthogonal kernels for further input channels.
 
     All taps of these channels times the output channels are the matrix whose rows, or
