@@ -13,7 +13,7 @@ demo: .venv/.core
 	$(BIN)/vos-jax demo --out demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -27,13 +27,15 @@ from torch import Tensor, nn
 from vos_jax.convert.state_dict import read_state_dict
 from vos_jax.data.synthetic import Clip as LabelledClip
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.engine.inference import State, start, step_traced
-from vos_jax.engine.model import variable_shapes
-from vos_jax.engine.report_table import describe, machine, text_table, write_table
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.media import read_labels, write_labels
 from vos_jax.methods.base import Method
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.padding import padding
+from vos_jax.runtime.machine import machine
+from vos_jax.runtime.text_table import describe, text_table, write_table
 
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LEAST_AGREEMENT = 0.997

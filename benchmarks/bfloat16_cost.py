@@ -16,12 +16,12 @@ import numpy as np
 
 from vos_jax.cli.options import title
 from vos_jax.cli.script import run_script
-from vos_jax.engine.demo import SPLIT, write_demo_data
-from vos_jax.engine.evaluate import segment_dataset
-from vos_jax.engine.model import fingerprint, load_model
-from vos_jax.engine.report_table import text_table, write_table
 from vos_jax.evaluation import read_dataset, score
+from vos_jax.inference.dataset import segment_dataset
+from vos_jax.inference.demo import SPLIT, write_demo_data
 from vos_jax.media import read_labels
+from vos_jax.methods.weights import fingerprint, load_model
+from vos_jax.runtime.text_table import text_table, write_table
 
 NAME = "bfloat16_cost"
 

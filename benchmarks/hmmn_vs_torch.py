@@ -66,14 +66,17 @@ from against_torch import (
 from torch_hmmn import Memory, Read, TorchHMMN, TorchVideo, appended, kept
 
 import vos_jax
+from vos_jax.bench.measure import process_bytes
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.engine.inference import State, start, step_traced
-from vos_jax.engine.measure import process_bytes
-from vos_jax.engine.model import export
-from vos_jax.engine.report_table import text_table
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
-from vos_jax.methods.hmmn import HMMN
+from vos_jax.methods.hmmn import model as hmmn
+from vos_jax.methods.hmmn.model import HMMN
+from vos_jax.methods.stm import merge_objects
+from vos_jax.methods.weights import export
 from vos_jax.nn.resnet import ResNetConfig
+from vos_jax.runtime.text_table import text_table
 
 # Where the 32nd and the next cell, or two of a window, are equal but for rounding, each
 # program may take another, which changes some pixels. A single wrong choice everywhere,
@@ -202,8 +205,10 @@ def _fine(stage: int, module: HMMN, memory: Any, query: Any, cells: Any) -> Any:
 
 
 def _decode(module: HMMN, coarse: Any, fine: Any, query: Any, state: State) -> Any:
-    logits = module.decode(coarse, fine, query, state.frame, state.active)
-    return jax.nn.softmax(logits, axis=0)
+    own = module.own_value(state.memory, query)
+    read = hmmn.Read(coarse, fine, state.memory.bank.entries.track)
+    logits = module.decode(read, own, query)
+    return jax.nn.softmax(merge_objects(logits, state.frame, state.active), axis=0)
 
 
 def _torch_calls(

@@ -37,13 +37,14 @@ from against_torch import (
 from hmmn_vs_torch import filled_state
 
 import vos_jax
+from vos_jax.bench.measure import Program, compile_program
 from vos_jax.convert.tree import flatten, unflatten
-from vos_jax.engine.inference import start, step_traced
-from vos_jax.engine.measure import Program, compile_program
-from vos_jax.engine.model import variable_shapes
-from vos_jax.engine.report_table import describe, machine, text_table, write_table
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.resnet import ResNetConfig
+from vos_jax.runtime.machine import machine
+from vos_jax.runtime.text_table import describe, text_table, write_table
 
 NAME = "lcm_vs_stm"
 

@@ -58,9 +58,10 @@ from against_torch import (
 from torch_rde import PROGRAMS, KeyValue, TorchRDE, TorchSTCN, TorchVideo
 
 import vos_jax
-from vos_jax.engine.inference import State, start, step_traced
-from vos_jax.engine.model import export
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
+from vos_jax.methods.weights import export
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops.padding import crop as our_crop
 from vos_jax.ops.soft_aggregation import soft_aggregate

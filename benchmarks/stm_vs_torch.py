@@ -51,10 +51,11 @@ from against_torch import (
 from torch import Tensor, nn
 
 import vos_jax
-from vos_jax.engine.inference import State, start, step_traced
-from vos_jax.engine.model import export
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
 from vos_jax.methods.stm import STMConfig
+from vos_jax.methods.weights import export
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.read import space_time_read

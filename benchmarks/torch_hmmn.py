@@ -15,7 +15,7 @@ from against_torch import ResBlock, aggregate, crop, enlarge, pad
 from stm_vs_torch import Encoder, KeyValue
 from torch import Tensor, nn
 
-from vos_jax.methods.hmmn import HMMNConfig
+from vos_jax.methods.hmmn.config import HMMNConfig
 
 
 class Key(nn.Module):

@@ -19,7 +19,7 @@ from against_torch import (
 )
 from torch import Tensor, nn
 
-from vos_jax.methods.stcn import STCNConfig
+from vos_jax.methods.stcn.model import STCNConfig
 
 
 class KeyEncoder(nn.Module):

@@ -1,5 +1,7 @@
 """What tests of several packages need: a small model, and folders of optional data."""
 
+import ctypes
+import gc
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -8,26 +10,72 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from tests.clips import moving_clip
 from tests.fill import fill_all
 from vos_jax.convert import convert_state_dict, export_state_dict
 from vos_jax.methods import METHODS, create
 from vos_jax.methods.base import Method
+from vos_jax.methods.weights import random_model
 from vos_jax.nn.resnet import ResNetConfig
 
+# The emitters of fusions take half of the time of compilation, and a test that runs a
+# program once gains nothing by them. `XLA_FLAGS= pytest` compiles as users do.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 # One device: more of them share the same cores and only slow the tests down.
 jax.config.update("jax_num_cpu_devices", 1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+MOST_BYTES = 3 << 29
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled programs of this session's commands, in all of its processes."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    """Compiled programs of this session: of its commands, and of this process.
+
+    What processes started by a test compile is quick, too, and in the same cache.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    programs = {
+        "jax_compilation_cache_dir": str(own / "programs"),
+        "jax_persistent_cache_min_compile_time_secs": 0.05,
+    }
+    for name, value in programs.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+    os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    # A cache once in use stays, whatever folder a command asks for.
+    jax.block_until_ready(jnp.zeros(1))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compiles quickly, before all fixtures, unless the test is marked."""
+    quickly = item.get_closest_marker("full_compilation") is None
+    if jax.config.read("jax_disable_most_optimizations") != quickly:
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        # A program is not compiled again because of that alone.
+        jax.clear_caches()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Frees what is compiled, which is most of the memory, after some files."""
+    changes_file = nextitem is None or nextitem.path != item.path
+    if changes_file and _resident_bytes() > MOST_BYTES:
+        jax.clear_caches()
+        gc.collect()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)  # Otherwise it stays with the process.
+
+
+def _resident_bytes() -> int:
+    """Memory of this process, 0 where the system does not tell."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) << 12 if status.exists() else 0
 
 
 @pytest.fixture(autouse=True)
@@ -36,14 +84,6 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(scope="module")
-def quick_compilation() -> Iterator[None]:
-    """Most of the time of many tests is compilation, and half of that optimisation."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture
@@ -68,6 +108,28 @@ def tiny_variables(tiny_method: Method) -> Mapping[str, Any]:
     published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
     variables = convert_state_dict(fill_all(published), table, shapes)
     return jax.tree.map(jnp.asarray, variables)
+
+
+@pytest.fixture(scope="session")
+def tiny_rde() -> tuple[Method, Mapping[str, Any]]:
+    """RDE-VOS with few channels and random weights."""
+    backbone = ResNetConfig(depth=18, width=4)
+    return random_model(
+        "rde",
+        backbone=backbone,
+        value_backbone=backbone,
+        key_dim=4,
+        value_dim=16,
+        decoder_dims=(16, 8, 8),
+    )
+
+
+@pytest.fixture(scope="session")
+def clip() -> tuple[np.ndarray, np.ndarray]:
+    """Frames `[8, 32, 48, 3]` and labels."""
+    frames, labels = moving_clip(8)
+    frames.flags.writeable = labels.flags.writeable = False
+    return frames, labels
 
 
 @pytest.fixture(scope="session")

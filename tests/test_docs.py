@@ -2,7 +2,8 @@
 
 Blocks of a page run in their order in one folder, the Python ones with common names.
 Shell blocks below a `<!-- run -->` comment run too; in all others the commands of
-vos-jax are read by its parser.
+vos-jax are read by its parser. A block below `<!-- file: NAME -->` becomes that file,
+which is one of examples/.
 """
 
 import re
@@ -19,7 +20,9 @@ from vos_jax.cli import main
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(
-    r"(?P<mark><!-- run -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
+    r"(<!-- (?P<mark>run|file: (?P<file>\S+)) -->\n)?"
+    r"^```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.M | re.S,
 )
 LINK = re.compile(r"\]\((?P<target>[^)#\s]+)[^)]*\)")
 
@@ -29,14 +32,15 @@ class Block(NamedTuple):
     code: str
     line: int
     runs: bool
+    file: str | None
 
 
 def _blocks(page: Path) -> Iterator[Block]:
     text = page.read_text()
     for match in FENCE.finditer(text):
         line = text.count("\n", 0, match.start("code"))
-        marked = match["mark"] is not None
-        yield Block(match["language"], match["code"], line, marked)
+        runs = match["mark"] == "run"
+        yield Block(match["language"], match["code"], line, runs, match["file"])
 
 
 def _commands(code: str) -> Iterator[list[str]]:
@@ -55,9 +59,13 @@ def test_a_page_runs_as_it_stands(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in _blocks(page):
-        if block.language == "python":
+        if block.file is not None:
+            assert block.code == (ROOT / "examples" / block.file).read_text()
+            Path(block.file).write_text(block.code)
+        elif block.language == "python":
             # Empty lines in front make tracebacks point into the page.
             code = "\n" * block.line + block.code
             exec(compile(code, page, "exec"), names)

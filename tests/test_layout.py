@@ -11,9 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "vos_jax"
 LEVELS = [
     {"errors", "types"},
     {"ops", "media"},
-    {"nn", "evaluation", "data", "convert"},
+    {"nn", "data", "evaluation", "convert", "runtime"},
     {"methods"},
-    {"engine"},
+    {"inference"},
+    {"training"},
+    {"bench"},
+    {"reports"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -53,6 +56,11 @@ def test_imports_go_down(path):
             other = name.split(".")[1]
             assert other in LEVEL, f"{name} is above every layer"
             assert other == own or LEVEL[other] < LEVEL[own], f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_is_read_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= 400
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -10,51 +10,32 @@ from typing import TYPE_CHECKING, Any
 from vos_jax.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
-    from vos_jax.engine.inference import (
-        Output,
-        State,
-        add_masks,
-        remove_object,
-        start,
-        state_bytes,
-        step,
-    )
-    from vos_jax.engine.model import load_model, load_weights, save_weights
-    from vos_jax.engine.video import (
-        FrameResult,
-        VideoSegmenter,
-        inference_form,
-        segment_video,
-        stream_video,
-    )
-    from vos_jax.methods import METHODS, create
+    from vos_jax.inference.capacity import state_bytes
+    from vos_jax.inference.objects import add_masks, remove_object
+    from vos_jax.inference.segmenter import FrameResult, VideoSegmenter, inference_form
+    from vos_jax.inference.state import Output, State
+    from vos_jax.inference.step import start, step
+    from vos_jax.inference.video import segment_video, stream_video
+    from vos_jax.methods import METHODS, Entry, create
     from vos_jax.methods.base import Method
+    from vos_jax.methods.weights import load_model, load_weights, save_weights
 
 _HOMES = {
-    "vos_jax.engine.inference": (
-        "Output",
-        "State",
-        "add_masks",
-        "remove_object",
-        "start",
-        "state_bytes",
-        "step",
-    ),
-    "vos_jax.engine.model": ("load_model", "load_weights", "save_weights"),
-    "vos_jax.engine.video": (
-        "FrameResult",
-        "VideoSegmenter",
-        "inference_form",
-        "segment_video",
-        "stream_video",
-    ),
-    "vos_jax.methods": ("METHODS", "create"),
+    "vos_jax.inference.capacity": ("state_bytes",),
+    "vos_jax.inference.objects": ("add_masks", "remove_object"),
+    "vos_jax.inference.segmenter": ("FrameResult", "VideoSegmenter", "inference_form"),
+    "vos_jax.inference.state": ("Output", "State"),
+    "vos_jax.inference.step": ("start", "step"),
+    "vos_jax.inference.video": ("segment_video", "stream_video"),
+    "vos_jax.methods": ("METHODS", "Entry", "create"),
     "vos_jax.methods.base": ("Method",),
+    "vos_jax.methods.weights": ("load_model", "load_weights", "save_weights"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "Entry",
     "FrameResult",
     "InputError",
     "InputWarning",

@@ -2,6 +2,12 @@
 
 from typing import Any, NamedTuple
 
+IGNORE = 255
+"""The label of pixels that count for no loss, no score and no object."""
+
+MAX_OBJECTS = 254
+"""The most objects, and the largest id: labels are 8 bit, 0 is background."""
+
 
 class ClipBatch(NamedTuple):
     """Training clips of one shape; NumPy on the host, jax.Array in a step.

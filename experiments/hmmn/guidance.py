@@ -26,21 +26,15 @@ import vos_jax
 from vos_jax.cli import options
 from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
-from vos_jax.engine.frame_picture import (
-    STRIDE,
-    chosen_ids,
-    first_frames,
-    pixels_of,
-    write_figure,
-)
-from vos_jax.engine.inference import State
-from vos_jax.engine.model import load_model
-from vos_jax.engine.report_table import pyplot
 from vos_jax.errors import InputError
-from vos_jax.methods.hmmn import HMMN
+from vos_jax.inference.state import State
+from vos_jax.methods.base import Method
+from vos_jax.methods.weights import load_model
 from vos_jax.ops.guidance import kernel_log
 from vos_jax.ops.memory_bank import Moment
-from vos_jax.ops.padding import padding
+from vos_jax.ops.padding import STRIDE, padding
+from vos_jax.reports.picture import first_frames, pixels_of, select_ids, write_figure
+from vos_jax.runtime.plotting import pyplot
 
 _ROWS = ("by looks alone", "guided", "read at stride 8")
 
@@ -87,9 +81,8 @@ def run(args: argparse.Namespace) -> None:
         args.method, args.weights, **options.changed({}, args.changes)
     )
     config = method.config
-    if not (
-        isinstance(method, HMMN) and config.kernel_guided and 3 in config.fine_stages
-    ):
+    guided = getattr(config, "kernel_guided", False)
+    if not guided or 3 not in getattr(config, "fine_stages", ()):
         raise InputError(
             f"--method {args.method}: use HMMN with its guidance and fine stage 3"
         )
@@ -102,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def look(
-    method: HMMN,
+    method: Method,
     variables: Any,
     frames: np.ndarray,
     labels: np.ndarray,
@@ -123,7 +116,7 @@ def look(
       InputError: There is no such object or pixel.
     """
     height, width = labels.shape
-    chosen_ids(labels, [wanted])
+    select_ids(labels, [wanted])
     if at is not None and not (0 <= at[0] < height and 0 <= at[1] < width):
         raise InputError(
             f"--at {at[0]} {at[1]}: the frame has {height} x {width} pixels"
@@ -170,7 +163,7 @@ class _Weighed(NamedTuple):
 
 
 def _weigh(
-    method: HMMN,
+    method: Method,
     variables: Any,
     state: State,
     frame: jax.Array,

@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 from vos_jax.cli import options
 from vos_jax.cli.script import run_script
 from vos_jax.cli.table_options import add_table_options, named_weights
-from vos_jax.engine.model import fingerprint
-from vos_jax.engine.settings_table import (
+from vos_jax.methods.weights import fingerprint
+from vos_jax.reports.ablation import (
     Measured,
     Setting,
     Split,

@@ -15,8 +15,9 @@ second stage of a network that has no such reads, to compare with. What they rea
 
 from dataclasses import replace
 
-from vos_jax.engine.experiment import Experiment, load_experiment
-from vos_jax.engine.hmmn_loss import HMMNLoss
+from vos_jax.methods.hmmn.objective import HMMNLoss
+from vos_jax.training.experiment import Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 _FIRST, _SECOND = 1200, 1200
 

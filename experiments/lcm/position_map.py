@@ -23,19 +23,14 @@ import vos_jax
 from vos_jax.cli import options
 from vos_jax.cli.picture_options import add_picture_options
 from vos_jax.cli.script import run_script
-from vos_jax.engine.frame_picture import (
-    STRIDE,
-    chosen_ids,
-    first_frames,
-    pixels_of,
-    write_figure,
-)
-from vos_jax.engine.inference import State
-from vos_jax.engine.model import load_model
-from vos_jax.engine.report_table import pyplot
 from vos_jax.errors import InputError
+from vos_jax.inference.state import State
 from vos_jax.media import blend
-from vos_jax.methods.lcm import LCM
+from vos_jax.methods.base import Method
+from vos_jax.methods.weights import load_model
+from vos_jax.ops.padding import STRIDE
+from vos_jax.reports.picture import first_frames, pixels_of, select_ids, write_figure
+from vos_jax.runtime.plotting import pyplot
 
 
 class Row(NamedTuple):
@@ -79,22 +74,21 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--frame {times[0]}: use at least 1, for none is before 0")
     method, variables = _model(args)
     frames, labels = first_frames(args.video, args.mask, args.generated, times[-1])
-    ids = chosen_ids(labels, args.object)
+    ids = select_ids(labels, args.object)
     print(f"segmenting {times[-1]} frames", file=sys.stderr, flush=True)
     rows = look(method, variables, frames, labels, times, ids)
     draw(rows, frames, method.config.position_k, args.out)
     print(args.out)
 
 
-def _model(args: argparse.Namespace) -> tuple[LCM, Any]:
+def _model(args: argparse.Namespace) -> tuple[Method, Any]:
     """A network with position maps, as it is best run."""
-    if not isinstance(vos_jax.create(args.method), LCM):
+    if not hasattr(vos_jax.create(args.method).config, "use_pgm"):
         raise InputError(f"--method {args.method}: has no position map; use LCM")
     changes = options.changed({}, args.changes)
     method, variables = vos_jax.inference_form(
         *load_model(args.method, args.weights, **changes)
     )
-    assert isinstance(method, LCM)
     if not method.config.use_pgm:
         raise InputError(
             f"--method {args.method}: without its PGM (use_pgm=False) it has no"
@@ -104,7 +98,7 @@ def _model(args: argparse.Namespace) -> tuple[LCM, Any]:
 
 
 def look(
-    method: LCM,
+    method: Method,
     variables: Any,
     frames: np.ndarray,
     labels: np.ndarray,
@@ -139,7 +133,7 @@ def look(
 
 
 @partial(jax.jit, static_argnums=0)
-def _likely(method: LCM, variables: Any, state: State) -> jax.Array:
+def _likely(method: Method, variables: Any, state: State) -> jax.Array:
     """Position maps `[O, h, w]` of the frame that was stepped on.
 
     The memory of a state is what its frame was segmented with.

@@ -29,8 +29,9 @@ from typing import NamedTuple
 from vos_jax.cli import options
 from vos_jax.cli.script import run_script
 from vos_jax.cli.table_options import add_table_options, named_weights
-from vos_jax.engine.model import fingerprint
-from vos_jax.engine.settings_table import (
+from vos_jax.errors import InputError
+from vos_jax.methods.weights import fingerprint
+from vos_jax.reports.ablation import (
     Measured,
     Setting,
     Split,
@@ -40,7 +41,6 @@ from vos_jax.engine.settings_table import (
     show_table,
     tables_as_known,
 )
-from vos_jax.errors import InputError
 
 MODULES: Mapping[str, Mapping[str, bool]] = {
     "grm_pgm_orm": {},

@@ -25,9 +25,10 @@ from dataclasses import replace
 from vos_jax.data.augmentation import Affine
 from vos_jax.data.colour import Blur
 from vos_jax.data.recipes import StaticRecipe, VideoRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment, load_experiment
-from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.experiment_file import load_experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 
 def _videos(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig, ...]:

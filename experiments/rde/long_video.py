@@ -25,8 +25,14 @@ import numpy as np
 
 from vos_jax.cli import options
 from vos_jax.cli.script import run_script
-from vos_jax.engine.inference import state_bytes
-from vos_jax.engine.long_video import (
+from vos_jax.errors import InputError
+from vos_jax.inference.capacity import state_bytes
+from vos_jax.inference.segmenter import inference_form, working_size
+from vos_jax.media import atomic_path, make_folder
+from vos_jax.methods import METHODS, create
+from vos_jax.methods.base import Method
+from vos_jax.methods.weights import fingerprint, load_model, shipped_weights
+from vos_jax.reports.long_video import (
     Figures,
     Video,
     davis_videos,
@@ -34,14 +40,9 @@ from vos_jax.engine.long_video import (
     peak_kind,
     play,
 )
-from vos_jax.engine.model import fingerprint, load_model, shipped_weights
-from vos_jax.engine.progress import Progress
-from vos_jax.engine.report_table import made, pyplot, text_table, write_table
-from vos_jax.engine.video import inference_form, working_size
-from vos_jax.errors import InputError
-from vos_jax.media import atomic_path
-from vos_jax.methods import METHODS, create
-from vos_jax.methods.base import Method
+from vos_jax.runtime.plotting import pyplot
+from vos_jax.runtime.progress import Progress
+from vos_jax.runtime.text_table import text_table, write_table
 
 NAME = "long_video"
 _MARKERS = "osD^v"
@@ -187,7 +188,11 @@ def measure(name: str, weights: Path, args: argparse.Namespace) -> list[Row]:
     method, variables = inference_form(method, variables)
     needs = {n: _state_gb(method, videos, n, args.size) for n in set(args.repeat)}
     jobs = [
-        (n, video, made(args.out / "videos" / name / f"x{n}") / f"{video.name}.json")
+        (
+            n,
+            video,
+            make_folder(args.out / "videos" / name / f"x{n}") / f"{video.name}.json",
+        )
         for n in sorted(needs)
         if needs[n] <= args.max_memory_gb
         for video in videos

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from vos_jax.cli import options
 from vos_jax.cli.script import run_script
-from vos_jax.engine.model import fingerprint
-from vos_jax.engine.report_table import text_table, write_table
-from vos_jax.engine.settings_table import Setting, Split, measure_settings
 from vos_jax.errors import InputError
+from vos_jax.methods.weights import fingerprint
+from vos_jax.reports.ablation import Setting, Split, measure_settings
+from vos_jax.runtime.text_table import text_table, write_table
 
 
 class Strategy(NamedTuple):

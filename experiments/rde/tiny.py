@@ -16,8 +16,9 @@ cells of like appearance find one another from the first step.
 
 from dataclasses import replace
 
-from vos_jax.engine.experiment import Experiment, load_experiment
-from vos_jax.engine.rde_loss import RDELoss
+from vos_jax.methods.rde.objective import RDELoss
+from vos_jax.training.experiment import Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 _PERTURBED = (0.85, 1.0)
 

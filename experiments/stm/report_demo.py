@@ -14,10 +14,10 @@ from pathlib import Path
 from shutil import copyfile
 
 from vos_jax.cli.script import run_script
-from vos_jax.engine.evaluate import segment_dataset
-from vos_jax.engine.model import fingerprint, load_model
 from vos_jax.evaluation import Sequence, format_table, given_labels, read_dataset, score
+from vos_jax.inference.dataset import segment_dataset
 from vos_jax.media import write_labels
+from vos_jax.methods.weights import fingerprint, load_model
 
 
 def copy_first_mask(sequences: tuple[Sequence, ...], out: Path) -> None:

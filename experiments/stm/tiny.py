@@ -19,9 +19,9 @@ stages reach is in `benchmarks/README.md`.
 from dataclasses import replace
 
 from vos_jax.data.recipes import VideoRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment
-from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 # Scenes four times as slow as those of the largest skip, seen at the demo's speed.
 _VALIDATION = DataConfig(

@@ -10,8 +10,9 @@ a clip grows from 0 to 25, and norms are frozen, as published.
 from dataclasses import replace
 
 from vos_jax.data.recipes import VideoRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment, load_experiment
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.experiment_file import load_experiment
 
 
 def experiment() -> Experiment:

@@ -9,9 +9,9 @@ so norms follow the batch and the memory encoder starts as a copy of the query e
 """
 
 from vos_jax.data.recipes import StaticRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment
-from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.objective import StepConfig
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 # Generated videos, held out: their seed differs from those that are trained on.
 _VALIDATION = DataConfig(

@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 
 import vos_jax
-from tests.engine.clips import moving_clip, write_davis, write_frames, write_masks
+from tests.clips import moving_clip, write_davis, write_frames, write_masks
 from vos_jax.methods.base import Method
-
-
-@pytest.fixture(scope="module", autouse=True)
-def always_quick(quick_compilation: None) -> None:
-    """Every test of this folder compiles networks."""
 
 
 @pytest.fixture(autouse=True)

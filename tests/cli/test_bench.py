@@ -3,12 +3,15 @@
 import json
 
 import pytest
+from jax.errors import JaxRuntimeError
 
+from vos_jax.bench import read as bench_read
+from vos_jax.bench import train as bench_train
+from vos_jax.bench.measure import Ceilings
+from vos_jax.bench.read import ReadResult, ReadRow
+from vos_jax.bench.train_rows import InputRow, Job, StepRow, TrainResult
 from vos_jax.cli import main
-from vos_jax.engine import bench_read, bench_train
-from vos_jax.engine.bench_read import ReadResult, ReadRow
-from vos_jax.engine.bench_train import InputRow, Job, StepRow, TrainResult
-from vos_jax.engine.measure import Ceilings
+from vos_jax.methods import create, weights
 
 JOB = Job("stm-tiny", "float32", 1000, 8, 3, 1, "128x128", "generated", 1)
 STEP = StepRow("128x128", 500.0, 16.0, 20, 30.0, 5.0, 10.0, 0.1, None)
@@ -166,3 +169,33 @@ def test_bad_options_of_the_reads_are_one_line(words, message, capsys):
     assert out == ""
     assert err.startswith("vos-jax: error: ") and err.count("\n") == 1
     assert message in err
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    ("words", "function", "remedy"),
+    [
+        (["read", "--reads", "l2"], "read.bench_read", "lower --frames, --objects"),
+        (["model", "--method", "stm-tiny"], "model.bench_model", "lower --frames"),
+        (
+            ["model", "--method", "stm-tiny", "--stream", "30"],
+            "stream.bench_stream",
+            "lower --stream, --objects",
+        ),
+        (["train", "stm/tiny"], "train.bench_train", "lower batch=8 or recipe.size="),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(words, function, remedy, monkeypatch, capsys):
+    def fail(*args):
+        raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
+
+    monkeypatch.setattr(f"vos_jax.bench.{function}", fail)
+    monkeypatch.setattr(weights, "random_model", lambda name: (create(name), {}))
+    assert main(["bench", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    told = f"vos-jax: error: bench {words[0]}"
+    assert err.startswith(told) and err.count("\n") == 1
+    assert "out of memory: 8 bytes were asked for; " in err and remedy in err

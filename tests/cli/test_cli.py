@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 import vos_jax
-from tests.engine.clips import read_masks, write_masks
+from tests.clips import read_masks, write_masks
 from vos_jax.cli import main
-from vos_jax.engine import demo
-from vos_jax.engine.model import export
+from vos_jax.inference import demo
+from vos_jax.methods.weights import export
 
 COMMANDS = [
     *("demo", "segment", "convert", "evaluate", "score", "train", "export", "data"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.engine.clips import HEIGHT, moving_clip, write_frames, write_masks
+from tests.clips import HEIGHT, moving_clip, write_frames, write_masks
 from vos_jax.cli import main
 from vos_jax.media import overlay_colours
 

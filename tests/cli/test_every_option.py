@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.engine.clips import read_masks, write_frames, write_masks
+from tests.clips import read_masks, write_frames, write_masks
 from vos_jax.cli import _parser, main
 from vos_jax.data.synthetic import generate_clip
 from vos_jax.methods import METHODS

@@ -22,7 +22,7 @@ def test_a_checkpoint_is_chosen_by_step_or_by_name(
         )
         return {"step": 12, "arrays": 3, "parameters": 4}
 
-    monkeypatch.setattr("vos_jax.engine.export.export_weights", export_weights)
+    monkeypatch.setattr("vos_jax.training.export.export_weights", export_weights)
     target = str(tmp_path / "o.safetensors")
     assert main(["export", str(tmp_path), target, *given, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {

@@ -3,8 +3,8 @@
 import pytest
 
 from vos_jax.cli import main, names
-from vos_jax.engine.model import BACKBONES
 from vos_jax.methods import METHODS
+from vos_jax.methods.weights import BACKBONES
 
 
 def test_the_names_are_those_of_the_tables():

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from tests.engine.clips import read_masks
+from tests.clips import read_masks
 from tests.methods.rde_weights import narrow
 from vos_jax.cli import main
-from vos_jax.engine.model import export
 from vos_jax.methods import METHODS
+from vos_jax.methods.weights import export
 
 
 @pytest.fixture

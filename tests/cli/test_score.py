@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.engine.clips import write_davis, write_frames, write_masks
+from tests.clips import write_davis, write_frames, write_masks
 from vos_jax.cli import main
 
 

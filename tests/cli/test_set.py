@@ -5,7 +5,7 @@ import json
 import pytest
 
 import vos_jax
-from tests.engine.clips import read_masks
+from tests.clips import read_masks
 from tests.methods.rde_weights import narrow
 from vos_jax.cli import main
 

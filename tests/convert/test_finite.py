@@ -8,8 +8,8 @@ import vos_jax
 from vos_jax.cli import main
 from vos_jax.convert import FORMAT, convert_state_dict, load_weights, save_weights
 from vos_jax.convert.mapping import Source
-from vos_jax.engine.model import export
 from vos_jax.errors import InputError
+from vos_jax.methods.weights import export
 
 
 def tree():

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vos_jax.errors import InputError
 from vos_jax.evaluation.protocols import score
 from vos_jax.evaluation.report import ObjectScores, Report, format_table, write_report
 
@@ -123,6 +124,18 @@ def test_t_has_a_file_of_its_own_and_leaves_the_official_ones_alone(tmp_path):
         assert before.read_bytes() == after.read_bytes()
     assert paths[3].name == "temporal_stability-val.csv"
     assert paths[3].read_text() == "Sequence,T-Mean\na_2,0.100\nc_2,1.500\n"
+
+
+def test_t_of_earlier_results_is_removed(tmp_path):
+    *_, stale = write_report(temporal_report(), tmp_path)
+    other = tmp_path / "temporal_stability-train.csv"
+    other.write_text("of another split")
+    assert stale not in write_report(temporal_report(temporal=False), tmp_path)
+    assert not stale.exists()
+    assert other.exists()
+    stale.mkdir()
+    with pytest.raises(InputError, match=r"stability-val\.csv: .* cannot be removed"):
+        write_report(temporal_report(temporal=False), tmp_path)
 
 
 def test_t_is_in_the_json_file_pair_by_pair(tmp_path):

@@ -13,7 +13,7 @@ from tests.data.sources.layouts import (
     write_text,
     write_video,
 )
-from vos_jax.engine.experiment import DataConfig
+from vos_jax.training.experiment import DataConfig
 
 LENGTH = 4
 
@@ -125,9 +125,11 @@ def _pascal_s(folder: Path) -> None:
 
 
 def _pairs(folder: Path) -> None:
-    """As `stm/tiny_pretrain` asks for them."""
+    """As `stm/tiny_pretrain` asks for them, and `hmmn/pretrain`."""
     write_frame(folder / "JPEGImages" / "1.jpg")
     write_palette(folder / "Annotations" / "1.png", label_pixels(1, 2))
+    write_frame(folder / "1.jpg")
+    write_grey(folder / "1.png", label_pixels(255))
 
 
 WRITERS: Mapping[str, Callable[[Path], None]] = {

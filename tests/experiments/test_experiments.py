@@ -18,9 +18,10 @@ from vos_jax.data.augmentation import Affine
 from vos_jax.data.clips import batch_at
 from vos_jax.data.sampling import draw_crop
 from vos_jax.data.source import Video
-from vos_jax.engine.experiment import describe, differences, load_experiment
-from vos_jax.engine.model import variable_shapes
-from vos_jax.engine.train_start import open_data
+from vos_jax.methods.weights import variable_shapes
+from vos_jax.training.experiment import describe, differences
+from vos_jax.training.experiment_file import load_experiment
+from vos_jax.training.start import open_data
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 COMMAND = re.compile(r"^ {0,4}(vos-jax (?:.*\\\n)*.*)$", re.M)

@@ -5,12 +5,11 @@ import pytest
 from PIL import Image
 
 import vos_jax
-from tests.engine.clips import moving_clip
+from tests.clips import moving_clip
 from tests.experiments.scripts import script
 from tests.methods.hmmn_weights import narrow
 
 guidance = script("hmmn/guidance")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,13 @@ import pytest
 from PIL import Image
 
 import vos_jax
-from tests.engine.clips import moving_clip, write_frames, write_masks
+from tests.clips import moving_clip, write_frames, write_masks
 from tests.experiments.scripts import script
 from tests.methods.lcm_weights import narrow
-from vos_jax.engine.report_table import pyplot
 from vos_jax.ops.memory_bank import Moment
+from vos_jax.runtime.plotting import pyplot
 
 position_map = script("lcm/position_map")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -6,26 +6,34 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import vos_jax
-from tests.engine.clips import write_davis
+from tests.bench.toy import toy
+from tests.clips import write_davis
 from tests.experiments.scripts import script
 from tests.methods.rde_weights import narrow
 from vos_jax import cli
-from vos_jax.engine import demo, evaluate, settings_table
+from vos_jax.inference import dataset as evaluate
+from vos_jax.inference import demo
+from vos_jax.methods.weights import load_model
+from vos_jax.reports import ablation as settings_table
+from vos_jax.reports.ablation import Measured
 
 table5, long_video = script("rde/table5"), script("rde/long_video")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """`rde.safetensors`, `plain.safetensors` without SAM, and `davis/`."""
+    """Weights in `rde`, others in `other`, some without SAM in `plain`; `davis/`."""
     folder = tmp_path_factory.mktemp("files")
-    vos_jax.save_weights(folder / "rde.safetensors", "rde", *narrow("rde"))
+    method, variables = narrow("rde")
+    others = jax.tree.map(lambda x: 0.9 * x, variables)
+    vos_jax.save_weights(folder / "rde.safetensors", "rde", method, variables)
+    vos_jax.save_weights(folder / "other.safetensors", "rde", method, others)
     plain = narrow("rde", recurrent=False)
     vos_jax.save_weights(folder / "plain.safetensors", "rde", *plain)
     write_davis(folder / "davis", ["alpha", "beta"])
@@ -67,7 +75,8 @@ def tabulate(files, out, *more, weights="rde"):
     )
 
 
-WANTED = ("--strategies", "F", "2F+L+RDE", "--theta", 1, 2)
+WANTED = ("--strategies", "2F+L+RDE", "--theta", 2)
+FOLDER = "davis2017_val/2F+L+RDE_theta2"
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +93,40 @@ def table(tabulated, tmp_path):
     return shutil.copytree(tabulated, tmp_path / "table")
 
 
-def test_the_table_has_each_strategy_with_each_theta_that_matters(tabulated):
-    rows = _rows(tabulated / "table5.csv")
-    assert [(r["strategy"], r["theta"], r["slots"]) for r in rows] == [
-        ("F", "", "1"),
-        ("2F+L+RDE", "1", "4"),
-        ("2F+L+RDE", "2", "4"),
+def test_the_table_has_each_strategy_with_each_theta_that_matters(
+    files, tmp_path, monkeypatch
+):
+    asked = {}
+
+    def measure(method, settings, split, out, *, size):
+        asked.update(settings)
+        for number, name in enumerate(settings):
+            yield name, Measured(number / 4, number / 2, 0.0, None)
+
+    monkeypatch.setattr(table5, "measure_settings", measure)
+    wanted = ("--strategies", "F", "2F+L+RDE", "--theta", 1, 2)
+    assert tabulate(files, tmp_path, *wanted) == 0
+    rows = _rows(tmp_path / "table5.csv")
+    assert [(r["strategy"], r["theta"], r["slots"], r["j"]) for r in rows] == [
+        ("F", "", "1", "0.0"),
+        ("2F+L+RDE", "1", "4", "0.5"),
+        ("2F+L+RDE", "2", "4", "1.0"),
     ]
-    for row in rows:
-        both, j, f = (float(row[name]) for name in ("j_and_f", "j", "f"))
-        assert 0 <= j <= 1 and 0 <= f <= 1
-        assert both == pytest.approx((j + f) / 2)
-        assert float(row["frames_per_s"]) > 0
-    assert len({row["j"] for row in rows}) == 3
+    changes = [setting.changes for setting in asked.values()]
+    renewed = {"first": 2, "latest": True, "recurrent": True}
+    assert changes == [
+        {"first": 1, "latest": False, "recurrent": False},
+        *({**renewed, "mem_every": theta} for theta in (1, 2)),
+    ]
+    assert {x.weights for x in asked.values()} == {files / "rde.safetensors"}
+
+
+def test_a_row_has_scores_and_speed(tabulated):
+    (row,) = _rows(tabulated / "table5.csv")
+    both, j, f = (float(row[name]) for name in ("j_and_f", "j", "f"))
+    assert 0 <= j <= 1 and 0 <= f <= 1
+    assert both == pytest.approx((j + f) / 2)
+    assert float(row["frames_per_s"]) > 0
 
 
 def test_a_row_is_what_evaluate_finds_with_the_same_settings(
@@ -111,7 +141,7 @@ def test_a_row_is_what_evaluate_finds_with_the_same_settings(
     ]
     assert cli.main(command) == 0
     figures = json.loads(capsys.readouterr().out)
-    row = _rows(tabulated / "table5.csv")[2]
+    (row,) = _rows(tabulated / "table5.csv")
     assert (float(row["j"]), float(row["f"])) == (figures["J-Mean"], figures["F-Mean"])
 
 
@@ -138,13 +168,13 @@ def test_what_is_done_is_not_done_again(table, files, capsys, monkeypatch):
 
 
 def test_masks_that_are_missing_are_made_and_scored_again(table, files):
-    folder = table / "davis2017_val" / "F"
+    folder = table / FOLDER
     figures = json.loads((folder / "figures.json").read_text())
     right = dict(figures["scores"])
     figures["scores"]["J-Mean"] = 2.0
     (folder / "figures.json").write_text(json.dumps(figures))
     shutil.rmtree(folder / "masks" / "beta")
-    assert tabulate(files, table, "--strategies", "F") == 0
+    assert tabulate(files, table, *WANTED) == 0
     assert (folder / "masks" / "beta" / "00005.png").exists()
     (row,) = _rows(table / "table5.csv")
     assert float(row["j"]) == right["J-Mean"]
@@ -159,21 +189,33 @@ def test_what_is_wrong_with_a_table_is_told_in_one_line(table, files, one_line):
         "its weights lack key_aggregation",
     )
     one_line(
-        tabulate(files, table, "--strategies", "F", weights="plain"),
+        tabulate(files, table, *WANTED, weights="other"),
         "holds masks made with another weights; use another --out",
     )
-    (table / "davis2017_val" / "F" / "figures.json").write_text("[]")
+    (table / FOLDER / "figures.json").write_text("[]")
     one_line(tabulate(files, table, *WANTED), "figures.json: damaged; remove it")
 
 
 # Figure 3
 
 
+def _in_small(patch):
+    """Generated clips of four frames, and methods of which nothing is compiled."""
+    patch.setattr(demo, "_SIZE", (32, 56))
+    patch.setattr(demo, "_FRAMES", 4)
+    patch.setattr(long_video, "load_model", _load)
+
+
+def _load(name, path, **changes):
+    """In place of RDE-VOS a method whose memory does not grow, and one like STCN."""
+    load_model(name, path, **changes)
+    every = None if name == "rde" or "mem_capacity" in changes else 2
+    return toy(every=every)
+
+
 @pytest.fixture(autouse=True)
-def small_clips(monkeypatch):
-    """Generated clips of four frames."""
-    monkeypatch.setattr(demo, "_SIZE", (32, 48))
-    monkeypatch.setattr(demo, "_FRAMES", 4)
+def in_small(monkeypatch):
+    _in_small(monkeypatch)
 
 
 def lengthen(files, out, *more, methods=("rde",), videos=("--generated", 2)):
@@ -197,8 +239,7 @@ def lengthened(files, tmp_path_factory):
     """Where one method was measured at two lengths."""
     out = tmp_path_factory.mktemp("long_video")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "_SIZE", (32, 48))
-        patch.setattr(demo, "_FRAMES", 4)
+        _in_small(patch)
         assert lengthen(files, out, "--repeat", 3, 1, 3) == 0
     return out
 
@@ -240,10 +281,9 @@ def test_means_are_those_of_all_objects(lengthened):
 def test_methods_are_compared_and_too_large_a_state_is_left_out(
     files, tmp_path, in_process, capsys
 ):
-    # Twelve frames of STCN need more than RDE-VOS ever does.
     needs = {
-        name: vos_jax.state_bytes(narrow(name)[0], (32, 48), 1, 12) / 1e9
-        for name in ("rde", "stcn")
+        name: vos_jax.state_bytes(toy(every=every)[0], (32, 56), 1, 12) / 1e9
+        for name, every in (("rde", None), ("stcn", 2))
     }
     assert needs["stcn"] > needs["rde"]
     limit = ("--max-memory-gb", (needs["stcn"] + needs["rde"]) / 2)

@@ -3,7 +3,7 @@
 import json
 
 import vos_jax
-from tests.engine.clips import write_davis
+from tests.clips import write_davis
 from tests.experiments.scripts import script
 
 report_demo = script("stm/report_demo")

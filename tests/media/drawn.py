@@ -1,9 +1,12 @@
 """Masks as people save them."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from vos_jax.media import davis_palette
 
 SIZE = (64, 96)
 ROWS, COLUMNS = np.mgrid[: SIZE[0], : SIZE[1]]
@@ -11,6 +14,20 @@ LEFT = (ROWS - 30) ** 2 + (COLUMNS - 26) ** 2 < 15**2
 RIGHT = (abs(ROWS - 40) < 12) & (abs(COLUMNS - 70) < 14)
 NOWHERE = np.zeros(SIZE, bool)
 WHITE = LEFT * np.uint8(255)
+
+
+def save(path: Path, image: Image.Image | np.ndarray, **options: object) -> Path:
+    """Saves an image, or an array as one; options are the format's."""
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(path, **options)
+    return path
+
+
+def labelled(labels: np.ndarray) -> Image.Image:
+    """Object ids with the DAVIS palette."""
+    image = Image.fromarray(labels)
+    image.putpalette(davis_palette().tobytes())
+    return image
 
 
 def values(left: int, right: int, ground: int = 0) -> np.ndarray:

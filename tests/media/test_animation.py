@@ -6,7 +6,8 @@ from PIL import Image
 
 from vos_jax.errors import InputError, InputWarning
 from vos_jax.media.animation import AnimationFrames
-from vos_jax.media.frames import FrameSource, open_frames
+from vos_jax.media.frames import open_frames
+from vos_jax.media.source import FrameSource
 
 
 def scenes(count: int = 5) -> list[np.ndarray]:

@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.media.drawn import LEFT, RIGHT, SIZE, WHITE, colours, indexed, values
+from tests.media.drawn import (
+    LEFT,
+    RIGHT,
+    SIZE,
+    WHITE,
+    colours,
+    indexed,
+    labelled,
+    values,
+)
 from vos_jax.errors import InputError
-from vos_jax.media import davis_palette
 from vos_jax.media.drawings import Drawing, read_drawing
 
 
@@ -38,9 +46,7 @@ def test_indices_count_where_index_0_alone_is_black_or_colours_say_nothing(
 
 
 def test_the_official_palette_is_believed_even_without_background(tmp_path: Path):
-    image = Image.fromarray(values(8, 7, ground=255))
-    image.putpalette(davis_palette().tobytes())
-    drawing = read(tmp_path, image)
+    drawing = read(tmp_path, labelled(values(8, 7, ground=255)))
     assert (drawing.kind, drawing.note) == ("ids", "")
 
 

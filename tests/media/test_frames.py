@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from vos_jax.errors import InputError, InputWarning
-from vos_jax.media.frames import FolderFrames, FrameSource, open_frames
+from vos_jax.media.frames import FolderFrames, open_frames
 from vos_jax.media.images import read_size
 from vos_jax.media.masks import write_labels
+from vos_jax.media.source import FrameSource
 
 
 def save(path: Path, value: int, size: tuple[int, int] = (6, 8)) -> None:

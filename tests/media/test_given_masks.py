@@ -16,6 +16,7 @@ from tests.media.drawn import (
     colours,
     compressed,
     indexed,
+    save,
     scaled,
     values,
 )
@@ -28,10 +29,7 @@ def told(tmp_path: Path):
     """Saves a mask and reads it: labels and what was said."""
 
     def read(image: Image.Image | np.ndarray, suffix: str = ".png", **options):
-        path = tmp_path / f"mask{suffix}"
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        image.save(path, **options)
+        path = save(tmp_path / f"mask{suffix}", image, **options)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             labels = read_first_mask(path, SIZE)

@@ -15,27 +15,20 @@ from tests.media.drawn import (
     colours,
     compressed,
     indexed,
+    labelled,
+    save,
     values,
 )
 from vos_jax.errors import InputError, InputWarning
-from vos_jax.media import davis_palette, read_given_masks
+from vos_jax.media import read_given_masks
 
 BOX = RIGHT * np.uint8(255)
 
 
-def labelled(labels: np.ndarray) -> Image.Image:
-    image = Image.fromarray(labels)
-    image.putpalette(davis_palette().tobytes())
-    return image
-
-
 @pytest.fixture
 def read(tmp_path: Path):
-    def read(*images: Image.Image | np.ndarray) -> list[np.ndarray]:
-        paths = [tmp_path / f"{time:05d}.png" for time in range(len(images))]
-        for path, image in zip(paths, images, strict=True):
-            image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-            image.save(path)
+    def read(*masks: Image.Image | np.ndarray) -> list[np.ndarray]:
+        paths = [save(tmp_path / f"{i:05d}.png", mask) for i, mask in enumerate(masks)]
         return read_given_masks(paths, SIZE)
 
     return read

@@ -80,7 +80,7 @@ def test_backwards_holds_no_more_than_a_block(
         return decode(start, stop)
 
     monkeypatch.setattr(source, "_decode", noted)
-    monkeypatch.setattr(video, "_REVERSE_BLOCK", 16)
+    monkeypatch.setattr(video, "REVERSE_BLOCK", 16)
     assert len(list(source.reversed())) == 40
     assert asked == [(24, 40), (8, 24), (0, 8)]
 

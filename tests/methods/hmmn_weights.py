@@ -8,9 +8,9 @@ import numpy as np
 
 from tests.fill import fill_all
 from vos_jax.convert import convert_state_dict, export_state_dict
-from vos_jax.engine.model import variable_shapes
 from vos_jax.methods import METHODS, create
 from vos_jax.methods.base import Method
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.resnet import ResNetConfig
 
 NARROW = {

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 import vos_jax
-from vos_jax.engine import inference
-from vos_jax.engine.inference import Output, State
+from vos_jax.inference import step as inference
+from vos_jax.inference.state import Output, State
 from vos_jax.ops.memory_bank import Bank
 
 

@@ -11,15 +11,13 @@ import pytest
 import vos_jax
 from tests.methods.hmmn_weights import narrow
 from tests.methods.steps import counted_run, run, times
-from vos_jax.engine import inference
 from vos_jax.errors import InputError
+from vos_jax.inference import step as inference
 from vos_jax.methods import create
-from vos_jax.methods.hmmn import HMMNConfig
+from vos_jax.methods.hmmn.config import HMMNConfig
 from vos_jax.methods.stm import STMConfig
 from vos_jax.ops.memory_bank import FIRST
 from vos_jax.ops.read import space_time_read
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SIZE = (52, 84)
 GRID = (4, 6)
@@ -321,9 +319,9 @@ def test_objects_are_read_as_if_alone(hmmn, late, queries):
     method, variables = hmmn
     memory = late[0][2].memory
     read = jax.jit(partial(method.apply, variables, method="read"))
-    together = read(memory, queries[7])
+    together = read(memory, queries[7], late[0][2].active)
     alone_in = jax.tree.map(lambda x: x[:, 2:3] if x.ndim > 1 else x, memory)
-    alone = read(alone_in, queries[7])
+    alone = read(alone_in, queries[7], jnp.ones(1, bool))
     pairs = [(together.coarse, alone.coarse)]
     pairs += [(together.fine[stage], alone.fine[stage]) for stage in (3, 2)]
     for several, single in pairs:

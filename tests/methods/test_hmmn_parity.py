@@ -24,8 +24,8 @@ from tests.methods.parity import (
     tolerance,
 )
 from vos_jax.convert import convert_state_dict, export_state_dict
-from vos_jax.engine.model import variable_shapes
 from vos_jax.methods import METHODS, create
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.encoders import other_objects
 from vos_jax.ops.guidance import kernel_guided_read, kernel_log
 from vos_jax.ops.memory_bank import FIRST, Moment
@@ -134,7 +134,7 @@ def _step(variables, memory, frame, probs, time, next_frame) -> dict[str, Any]:
         "query": query,
         "kernel": kernel,
         "cells": run.candidates(memory, query, kernel),
-        "read": run.read(memory, query),
+        "read": run.read(memory, query, everything),
         "logits": logits,
         "memory": after,
         "probs": jax.nn.softmax(logits, axis=0),

@@ -11,16 +11,14 @@ import pytest
 import vos_jax
 from tests.methods.lcm_weights import NARROW, narrow
 from tests.methods.steps import counted_run, run, times
-from vos_jax.engine import inference
-from vos_jax.engine.model import variable_shapes
 from vos_jax.errors import InputError
+from vos_jax.inference.capacity import reserve
 from vos_jax.methods import create
-from vos_jax.methods.lcm import LCMConfig
+from vos_jax.methods.lcm.model import LCMConfig
 from vos_jax.methods.stm import STMConfig
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops.memory_bank import FIRST, Moment
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SIZE = (37, 59)
 CELL = 16
@@ -215,7 +213,7 @@ def test_scan_over_a_clip_and_vmap_over_videos_equal_the_streaming_steps(
 
 def test_a_memory_that_grows_keeps_what_it_holds(lcm, looped):
     state = looped[0][7]
-    grown = inference.reserve(lcm[0], state, 40, objects=4)
+    grown = reserve(lcm[0], state, 40, objects=4)
     assert grown.memory.bank.capacity == 24
     assert grown.memory.previous.capacity == grown.memory.first.capacity == 1
     for bank, known in zip(grown.memory, state.memory, strict=True):

@@ -17,11 +17,11 @@ import vos_jax
 from tests.fill import fill_all
 from tests.methods.parity import assert_names_cover
 from vos_jax.convert import convert_state_dict, export_state_dict
-from vos_jax.engine.model import variable_shapes
 from vos_jax.methods import METHODS, create
-from vos_jax.nn.lcm import ObjectRelation, PositionGuidance
+from vos_jax.methods.lcm.blocks import ObjectRelation, PositionGuidance
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.ops.memory_bank import Moment
-from vos_jax.ops.object_relation import cell_set, foreground_cells, gathering
+from vos_jax.ops.object_relation import cell_set, foreground_cells, gather_matrix
 from vos_jax.ops.position_code import position_code
 from vos_jax.ops.position_map import response
 from vos_jax.ops.read import space_time_read
@@ -123,7 +123,7 @@ def test_the_object_relation_module_agrees(reference, variables):
     kernel, bias = block["params"]["kernel"][0, 0], block["params"]["bias"]
 
     def gather(cells, x):
-        matrix = gathering(cells, kernel, bias)
+        matrix = gather_matrix(cells, kernel, bias)
         found = jnp.einsum("...ij,...nj->...ni", matrix, x, precision="highest")
         return (x + found).swapaxes(-1, -2)
 

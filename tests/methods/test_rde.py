@@ -11,15 +11,13 @@ import pytest
 import vos_jax
 from tests.methods.rde_weights import narrow
 from tests.methods.steps import run
-from vos_jax.engine import inference
 from vos_jax.errors import InputError, InputWarning
+from vos_jax.inference import step as inference
 from vos_jax.methods import create
-from vos_jax.methods.rde import FIRST, LATEST, RECURRENT, RDEConfig
-from vos_jax.methods.stcn import STCNConfig
+from vos_jax.methods.rde.model import FIRST, LATEST, RECURRENT, RDEConfig
+from vos_jax.methods.stcn.model import STCNConfig
 from vos_jax.nn.encoders import KeyValue
 from vos_jax.ops.memory_bank import Moment
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SIZE = (37, 43)
 NOISE = 2e-5

@@ -20,10 +20,10 @@ import vos_jax
 from tests.methods.parity import Stored
 from tests.methods.rde_weights import SEED, published_weights
 from vos_jax.convert import convert_state_dict, export_state_dict
-from vos_jax.engine.model import variable_shapes
 from vos_jax.methods import METHODS, create
-from vos_jax.methods.rde import FIRST, LATEST, RECURRENT
-from vos_jax.methods.stcn import Query
+from vos_jax.methods.rde.model import FIRST, LATEST, RECURRENT
+from vos_jax.methods.stcn.model import Query
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.layers import fold_norms, normalize_image
 from vos_jax.ops.l2_read import l2_read, l2_similarity
 from vos_jax.ops.memory_bank import Moment

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from vos_jax.ops.losses import (
-    IGNORE,
     PixelLosses,
     annealed_fraction,
     cross_entropy,
@@ -16,6 +15,7 @@ from vos_jax.ops.losses import (
     soft_iou,
 )
 from vos_jax.ops.soft_aggregation import soft_aggregate
+from vos_jax.types import IGNORE
 
 # Differences of logarithms near 1 in float32, and sums of some 50 of them.
 CLOSE = {"rtol": 2e-6, "atol": 2e-6}

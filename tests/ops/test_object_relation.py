@@ -12,14 +12,12 @@ from vos_jax.ops.object_relation import (
     CellSet,
     cell_set,
     foreground_cells,
-    gathering,
+    gather_matrix,
 )
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 _foreground = jax.jit(foreground_cells)
 _set = jax.jit(cell_set)
-_gathering = jax.jit(gathering)
+_gathering = jax.jit(gather_matrix)
 
 
 def _random(objects=3, cells=(4, 5), channels=6, seed=0):
@@ -66,11 +64,11 @@ def _both_enhanced(first, frame, chosen, kernel, bias, dtype=np.float64):
 
 @jax.jit
 def _factored(first, frame, chosen, kernel, bias):
-    """The same by matrices, as `vos_jax.nn.lcm` multiplies them."""
+    """The same by matrices, as `vos_jax.methods.lcm.blocks` multiplies them."""
     cells = cell_set(first, chosen)
     everything = cell_set(frame, jnp.ones(frame.shape[:2], bool))
-    of_object = gathering(cells, kernel, bias)
-    of_frame = gathering(everything, kernel, bias)
+    of_object = gather_matrix(cells, kernel, bias)
+    of_frame = gather_matrix(everything, kernel, bias)
     product = partial(jnp.einsum, precision="highest")
     seen = frame[None] + product("oij,hwj->ohwi", of_object, frame)
     return seen, cells.mean + product("ij,oj->oi", of_frame, cells.mean)

@@ -16,8 +16,6 @@ IMPLEMENTATIONS = ["reference", "chunked"]
 
 each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 _jitted = jax.jit(position_map, static_argnames=("k", "scaled", "implementation"))
 _respond = jax.jit(response, static_argnames="scaled")
 

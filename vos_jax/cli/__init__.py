@@ -11,6 +11,7 @@ from vos_jax.cli import (
     demo,
     evaluate,
     export,
+    options,
     score,
     segment,
     train,
@@ -47,9 +48,7 @@ def _parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(subparser)
-        subparser.add_argument(
-            "--debug", action="store_true", help="show the traceback of an error"
-        )
+        options.add_debug_option(subparser)
     return parser
 
 

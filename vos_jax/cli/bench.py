@@ -11,8 +11,8 @@ from vos_jax.errors import InputError
 SUMMARY = "Benchmark compiled memory reads, a whole method, or training."
 EXAMPLE = "vos-jax bench read --frames 1 5 20 --objects 1 3 --out benchmarks/results"
 
-
 _LONGEST = 1 << 20
+_LESS = "lower --frames, --objects, --height or --width"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,9 +121,7 @@ def _add_output(parser: argparse.ArgumentParser, repeats: int) -> None:
         help=f"timed calls ({repeats})",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV and JSON")
-    parser.add_argument(
-        "--debug", action="store_true", help="show the traceback of an error"
-    )
+    options.add_debug_option(parser)
     options.add_json_option(parser)
 
 
@@ -131,21 +129,23 @@ def run_read(args: argparse.Namespace) -> None:
     """Times the reads."""
     if args.plot and args.out is None:
         raise InputError("--plot needs --out, the folder to draw into")
-    from vos_jax.engine import bench_read, bench_read_plot, read_cases
+    from vos_jax.bench import read as bench_read
+    from vos_jax.bench import read_plot as bench_read_plot
+    from vos_jax.bench.reads.kinds import kinds_by_name
+    from vos_jax.runtime.out_of_memory import memory_told
 
-    kinds = read_cases.chosen(args.reads, args.top_k)
-    result = bench_read.bench_read(
-        bench_read.ReadOptions(
-            reads=kinds,
-            height=args.height,
-            width=args.width,
-            frames=tuple(args.frames),
-            objects=tuple(args.objects),
-            dtypes=tuple(args.dtype),
-            repeats=args.repeats,
-            limit_s=args.limit,
-        )
+    sweep = bench_read.ReadOptions(
+        reads=kinds_by_name(args.reads, args.top_k),
+        height=args.height,
+        width=args.width,
+        frames=tuple(args.frames),
+        objects=tuple(args.objects),
+        dtypes=tuple(args.dtype),
+        repeats=args.repeats,
+        limit_s=args.limit,
     )
+    with memory_told("bench read", _LESS):
+        result = bench_read.bench_read(sweep)
     if args.out is not None:
         bench_read.write(result, args.out)
         if args.plot:
@@ -159,8 +159,9 @@ def run_read(args: argparse.Namespace) -> None:
 
 def run_model(args: argparse.Namespace) -> None:
     """Times a method."""
-    from vos_jax.engine import bench_model
-    from vos_jax.engine.model import load_model, random_model
+    from vos_jax.bench import model as bench_model
+    from vos_jax.methods.weights import load_model, random_model
+    from vos_jax.runtime.out_of_memory import memory_told
 
     if args.weights is None:
         method, variables = random_model(args.method)
@@ -169,18 +170,16 @@ def run_model(args: argparse.Namespace) -> None:
     if args.stream is not None:
         run_stream(args, method, variables)
         return
-    result = bench_model.bench_model(
-        method,
-        variables,
-        bench_model.ModelOptions(
-            height=args.height,
-            width=args.width,
-            objects=tuple(args.objects),
-            memory_frames=tuple(args.frames or _fills(method)),
-            dtypes=tuple(args.dtype),
-            repeats=args.repeats,
-        ),
+    timed = bench_model.ModelOptions(
+        height=args.height,
+        width=args.width,
+        objects=tuple(args.objects),
+        memory_frames=tuple(args.frames or _fills(method)),
+        dtypes=tuple(args.dtype),
+        repeats=args.repeats,
     )
+    with memory_told(f"bench model --method {args.method}", _LESS):
+        result = bench_model.bench_model(method, variables, timed)
     if args.out is not None:
         bench_model.write(result, args.out)
     if args.json:
@@ -200,21 +199,21 @@ def _fills(method: Any) -> list[int]:
 
 def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
     """Runs a long video."""
-    from vos_jax.engine import bench_stream
+    from vos_jax.bench import stream as bench_stream
+    from vos_jax.runtime.out_of_memory import memory_told
 
     if len(args.dtype) > 1:
         raise InputError(f"--dtype {' '.join(args.dtype)}: --stream takes one")
     method = method.clone(config=replace(method.config, dtype=args.dtype[0]))
-    rows = bench_stream.bench_stream(
-        method,
-        variables,
-        bench_stream.StreamOptions(
-            frames=args.stream,
-            height=args.height,
-            width=args.width,
-            objects=tuple(args.objects),
-        ),
+    video = bench_stream.StreamOptions(
+        frames=args.stream,
+        height=args.height,
+        width=args.width,
+        objects=tuple(args.objects),
     )
+    less = _LESS.replace("--frames", "--stream")
+    with memory_told(f"bench model --method {args.method}", less):
+        rows = bench_stream.bench_stream(method, variables, video)
     if args.out is not None:
         bench_stream.write(rows, args.out)
     if args.json:
@@ -225,15 +224,20 @@ def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     """Times training."""
-    from vos_jax.engine import bench_train
-    from vos_jax.engine.experiment import load_experiment
+    from vos_jax.bench import train as bench_train
+    from vos_jax.bench import train_rows
+    from vos_jax.runtime.out_of_memory import memory_told
+    from vos_jax.training.experiment_file import load_experiment
 
     # What is wrong with these is told before any file is opened.
     timed = bench_train.TrainOptions(workers=tuple(args.workers), repeats=args.repeats)
     experiment = load_experiment(args.experiment, args.changes)
-    result = bench_train.bench_train(experiment, args.data, timed)
+    size = experiment.recipe.size
+    less = f"lower batch={experiment.batch} or recipe.size={size} (with --set)"
+    with memory_told(f"bench train {args.experiment}", less):
+        result = bench_train.bench_train(experiment, args.data, timed)
     if args.out is not None:
-        bench_train.write(result, args.out)
+        train_rows.write(result, args.out)
     if args.json:
         figures = {
             "job": result.job._asdict(),
@@ -243,4 +247,4 @@ def run_train(args: argparse.Namespace) -> None:
         }
         options.print_figures(figures, as_json=True)
     else:
-        print(bench_train.show(result))
+        print(train_rows.show(result))

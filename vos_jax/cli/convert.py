@@ -14,8 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "method",
         metavar="METHOD",
-        help=f"the method whose weights they are: {', '.join(names.METHODS)}; or, to"
-        " begin training with, an ImageNet network in torchvision's naming:"
+        help=f"the method whose weights they are: {', '.join(names.METHODS)};"
+        f" {options.METHOD_FILE}; or, to begin training with, an ImageNet network in"
+        " torchvision's naming:"
         f" {', '.join(names.BACKBONES)}",
     )
     parser.add_argument(
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Converts and reports."""
-    from vos_jax.engine.model import convert
+    from vos_jax.methods.weights import convert
 
     figures = convert(args.method, args.source, args.target)
     options.print_figures({"written": str(args.target), **figures}, args.json)

@@ -44,9 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument(
         "--skip", type=int, metavar="N", help="largest skip, instead of the step's"
     )
-    show.add_argument(
-        "--debug", action="store_true", help="show the traceback of an error"
-    )
+    options.add_debug_option(show)
     show.set_defaults(run=run)
 
 

@@ -17,7 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clips", type=int, default=3, metavar="N", help="number of clips (3)"
     )
-    parser.add_argument("--method", default="stm-tiny", metavar="NAME")
+    parser.add_argument(
+        "--method",
+        default="stm-tiny",
+        metavar="NAME",
+        help=f"one that brings weights (stm-tiny); {options.METHOD_FILE}",
+    )
+    options.add_weights_option(parser)
+    options.add_set_option(parser, options.SET_METHOD)
     options.add_cache_option(parser)
     options.add_json_option(parser)
     parser.set_defaults(run=run)
@@ -26,15 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Runs the demo and says where to look."""
     options.positive(args, "clips")
-    from vos_jax.engine.demo import run_demo
-    from vos_jax.engine.model import load_model
+    from vos_jax.inference.demo import run_demo
+    from vos_jax.methods.weights import load_model
 
     options.use_cache_option(args)
-    method, variables = load_model(args.method)
+    overrides = options.merge_changes({}, args.changes)
+    method, variables = load_model(args.method, args.weights, **overrides)
     try:
         report = run_demo(
             *(method, variables, args.out, args.clips),
-            title=options.title(args.method, None),
+            title=options.title(args.method, args.weights),
         )
     except OSError as error:
         raise InputError(f"{args.out}: {error.strerror}; use another --out") from error

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     """Segments, scores where annotations are public, packs where they are not."""
     options.positive(args, "size")
     check_measures(args)
-    from vos_jax.engine.evaluate import segment_dataset
+    from vos_jax.inference.dataset import segment_dataset
 
     where = (args.dataset, args.root, args.split)
     sequences = read_dataset(*where, resolution=args.resolution)

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     """Exports and reports."""
     if not (args.step in ("best", "newest") or args.step.isdecimal()):
         raise InputError(f"--step {args.step}: use a step, best or newest")
-    from vos_jax.engine.export import export_weights
+    from vos_jax.training.export import export_weights
 
     which = int(args.step) if args.step.isdecimal() else args.step
     figures = export_weights(args.workdir, args.target, which)

@@ -7,4 +7,4 @@ METHODS = (
 """All of `vos_jax.METHODS`."""
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
-"""All of `vos_jax.engine.model.BACKBONES`."""
+"""All of `vos_jax.methods.weights.BACKBONES`."""

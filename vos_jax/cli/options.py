@@ -13,6 +13,8 @@ from vos_jax.errors import InputError
 
 SET_METHOD = "change any other field of the method's configuration, latest=False, say"
 
+METHOD_FILE = "or a Python file with a method of yours, FILE.py or FILE.py:NAME"
+
 _SHORT = ("mem_every", "mem_capacity", "top_k", "dtype")
 
 
@@ -36,14 +38,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--method",
         required=True,
         metavar="NAME",
-        help=f"one of {', '.join(names.METHODS)}",
+        help=f"one of {', '.join(names.METHODS)}; {METHOD_FILE}",
     )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="PATH",
-        help=".safetensors made by `vos-jax convert`; -tiny methods bring their own",
-    )
+    add_weights_option(parser)
     parser.add_argument(
         "--mem-every", type=int, metavar="N", help="keep every N-th frame in memory"
     )
@@ -74,6 +71,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_cache_option(parser)
 
 
+def add_weights_option(parser: argparse.ArgumentParser) -> None:
+    """`--weights`."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="PATH",
+        help=".safetensors made by `vos-jax convert`; -tiny methods bring their own,"
+        " and the name of one stands for these",
+    )
+
+
 def add_cache_option(parser: argparse.ArgumentParser) -> None:
     """`--no-compilation-cache`, and what it takes back."""
     parser.add_argument(
@@ -87,7 +95,7 @@ def add_cache_option(parser: argparse.ArgumentParser) -> None:
 
 def use_cache_option(args: argparse.Namespace) -> None:
     """Does what `add_cache_option` declares; before anything is compiled."""
-    from vos_jax.engine.compilation_cache import keep_programs
+    from vos_jax.runtime.compilation_cache import keep_programs
 
     if args.compilation_cache:
         keep_programs()
@@ -102,6 +110,13 @@ def add_set_option(parser: argparse.ArgumentParser, what: str) -> None:
         metavar="FIELD=VALUE",
         dest="changes",
         help=f"{what}; may be given several times",
+    )
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """`--debug`."""
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
     )
 
 
@@ -130,7 +145,7 @@ class LoadedModel(NamedTuple):
 
 def load_model_of(args: argparse.Namespace) -> LoadedModel:
     """Loads the method and its weights."""
-    from vos_jax.engine import model
+    from vos_jax.methods import weights as model
 
     use_cache_option(args)
     overrides = _overrides(args)
@@ -147,10 +162,12 @@ def title(method: str, weights: Path | None) -> str:
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """What options change in a method's configuration."""
     given = {name: getattr(args, name) for name in _SHORT}
-    return changed({k: x for k, x in given.items() if x is not None}, args.changes)
+    return merge_changes(
+        {k: x for k, x in given.items() if x is not None}, args.changes
+    )
 
 
-def changed(given: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+def merge_changes(given: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Fields that are given, and those of `--set`."""
     fields = dict(given)
     for change in changes:

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Segments and reports."""
     options.positive(args, "size")
-    from vos_jax.engine.files import SegmentJob, segment_files
+    from vos_jax.inference.files import SegmentJob, segment_files
 
     model = options.load_model_of(args)
     job = SegmentJob(

@@ -17,7 +17,15 @@ EXAMPLE = "vos-jax train stm/main --data data/ --workdir runs/stm"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     options.add_experiment_options(parser)
-    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--workdir", type=Path, metavar="DIR", help="of the run, which it goes on from"
+    )
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="print all fields of the experiment, defaults and --set included, each as"
+        " --set takes it, and train nothing",
+    )
     parser.add_argument(
         "--skip-bad",
         action="store_true",
@@ -35,13 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains and says where the weights are."""
-    from vos_jax.engine.devices import initialize_distributed
+    """Trains and says where the weights are; or shows what it would do."""
+    if args.show:
+        _show(args)
+        return
+    if args.workdir is None:
+        raise InputError(
+            "--workdir is missing; name the folder of the run, or --show what it would"
+            " do"
+        )
+    from vos_jax.runtime.distributed import initialize_distributed
 
     if not initialize_distributed(args.coordinator, args.processes, args.process):
         _train(args)
         return
-    from vos_jax.engine.interrupt import AgreedInterrupt
+    from vos_jax.runtime.interrupt import AgreedInterrupt
 
     try:
         _train(args)
@@ -51,9 +67,21 @@ def run(args: argparse.Namespace) -> None:
         _leave(error, args.debug)
 
 
+def _show(args: argparse.Namespace) -> None:
+    from vos_jax.training.experiment import describe, list_fields
+    from vos_jax.training.experiment_file import load_experiment
+
+    experiment = load_experiment(args.experiment, args.changes)
+    if args.json:
+        options.print_figures(describe(experiment), as_json=True)
+        return
+    for line in list_fields(experiment):
+        print(line)
+
+
 def _train(args: argparse.Namespace) -> None:
-    from vos_jax.engine.experiment import load_experiment
-    from vos_jax.engine.train_loop import train
+    from vos_jax.training.experiment_file import load_experiment
+    from vos_jax.training.loop import train
 
     options.use_cache_option(args)
     experiment = load_experiment(args.experiment, args.changes)

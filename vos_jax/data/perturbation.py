@@ -2,7 +2,7 @@
 
 A mask is edited until its IoU with the true one is below a drawn one: rectangles of it
 are dilated or eroded, or lose or gain a pixel before that. STCN's published code takes
-this from refinement networks; RDE-VOS (CVPR 2022, sec. 3.4) remembers such masks.
+this from refinement networks; RDE-VOS (CVPR 2022, sec. 3.3) remembers such masks.
 
 NumPy alone: a structuring element is a union of rows, so that a dilation by one of up
 to 9 x 9 takes some twenty passes over bytes.

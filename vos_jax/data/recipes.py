@@ -21,6 +21,7 @@ from vos_jax.data.ranges import (
 )
 from vos_jax.data.source import Video
 from vos_jax.errors import InputError
+from vos_jax.types import MAX_OBJECTS
 
 _STILL, _STRAIGHT, _PLAIN, _SHARP = Affine(), Spline(), Colour(), Blur()
 _STCN_MOVE = Affine(rotation=20, shear=10, zoom=(0.9, 1.1), translation=0.1)
@@ -96,7 +97,7 @@ class Recipe:
             )
         for size in self.other_sizes:
             check_size(self, "other_sizes", size, 16)
-        check_whole(self, "objects", 1, 254)
+        check_whole(self, "objects", 1, MAX_OBJECTS)
         check_number(self, "min_share", 0, 0.99)
         self._check_window()
         check_number(self, "flip", 0, 1)

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike
 
 from vos_jax.data.recipes import Recipe
 from vos_jax.errors import InputError
+from vos_jax.types import IGNORE
 
 _EXAMPLE, _ORDER = 0, 1
-_IGNORE = 255
 _LIMIT = 1 << 32
 
 
@@ -200,7 +200,7 @@ def object_ids(labels: np.ndarray, pixels: float = 1) -> np.ndarray:
       pixels: Least number.
     """
     counts = np.bincount(labels.ravel(), minlength=256)
-    counts[[0, _IGNORE]] = 0
+    counts[[0, IGNORE]] = 0
     return np.flatnonzero(counts >= max(pixels, 1))
 
 
@@ -240,5 +240,5 @@ def renumber(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Makes `ids` 1, 2, ... in their order, others background; 255 stays."""
     table = np.zeros(256, np.uint8)
     table[ids] = np.arange(1, len(ids) + 1)
-    table[_IGNORE] = _IGNORE
+    table[IGNORE] = IGNORE
     return table[labels]

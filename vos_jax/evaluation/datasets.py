@@ -14,14 +14,15 @@ from vos_jax.errors import InputError
 from vos_jax.media.dataset_lists import davis_resolution, davis_videos, read_meta
 from vos_jax.media.listing import (
     IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
     files_by_stem,
     list_names,
     sort_names,
 )
-from vos_jax.media.masks import IGNORE, read_labels
+from vos_jax.media.masks import read_labels
+from vos_jax.types import IGNORE
 
 DATASETS = ("davis2016", "davis2017", "youtube-vos")
-_MASKS = frozenset({".png"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,8 @@ def _read_davis(
     records = []
     for name in _select(names, sequences, root / "ImageSets"):
         frames = _files(root / "JPEGImages" / resolution / name, IMAGE_SUFFIXES, images)
-        annotations = _files(root / "Annotations" / resolution / name, _MASKS, True)
+        masks = root / "Annotations" / resolution / name
+        annotations = _files(masks, LABEL_SUFFIXES, True)
         _check_annotated(name, frames, annotations, tuple(frames or annotations)[:1])
         records.append(
             Sequence(
@@ -190,7 +192,7 @@ def _read_youtube_vos(
     for name in _select(list(videos), sequences, meta_file):
         objects = {label: each.stems for label, each in videos[name].items()}
         frames = _files(folder / "JPEGImages" / name, IMAGE_SUFFIXES, images)
-        annotations = _files(folder / "Annotations" / name, _MASKS, True)
+        annotations = _files(folder / "Annotations" / name, LABEL_SUFFIXES, True)
         outputs = tuple(sort_names(set().union(*objects.values())))
         starts = tuple(stems[0] for stems in objects.values())
         _check_annotated(name, frames, annotations, starts)

@@ -31,7 +31,8 @@ from vos_jax.evaluation.notes import (
 )
 from vos_jax.evaluation.report import ObjectScores, Report
 from vos_jax.evaluation.temporal_stability import LEFT_OUT, temporal_stability
-from vos_jax.media.masks import IGNORE, read_labels, read_size
+from vos_jax.media.masks import read_labels, read_size
+from vos_jax.types import IGNORE
 
 Progress = Callable[[int, int, str], None]
 

@@ -101,8 +101,8 @@ def write_report(report: Report, folder: str | Path) -> tuple[Path, ...]:
     """Writes the two official CSV files and a JSON file with every frame's scores.
 
     The CSV files have the names and the layout of the official DAVIS evaluator, three
-    decimals. T, which they do not hold, gets one of its own. What is there is replaced,
-    never read back.
+    decimals. T, which they do not hold, gets one of its own; without T an earlier one
+    is removed. What is there is replaced, never read back.
 
     Returns:
       `global_results-<split>.csv`, `per-sequence_results-<split>.csv`,
@@ -110,9 +110,10 @@ def write_report(report: Report, folder: str | Path) -> tuple[Path, ...]:
       in `folder`, which is made if needed.
 
     Raises:
-      InputError: A file cannot be written.
+      InputError: A file cannot be written or removed.
     """
     folder = Path(folder)
+    stability = f"temporal_stability-{report.split}.csv"
     contents = {
         f"global_results-{report.split}.csv": _global_csv(report),
         f"per-sequence_results-{report.split}.csv": _sequence_csv(report),
@@ -122,15 +123,26 @@ def write_report(report: Report, folder: str | Path) -> tuple[Path, ...]:
         + "\n",
     }
     if report.temporal:
-        contents[f"temporal_stability-{report.split}.csv"] = _stability_csv(report)
+        contents[stability] = _stability_csv(report)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make folder {folder}: {error.strerror}") from error
+    if not report.temporal:
+        _remove_earlier(folder / stability)
     for name, text in contents.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
     return tuple(folder / name for name in contents)
+
+
+def _remove_earlier(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: of other results, and cannot be removed: {error.strerror}"
+        ) from error
 
 
 def format_table(report: Report) -> str:

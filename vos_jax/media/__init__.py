@@ -1,7 +1,7 @@
 """Frames, videos, masks and overlays in files. NumPy on this side, no JAX."""
 
-from vos_jax.media.atomic import atomic_path
-from vos_jax.media.frames import FrameSource, open_frames
+from vos_jax.media.atomic import atomic_path, make_folder
+from vos_jax.media.frames import open_frames
 from vos_jax.media.given_masks import read_first_mask, read_given_masks
 from vos_jax.media.masks import (
     davis_palette,
@@ -12,6 +12,7 @@ from vos_jax.media.masks import (
 )
 from vos_jax.media.overlay import VideoWriter, blend, contact_sheet, overlay_colours
 from vos_jax.media.prefetch import prefetch
+from vos_jax.media.source import FrameSource
 from vos_jax.media.writer import MaskWriter
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "blend",
     "contact_sheet",
     "davis_palette",
+    "make_folder",
     "open_frames",
     "overlay_colours",
     "prefetch",

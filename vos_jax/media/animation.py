@@ -1,6 +1,6 @@
 """Frames of an animated GIF, WebP or PNG, as they are shown."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +8,13 @@ from PIL import Image
 
 from vos_jax.errors import InputError, warn
 from vos_jax.media.containers import is_cut_off
-from vos_jax.media.images import is_seen_through, opened_image
+from vos_jax.media.images import is_seen_through, open_image
+from vos_jax.media.source import FrameSource, in_reverse
 
 ANIMATION_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng"})
 
-# Frames held at once when an animation is read backwards.
-_REVERSE_BLOCK = 32
 
-
-class AnimationFrames:
+class AnimationFrames(FrameSource):
     """The composed frames of an animation; how often it is repeated does not matter.
 
     Every frame needs those before it: late starts and reading backwards are slow.
@@ -32,7 +30,7 @@ class AnimationFrames:
         self.path = Path(path)
         if is_cut_off(self.path):
             raise InputError(f"{self.path} is cut off; copy or download it again")
-        with opened_image(self.path) as (image, orientation):
+        with open_image(self.path) as (image, orientation):
             self.size = orientation.size(image.height, image.width)
             # A PNG may have a picture beside the animation, for programs without it.
             self._first = int(getattr(image, "default_image", False))
@@ -47,15 +45,6 @@ class AnimationFrames:
                 "frames on a background if another colour is meant"
             )
 
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return self.frames()
-
-    def __reversed__(self) -> Iterator[np.ndarray]:
-        return self.reversed()
-
     def frames(self, start: int = 0) -> Iterator[np.ndarray]:
         """Yields frame `start` and those after it."""
         return self._decode(start, self._count)
@@ -66,15 +55,10 @@ class AnimationFrames:
         Decodes the animation anew for every 32 frames.
         """
         stop = self._count if start is None else start + 1
-        while stop > 0:
-            begin = max(0, stop - _REVERSE_BLOCK)
-            block = list(self._decode(begin, stop))
-            while block:
-                yield block.pop()
-            stop = begin
+        return in_reverse(self._decode, stop)
 
-    def _decode(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        with opened_image(self.path) as (image, orientation):
+    def _decode(self, start: int, stop: int) -> Generator[np.ndarray, None, None]:
+        with open_image(self.path) as (image, orientation):
             for i in range(start, stop):
                 image.seek(i + self._first)
                 yield orientation.apply(_over_black(image))

@@ -50,3 +50,20 @@ def write_error(path: str | Path, error: OSError) -> InputError:
             "then run again, if it can with --resume"
         )
     return InputError(f"cannot write {path}: {reason}; {remedy}")
+
+
+def make_folder(folder: str | Path) -> Path:
+    """The folder, which exists then.
+
+    Raises:
+      InputError: It cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{folder}: cannot be made: {reason}; use another folder"
+        ) from error
+    return folder

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from vos_jax.errors import InputError, warn
 from vos_jax.media.listing import list_folders, list_names, sort_names
 from vos_jax.media.text import read_text
+from vos_jax.types import MAX_OBJECTS
 
-MAX_ID = 254
 _COPY = "copy it from the data set again"
 # A path of a frame, of any system, at the beginning of a line; the folder is the video.
 _FRAME = re.compile(
@@ -193,12 +193,12 @@ def _read_objects(path: Path, name: str, video: Any) -> dict[int, ListedObject]:
                 tuple(_read_stems(entry["frames"])),
                 None if category is None else str(category),
             )
-        if not objects or not all(1 <= label <= MAX_ID for label in objects):
+        if not objects or not all(1 <= label <= MAX_OBJECTS for label in objects):
             raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: video {name} needs objects with ids 1 to {MAX_ID} and frames "
-            f"each; {_COPY}"
+            f"{path}: video {name} needs objects with ids 1 to {MAX_OBJECTS} and "
+            f"frames each; {_COPY}"
         ) from error
     return dict(sorted(objects.items()))
 

@@ -14,14 +14,16 @@ from PIL import Image
 
 from vos_jax.errors import InputError
 from vos_jax.media.images import load_image
-from vos_jax.media.masks import IGNORE, INDEXED, MAX_OBJECTS, davis_palette
+from vos_jax.media.masks import INDEXED, davis_palette
 from vos_jax.media.soft_edges import (
+    WHITE,
     black_and_white,
     blended_values,
     count_pieces,
     values_of,
     values_with_inside,
 )
+from vos_jax.types import IGNORE, MAX_OBJECTS
 
 __all__ = [
     "REDRAW",
@@ -39,7 +41,6 @@ SMALL_ID = 20
 """Nobody paints in greys up to this, and most label maps end here."""
 
 _BLACK = 4
-_WHITE = 224
 # How far the channels of a grey pixel may differ after compression.
 _GREY_SPREAD = 12
 _CLOSE_GREYS = 8
@@ -221,7 +222,7 @@ def _read_palette(path: Path, image: Image.Image) -> Drawing:
                 f"{path} has the same black at index 0 and at index {twin}, so that it"
                 f" is unclear what is background; {REDRAW}"
             )
-        return _read_ids(ids) if _rise(shown) else _painted(ids)
+        return _read_ids(ids) if _rise(shown) else _as_painted(ids)
     return _without_black_index_0(ids, black)
 
 
@@ -237,9 +238,9 @@ def _without_black_index_0(ids: Drawing, black: np.ndarray) -> Drawing:
             note=f"index 0, {hex_colour(ids.colours[0])}, is taken as background"
         )
     if _is_grey(ids) and not zero.all():
-        return _painted(ids)
+        return _as_painted(ids)
     if black.size == 1:
-        return _painted(ids)
+        return _as_painted(ids)
     raise InputError(
         f"{ids.path} does not show which index is background: index 0 is "
         f"{hex_colour(ids.colours[0])} and {'more than one is' if black.size else 'no'}"
@@ -253,9 +254,9 @@ def _read_ids(ids: Drawing) -> Drawing:
     used = values_of(ids.pixels)
     objects = used[used > 0]
     if _is_grey(ids):
-        painted = _painted(ids)
+        painted = _as_painted(ids)
         if objects.tolist() == [IGNORE]:
-            return painted if ids.colours[IGNORE].min() >= _WHITE else ids
+            return painted if ids.colours[IGNORE].min() >= WHITE else ids
         if objects.size > 1 and _has_soft_greys(painted.pixels):
             return painted
     elif _has_soft_colours(ids, objects):
@@ -264,7 +265,7 @@ def _read_ids(ids: Drawing) -> Drawing:
             f"most of them on edges; draw it without anti-aliasing and {INDEXED}"
         )
     if objects.size > 1 and objects[-1] == IGNORE and objects[-2] > SMALL_ID:
-        return _painted(ids)
+        return _as_painted(ids)
     return ids
 
 
@@ -301,7 +302,7 @@ def _is_blend(ids: Drawing, value: int) -> bool:
     return bool(((low <= colour) & (colour <= high)).all(axis=-1).any())
 
 
-def _painted(ids: Drawing) -> Drawing:
+def _as_painted(ids: Drawing) -> Drawing:
     """The same file by what its palette shows, and not by its indices."""
     assert ids.colours is not None
     note = "the colours of its palette are taken, not their order in the file"

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -19,41 +18,9 @@ from vos_jax.media.images import (
     read_header,
 )
 from vos_jax.media.listing import IMAGE_SUFFIXES, list_files
+from vos_jax.media.source import FrameSource
 from vos_jax.media.tones import count_values, high_byte_table, tone_table
 from vos_jax.media.video import VIDEO_SUFFIXES, VideoFrames
-
-
-class FrameSource(Protocol):
-    """Frames `uint8 [H, W, 3]`, RGB, upright; every iteration starts anew."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of every frame."""
-        ...
-
-    @property
-    def names(self) -> list[str]:
-        """One name for each frame: file stems of a folder, `%05d` of a video."""
-        ...
-
-    @property
-    def fps(self) -> float | None:
-        """Frames per second; None for a folder or where the video does not say."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[np.ndarray]: ...
-
-    def frames(self, start: int = 0) -> Iterator[np.ndarray]:
-        """Yields frame `start` and those after it."""
-        ...
-
-    def reversed(self, start: int | None = None) -> Iterator[np.ndarray]:
-        """Yields frame `start` (the last one by default) and those before it."""
-        ...
-
-    def __reversed__(self) -> Iterator[np.ndarray]: ...
 
 
 def open_frames(path: str | Path, *, allow_damaged: bool = False) -> FrameSource:
@@ -83,7 +50,7 @@ def open_frames(path: str | Path, *, allow_damaged: bool = False) -> FrameSource
     raise InputError(f"{path} is no folder and no video file ({known}); convert it")
 
 
-class FolderFrames:
+class FolderFrames(FrameSource):
     """The images of one folder in natural order (`frame2` before `frame10`).
 
     Frames of 16 bits are shown by one table, made from all of them when the first frame
@@ -102,17 +69,8 @@ class FolderFrames:
         self._paths = list(self._headers)
         self.names = [path.stem for path in self._paths]
         self.size = _common_size(self._headers)
-        self.fps: float | None = None
+        self.fps = None
         self._told_of_transparency = False
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return self.frames()
-
-    def __reversed__(self) -> Iterator[np.ndarray]:
-        return self.reversed()
 
     def frames(self, start: int = 0) -> Iterator[np.ndarray]:
         """Yields frame `start` and those after it, decoded one by one."""

@@ -36,7 +36,7 @@ from vos_jax.media.drawings import (
     read_drawing,
 )
 from vos_jax.media.listing import IMAGE_SUFFIXES
-from vos_jax.media.masks import IGNORE, INDEXED, read_stacked
+from vos_jax.media.masks import INDEXED, read_stacked
 from vos_jax.media.object_ids import FAR_APART, object_ids, tell
 from vos_jax.media.soft_edges import (
     black_and_white,
@@ -46,6 +46,7 @@ from vos_jax.media.soft_edges import (
     values_of,
     values_with_inside,
 )
+from vos_jax.types import IGNORE
 
 __all__ = ["MASK_SUFFIXES", "read_first_mask", "read_given_masks"]
 
@@ -99,7 +100,7 @@ def read_given_masks(
       InputError: A file cannot be read, has another size than the frames, or can mean
         more than one thing, by itself or beside the others.
     """
-    drawings = [_separated(_read(Path(path), frame_size)) for path in paths]
+    drawings = [_separate(_read(Path(path), frame_size)) for path in paths]
     drawn = [each for each in drawings if _shows_something(each)]
     tables = object_ids(drawn)
     tell((each.path, each.note) for each in drawings if each.note)
@@ -130,7 +131,7 @@ def _shows_something(drawing: Drawing) -> bool:
     return bool(drawing.pixels.any())
 
 
-def _separated(drawing: Drawing) -> Drawing:
+def _separate(drawing: Drawing) -> Drawing:
     """Greys without edges: as they are, or white and black alone.
 
     Raises:
@@ -152,7 +153,7 @@ def _separated(drawing: Drawing) -> Drawing:
             "hard edges and save a PNG"
         )
         return drawing._replace(
-            pixels=white * np.uint8(255), exact=False, note=_joined(drawing.note, note)
+            pixels=white * np.uint8(255), exact=False, note=_join(drawing.note, note)
         )
     has_edges = not drawing.exact or _has_edges(grey, values)
     if not has_edges and values[0] == 0:
@@ -199,5 +200,5 @@ def _has_edges(grey: np.ndarray, values: np.ndarray) -> bool:
     return any(count_pieces(grey, value) > _MANY_PIECES for value in values[1:])
 
 
-def _joined(*notes: str) -> str:
+def _join(*notes: str) -> str:
     return "; ".join(note for note in notes if note)

@@ -60,7 +60,7 @@ def load_image(path: str | Path) -> Image.Image:
     Raises:
       InputError: The file is missing, no image, or damaged.
     """
-    with opened_image(path) as (image, orientation):
+    with open_image(path) as (image, orientation):
         image.load()
         return orientation.apply_to_image(image)
 
@@ -74,7 +74,7 @@ def load_deep(path: str | Path) -> np.ndarray:
     Raises:
       InputError: The file is missing, no such image, or damaged.
     """
-    with opened_image(path) as (image, orientation):
+    with open_image(path) as (image, orientation):
         image.load()
         if image.mode.startswith("I"):
             pixels = np.asarray(image)
@@ -92,7 +92,7 @@ def read_header(path: str | Path) -> Header:
     Raises:
       InputError: The file is missing or no image.
     """
-    with opened_image(path) as (image, orientation):
+    with open_image(path) as (image, orientation):
         frames = getattr(image, "n_frames", 1) - getattr(image, "default_image", 0)
         is_animated = image.format in _ANIMATED_FORMATS and frames > 1
         is_deep = image.mode.startswith(("I", "F")) or _is_deep_png(image)
@@ -106,7 +106,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
     Raises:
       InputError: The file is missing or no image.
     """
-    with opened_image(path) as (image, orientation):
+    with open_image(path) as (image, orientation):
         return orientation.size(image.height, image.width)
 
 
@@ -118,7 +118,7 @@ def is_seen_through(image: Image.Image) -> bool:
 
 
 @contextmanager
-def opened_image(path: str | Path) -> Iterator[tuple[Image.Image, Orientation]]:
+def open_image(path: str | Path) -> Iterator[tuple[Image.Image, Orientation]]:
     """Opens an image file and tells how it is to be turned; its errors are ours.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vos_jax.errors import InputError
-from vos_jax.media.atomic import write_error
+from vos_jax.media.atomic import make_folder, write_error
 
 fcntl: ModuleType | None
 try:
@@ -17,7 +17,7 @@ except ImportError:
 
 
 @contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def lock_folder(folder: str | Path) -> Iterator[None]:
     """Makes a folder and keeps other processes that ask for it out of it.
 
     The lock leaves no file, and the system drops it with the process, however that
@@ -27,9 +27,8 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises:
       InputError: The folder cannot be made, or another process has it.
     """
-    folder = Path(folder)
+    folder = make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         descriptor = None if fcntl is None else os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise write_error(folder, error) from error

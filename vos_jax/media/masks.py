@@ -15,11 +15,11 @@ from PIL import Image
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path
 from vos_jax.media.images import load_image, read_size
+from vos_jax.types import IGNORE, MAX_OBJECTS
 
 __all__ = [
-    "IGNORE",
     "INDEXED",
-    "MAX_OBJECTS",
+    "PALETTE_MODES",
     "davis_palette",
     "read_labels",
     "read_one_hot",
@@ -28,10 +28,8 @@ __all__ = [
     "write_labels",
 ]
 
-IGNORE = 255
-MAX_OBJECTS = 254
 INDEXED = "save it as an indexed (palette) PNG whose pixel index is the object id"
-_PALETTE_MODES = frozenset({"P", "PA"})
+PALETTE_MODES = frozenset({"P", "PA"})
 
 
 @cache
@@ -130,7 +128,7 @@ def write_labels(path: str | Path, labels: np.ndarray) -> None:
 
 def _labels(path: str | Path, image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image)
-    if image.mode in _PALETTE_MODES:
+    if image.mode in PALETTE_MODES:
         return pixels.copy() if pixels.ndim == 2 else pixels[..., 0].copy()
     if image.mode in {"RGB", "RGBA", "RGBX", "RGBa", "LA", "La", "CMYK", "YCbCr"}:
         pixels = _grey(path, image)

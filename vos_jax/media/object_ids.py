@@ -14,15 +14,15 @@ from vos_jax.media.drawings import (
     hex_colour,
     is_black,
 )
-from vos_jax.media.masks import IGNORE, INDEXED, davis_palette
-from vos_jax.media.soft_edges import values_of, values_with_inside
+from vos_jax.media.masks import INDEXED, davis_palette
+from vos_jax.media.soft_edges import WHITE, values_of, values_with_inside
+from vos_jax.types import IGNORE
 
 __all__ = ["FAR_APART", "object_ids", "tell"]
 
 FAR_APART = 16
 """Greys that differ by less are no two pencils."""
 
-_WHITE = 224
 _AS_THEY_ARE = np.arange(256, dtype=np.uint8)
 # Colours that differ by less in each channel are no two pencils either.
 _COLOURS_APART = 32
@@ -90,7 +90,7 @@ def _ids_of_greys(greys: Sequence[Drawing]) -> tuple[np.ndarray, bool]:
         return table, False
     if not all(each.exact for each in greys) or not ids.size:
         _refuse_other_greys(greys)
-        return (table >= _WHITE).astype(np.uint8), True
+        return (table >= WHITE).astype(np.uint8), True
     if ids[-1] <= SMALL_ID:
         for each in greys:
             _refuse_ignore_only(each)
@@ -98,7 +98,7 @@ def _ids_of_greys(greys: Sequence[Drawing]) -> tuple[np.ndarray, bool]:
     if np.diff(values, prepend=0).min() < FAR_APART:
         raise InputError(
             f"{greys[0].path}: 255 may be an object or mean ignore beside the greys "
-            f"{_listed(ids)}; {INDEXED}"
+            f"{_list(ids)}; {INDEXED}"
         )
     table[values] = np.arange(1, values.size + 1)
     taken = ", ".join(f"{value} as {id}" for id, value in enumerate(values, 1))
@@ -113,9 +113,9 @@ def _refuse_other_greys(greys: Sequence[Drawing]) -> None:
     soft = next((each for each in greys if not each.exact), greys[0])
     for each in greys:
         values = values_of(each.pixels)
-        if ((values > 0) & (values < _WHITE)).any():
+        if ((values > 0) & (values < WHITE)).any():
             raise InputError(
-                f"{each.path} has the greys {_listed(values[values > 0])}, but "
+                f"{each.path} has the greys {_list(values[values > 0])}, but "
                 f"{soft.path} is black and white with soft edges; {INDEXED}, in all "
                 "files"
             )
@@ -137,7 +137,7 @@ def _refuse_beside_labels(
         if objects > 1 or (ids > 1).any():
             raise InputError(
                 f"{grey.path} is painted and {each.path} holds object ids "
-                f"({_listed(ids)}), so that it is unclear which object is which; "
+                f"({_list(ids)}), so that it is unclear which object is which; "
                 f"{INDEXED}, in all files"
             )
 
@@ -165,7 +165,7 @@ def _union(drawn: Sequence[Drawing]) -> np.ndarray:
     return np.setdiff1d(np.concatenate([np.zeros(0, np.uint8), *values]), [0])
 
 
-def _listed(values: np.ndarray) -> str:
+def _list(values: np.ndarray) -> str:
     shown = ", ".join(map(str, values[:8].tolist()))
     return f"{shown}, ..." if values.size > 8 else shown
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path, write_error
-from vos_jax.media.masks import IGNORE
+from vos_jax.types import IGNORE
 
 # Ids 1 to 6 keep the hues of the DAVIS palette, but bright enough for dark frames;
 # the rest fill the gaps between them.
@@ -264,7 +264,7 @@ def contact_sheet(
     gap = max(6, cell_width // 24)
     font = ImageFont.load_default(size=text_size)
     title_font = ImageFont.load_default(size=round(1.5 * text_size))
-    cells = [[_scaled(picture, cell_width) for picture in row] for row in rows]
+    cells = [[_scale(picture, cell_width) for picture in row] for row in rows]
     caption_height = [2 * text_size if any(row) else 0 for row in captions]
     title_height = round(3 * text_size) if title else 0
     row_heights = [
@@ -282,20 +282,20 @@ def contact_sheet(
         for column, (cell, text) in enumerate(zip(row, texts, strict=True)):
             left = gap + column * (cell_width + gap)
             sheet.paste(cell, (left, top))
-            text = _fitting(text, font, cell_width)
+            text = _shorten(text, font, cell_width)
             below = (left, top + cell.height + text_size // 3)
             draw.text(below, text, fill=_FAINT_INK, font=font)
         top += row_height + gap
     return np.array(sheet)
 
 
-def _scaled(picture: np.ndarray, width: int) -> Image.Image:
+def _scale(picture: np.ndarray, width: int) -> Image.Image:
     image = Image.fromarray(picture)
     height = max(1, round(image.height * width / image.width))
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _fitting(text: str, font: Any, width: int) -> str:
+def _shorten(text: str, font: Any, width: int) -> str:
     """Cuts a text that is wider than its picture."""
     if font.getlength(text) <= width:
         return text

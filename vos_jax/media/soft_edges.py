@@ -4,12 +4,14 @@ A drawing has two levels, black and white. What lies between them is an edge if 
 along the outline and nowhere forms an area of its own; then the middle between the
 levels is where the pencil went. Whatever else lies between is something that was
 drawn, and no threshold may lose it.
+
+SciPy is imported where it is used: label maps, the usual masks, do without.
 """
 
 import numpy as np
-from scipy import ndimage
 
 __all__ = [
+    "WHITE",
     "black_and_white",
     "blended_values",
     "count_pieces",
@@ -18,8 +20,11 @@ __all__ = [
     "values_with_inside",
 ]
 
-# Anything between is no black or white: video range, 16 to 235, is the narrowest.
-_BLACKEST, _WHITEST = 32, 224
+WHITE = 224
+"""What is at least as bright is white: video range, 16 to 235, is the narrowest."""
+
+# What is at most as bright is black.
+_BLACKEST = 32
 # How far, in pixels, an edge reaches: half of it, and the block of a JPEG file.
 _EDGE_REACH, _BLOCK_REACH = 8, 16
 # What compression leaves in an even area, in grey levels.
@@ -80,6 +85,8 @@ def smoothed_ids(labels: np.ndarray) -> np.ndarray:
 
 def count_pieces(values: np.ndarray, value: int) -> int:
     """Counts the connected parts of an image, `[H, W]`, that have one value."""
+    from scipy import ndimage
+
     return int(ndimage.label(values == value, np.ones((3, 3)))[1])
 
 
@@ -94,7 +101,7 @@ def black_and_white(grey: np.ndarray) -> np.ndarray | None:
       drawing.
     """
     counts = _counts(grey)
-    if not (counts[: _BLACKEST + 1].any() and counts[_WHITEST:].any()):
+    if not (counts[: _BLACKEST + 1].any() and counts[WHITE:].any()):
         return None
     black = int(counts[: _BLACKEST + 1].argmax())
     white = _white_level(counts)
@@ -117,7 +124,7 @@ def black_and_white(grey: np.ndarray) -> np.ndarray | None:
 
 def _white_level(counts: np.ndarray) -> int:
     """The level of white areas; of thin shapes, which have none, full white."""
-    level = _WHITEST + int(counts[_WHITEST:].argmax())
+    level = WHITE + int(counts[WHITE:].argmax())
     return level if 4 * counts[255] < counts[level] else 255
 
 
@@ -130,6 +137,8 @@ def _has_grey_area(grey: np.ndarray, black: int, white: int) -> bool:
 
 def _has_grey_piece(drawn: np.ndarray, level: np.ndarray) -> bool:
     """Whether some piece of the drawing is white nowhere."""
+    from scipy import ndimage
+
     pieces, count = ndimage.label(drawn, np.ones((3, 3)))
     brightest = np.asarray(ndimage.maximum(level, pieces, np.arange(1, count + 1)))
     return bool((brightest < _LEAST_WHITE).any())
@@ -153,8 +162,12 @@ def _counts(grey: np.ndarray) -> np.ndarray:
 
 
 def _lowest(values: np.ndarray, size: int) -> np.ndarray:
+    from scipy import ndimage
+
     return np.asarray(ndimage.minimum_filter(values, size))
 
 
 def _highest(values: np.ndarray, size: int) -> np.ndarray:
+    from scipy import ndimage
+
     return np.asarray(ndimage.maximum_filter(values, size))

@@ -12,14 +12,12 @@ import av
 import numpy as np
 
 from vos_jax.errors import InputError, warn
+from vos_jax.media.source import REVERSE_BLOCK, FrameSource, in_reverse
 from vos_jax.media.tones import count_values, tone_table
 from vos_jax.media.video_index import read_index
 from vos_jax.media.video_pixels import deep_values, depth, orientation_of, upright_rgb
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
-
-# Frames held decoded at once when a video is read backwards.
-_REVERSE_BLOCK = 32
 
 
 class _Shown(NamedTuple):
@@ -41,7 +39,7 @@ _Decoded = Generator[tuple[int, Any], None, None]
 _Judged = Generator[_Shown, None, None]
 
 
-class VideoFrames:
+class VideoFrames(FrameSource):
     """The frames of the first or best video stream of a file, in display order.
 
     Packets are read once to find frame times and key frames; that is a matter of file
@@ -95,15 +93,6 @@ class VideoFrames:
                 "the masks do not fit"
             )
 
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return self.frames()
-
-    def __reversed__(self) -> Iterator[np.ndarray]:
-        return self.reversed()
-
     def frames(self, start: int = 0) -> Iterator[np.ndarray]:
         """Yields frame `start` and those after it.
 
@@ -126,19 +115,14 @@ class VideoFrames:
             off.
         """
         stop = self._count if start is None else start + 1
-        while stop > 0:
-            begin = self._block_start(stop)
-            with closing(self._decode(begin, stop)) as decoded:
-                block = list(decoded)
-            while block:
-                yield self._picture(block.pop())
-            stop = begin
+        for shown in in_reverse(self._decode, stop, self._block_start):
+            yield self._picture(shown)
         if start is None:
             self._check_end()
 
     def _block_start(self, stop: int) -> int:
         """Prefers a key frame, from which nothing is decoded in vain."""
-        begin = max(0, stop - _REVERSE_BLOCK)
+        begin = max(0, stop - REVERSE_BLOCK)
         keys = (key for key in self._index.keys if begin <= key < stop)
         return next(keys, begin)
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from vos_jax.media.atomic import write_error
+from vos_jax.media.atomic import make_folder
 from vos_jax.media.masks import write_labels
 
 # Writes that may wait for each worker before `submit` waits too.
@@ -31,11 +31,7 @@ class MaskWriter:
         Raises:
           InputError: The folder cannot be made.
         """
-        self.folder = Path(folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise write_error(self.folder, error) from error
+        self.folder = make_folder(folder)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="writer")
         self._places = workers * (1 + _BACKLOG)
         self._room = threading.BoundedSemaphore(self._places)

@@ -1,6 +1,6 @@
-"""What a method is: four pure functions around a memory that only it understands.
+"""What a method is: five pure functions around a memory that only it understands.
 
-The engine owns time. It calls, for every frame,
+Inference owns time. It calls, for every frame,
 
     memory = memorize(memory, <the frame before, its masks>, moment)
     query, keep = encode(frame)
@@ -10,6 +10,7 @@ so that a frame is memorised only when the next one arrives: until then its mask
 still be corrected, and the last frame of a video costs nothing.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +21,26 @@ from jaxtyping import Array, Bool, Float
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.read import IMPLEMENTATIONS, Implementation
+
+_SETTING = "setting"
+
+
+def setting(default: Any) -> Any:
+    """A field that changes how a network computes and not what its weights are.
+
+    Weights serve any value of it. A field that is one stays one in subclasses.
+    """
+    return dataclasses.field(default=default, metadata={_SETTING: True})
+
+
+def settings_of(config: Any) -> frozenset[str]:
+    """Names of a configuration's fields that are a `setting`."""
+    return frozenset(
+        field.name
+        for kind in type(config).__mro__
+        for field in vars(kind).get("__dataclass_fields__", {}).values()
+        if _SETTING in field.metadata
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +55,10 @@ class ReadConfig:
       folded: Norms are folded into the convolutions.
     """
 
-    top_k: int | None = None
-    read: Implementation = "auto"
-    dtype: str = "float32"
-    precision: str = "highest"
+    top_k: int | None = setting(None)
+    read: Implementation = setting("auto")
+    dtype: str = setting("float32")
+    precision: str = setting("highest")
     folded: bool = False
 
     def __post_init__(self) -> None:
@@ -94,8 +115,8 @@ class Method(nn.Module):
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Any:
         """An empty memory for frames of `height` x `width`.
 
-        Leaves may only grow at the end of an axis when `objects` or `slots` grows: the
-        engine enlarges a memory by laying the old one into the corner of a new one. All
+        Leaves may only grow at the end of an axis when `objects` or `slots` grows: a
+        memory is enlarged by laying the old one into the corner of a new one. All
         history of an object that `forget` must clear lives in `Bank`s.
         """
         raise NotImplementedError
@@ -110,6 +131,13 @@ class Method(nn.Module):
 
     def encode(self, frame: Float[Array, "H W 3"]) -> Encoded:
         """Encodes a frame, RGB in [0, 1], of any size."""
+        raise NotImplementedError
+
+    def read(self, memory: Any, query: Any, active: Bool[Array, " O"]) -> Any:
+        """What the memory says at every query cell; the part that benchmarks time.
+
+        `segment` calls it, and a variant with another read overrides it alone.
+        """
         raise NotImplementedError
 
     def segment(

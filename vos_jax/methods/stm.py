@@ -1,9 +1,20 @@
 """STM: Video Object Segmentation Using Space-Time Memory Networks.
 
-S. W. Oh, J.-Y. Lee, N. Xu, S. J. Kim, ICCV 2019. Where paper and released program
-differ this is the program: scores are divided by sqrt(Ck), the retrieved value comes
-before the query's own, the memory encoder also sees the map of the other objects, and
-the masks are estimated by enlarging two logits from 1/4 of the padded frame.
+S. W. Oh, J.-Y. Lee, N. Xu, S. J. Kim, ICCV 2019.
+
+| sec. | eq. | what | where |
+|---|---|---|---|
+| 3.1 | | keys and values | `STM.make_query`, `STM.make_entry`; `nn.encoders` |
+| 3.2 | 1, 2 | memory read | `STM.read`, `join_values`; `ops.read.space_time_read` |
+| 3.3 | | decoder | `STM.decode`; `nn.decoder` |
+| 3.4 | | several objects | `merge_objects`; `ops.soft_aggregation` |
+| 3.5 | | training | `training.clip_loss` |
+| 3.6 | | frames in the memory | `STMConfig.policy`; `ops.memory_bank.Policy` |
+
+Where paper and released program differ this is the program: scores are divided by
+sqrt(Ck), the retrieved value comes before the query's own, the memory encoder also sees
+the map of the other objects, and the masks are estimated by enlarging two logits from
+1/4 of the padded frame.
 """
 
 from dataclasses import dataclass
@@ -14,20 +25,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from vos_jax.methods import torch_names
-from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation
+from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation, setting
+from vos_jax.methods.entry import Entry
 from vos_jax.nn.decoder import Decoder, SkipBranches, Skips
 from vos_jax.nn.encoders import KeyValue, KeyValueHead, MaskedEncoder
 from vos_jax.nn.layers import normalize_image
+from vos_jax.nn.numerics import Numerics
 from vos_jax.nn.resnet import Features, ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
-from vos_jax.ops.padding import crop, pad
+from vos_jax.ops.padding import crop, grid_size, pad
 from vos_jax.ops.read import space_time_read
 from vos_jax.ops.resample import upsample
 from vos_jax.ops.soft_aggregation import soft_aggregate
-
-STRIDE = 16
-"""Pixels of a cell of the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +59,8 @@ class STMConfig(ReadConfig):
     key_dim: int = 128
     value_dim: int = 512
     decoder_dim: int = 256
-    mem_every: int | None = 5
-    mem_capacity: int | None = None
+    mem_every: int | None = setting(5)
+    mem_capacity: int | None = setting(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,7 +73,7 @@ class STMConfig(ReadConfig):
 
     @property
     def policy(self) -> Policy:
-        """Which frames are remembered."""
+        """Which frames are remembered (sec. 3.6)."""
         return Policy(every=self.mem_every)
 
 
@@ -81,21 +91,31 @@ class Query(NamedTuple):
     skips: Skips
 
 
-class SpaceTimeMethod(Method):
-    """What STM and the methods that grew from it have in common."""
+class STM(Method):
+    """Space-time memory network.
+
+    A variant overrides what its paper changes. Its memory and its query are tuples of
+    its own with the fields of `Memory` and `Query` and more, hence `Any`.
+    """
 
     config: STMConfig = STMConfig()
 
     def setup(self) -> None:
-        """Both encoders and their heads."""
+        """Both encoders, their heads, and the decoder."""
         config, numerics = self.config, self.config.numerics
         self.query_encoder = ResNet(config.backbone, numerics=numerics)
         self.memory_encoder = MaskedEncoder(config.backbone, numerics)
         self.query_head = KeyValueHead(config.key_dim, config.value_dim, numerics)
         self.memory_head = KeyValueHead(config.key_dim, config.value_dim, numerics)
+        self.setup_decoder()
+
+    def setup_decoder(self) -> None:
+        """What `make_query` and `decode` need of it."""
+        self.skip_branches = SkipBranches(self.config.decoder_dim, self.config.numerics)
+        self.decoder: Any = Decoder(self.config.decoder_dim, self.config.numerics)
 
     def slots(self, frames: int) -> int:
-        """First, previous and every N-th frame, up to the capacity."""
+        """First, previous and every N-th frame, up to the capacity (sec. 3.6)."""
         needed = self.config.policy.slots(frames)
         return min(needed, self.config.mem_capacity or needed)
 
@@ -103,105 +123,156 @@ class SpaceTimeMethod(Method):
         """Every frame is the previous one once."""
         return self.config.policy.due(moment)
 
-    def encode_memory(
-        self, frame: Float[Array, "H W 3"], probs: Float[Array, "O+1 H W"]
-    ) -> tuple[Features, Float[Array, "O Hp Wp"]]:
-        """A frame as seen with each object's soft mask, and these masks, padded."""
-        masks = pad(probs[1:, ..., None])[..., 0]
-        return self.memory_encoder(normalize_image(pad(frame)[None]), masks), masks
-
-
-class STM(SpaceTimeMethod):
-    """Space-time memory network."""
-
-    def setup(self) -> None:
-        """Encoders, heads and the decoder."""
-        super().setup()
-        self.skip_branches = SkipBranches(self.config.decoder_dim, self.config.numerics)
-        self.decoder = Decoder(self.config.decoder_dim, self.config.numerics)
-
-    def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
+    def init_memory(self, height: int, width: int, objects: int, slots: int) -> Any:
         """An empty bank."""
-        return Memory(empty_bank(self.config, height, width, objects, slots))
+        entry = self.empty_entry(objects, *grid_size(height, width))
+        return Memory(memory_bank.empty(entry, slots))
+
+    def empty_entry(self, objects: int, rows: int, columns: int) -> Any:
+        """Zeros in the shapes of what `make_entry` makes."""
+        config = self.config
+        grid, dims = (objects, rows, columns), (config.key_dim, config.value_dim)
+        return empty_key_value(grid, dims, config.numerics)
 
     def encode(self, frame: Float[Array, "H W 3"]) -> Encoded:
-        """Query encoder, key and value, and the decoder's skip branches."""
+        """The query encoder, and what depends on the frame alone behind it."""
         features = self.query_encoder(normalize_image(pad(frame)[None]))
+        return Encoded(self.make_query(features), keep=())
+
+    def make_query(self, features: Features) -> Any:
+        """Key and value (sec. 3.1), and the decoder's skip branches."""
         key, value = self.query_head(features.res4)
         skips = self.skip_branches(features.res3, features.res2)
-        return Encoded(Query(key[0], value[0], skips), keep=())
-
-    def read(self, memory: Memory, query: Query) -> Float[Array, "O h w Cv"]:
-        """Retrieves each object's value at every query cell (eqs. 1-2).
-
-        What a variant of STM with another read overrides.
-        """
-        return read_bank(self.config, memory.bank, query.key)
+        return Query(key[0], value[0], skips)
 
     def segment(
         self,
-        memory: Memory,
-        query: Query,
+        memory: Any,
+        query: Any,
         frame: Float[Array, "H W 3"],
         active: Bool[Array, " O"],
-        inputs: None = None,
+        inputs: Any = None,
     ) -> Segmentation:
-        """Reads the memory, decodes and merges the objects (secs. 3.2-3.3)."""
-        retrieved = self.read(memory, query)
-        own = jnp.broadcast_to(query.value, retrieved.shape)
-        read = jnp.concatenate([retrieved.astype(own.dtype), own], axis=-1)
-        logits = self.decoder(read, query.skips)
-        return Segmentation(merged(logits, frame, active), memory)
+        """Reads the memory, decodes and merges the objects (secs. 3.2 to 3.4)."""
+        own = self.own_value(memory, query)
+        retrieved = self.read(memory, query, active)
+        decoded = self.decode(retrieved, own, query, inputs)
+        logits = merge_objects(decoded, frame, active)
+        return Segmentation(logits, self.leave_trace(memory, retrieved))
+
+    def read(self, memory: Any, query: Any, active: Bool[Array, " O"]) -> Any:
+        """Retrieves each object's value at every query cell, `[O, h, w, Cv]`.
+
+        Sec. 3.2, the sum of eq. 1 with the weights of eq. 2. What a variant of STM with
+        another read overrides.
+        """
+        config, bank = self.config, memory.bank
+        return space_time_read(
+            query.key,
+            bank.entries.key,
+            bank.entries.value,
+            bank.filled,
+            top_k=config.top_k,
+            implementation=config.read,
+            precision=config.precision,
+        )
+
+    def own_value(self, memory: Any, query: Any) -> Float[Array, "*b h w Cv"]:
+        """What is decoded beside the retrieved value: the query's own, for all objects.
+
+        Where a variant has one for each object: `[O, h, w, Cv]`.
+        """
+        return query.value
+
+    def decode(
+        self,
+        retrieved: Any,
+        own: Float[Array, "*b h w Cv"],
+        query: Any,
+        inputs: Any = None,
+    ) -> Float[Array, "O H4 W4 2"]:
+        """Two logits (background, object) of each object at stride 4 (sec. 3.3).
+
+        Args:
+          retrieved: What `read` returns.
+          own: What `own_value` returns.
+          query: Of the frame.
+          inputs: As `segment` gets them.
+        """
+        return self.decoder(join_values(retrieved, own), query.skips)
+
+    def leave_trace(self, memory: Any, retrieved: Any) -> Any:
+        """The memory after a read; the same."""
+        return memory
 
     def memorize(
         self,
-        memory: Memory,
+        memory: Any,
         frame: Float[Array, "H W 3"],
         keep: tuple[()],
         probs: Float[Array, "O+1 H W"],
         moment: Moment,
-    ) -> Memory:
+    ) -> Any:
         """Encodes the frame once for every object, with its soft mask (sec. 3.1)."""
-        features, _ = self.encode_memory(frame, probs)
-        entry = self.memory_head(features.res4)
+        masks = pad(probs[1:, ..., None])[..., 0]
+        features = self.memory_encoder(normalize_image(pad(frame)[None]), masks)
+        entry = self.make_entry(features)
         bank = memory_bank.write(memory.bank, self.config.policy, entry, moment)
-        return Memory(bank)
+        memory = memory._replace(bank=bank)
+        return self.memorize_more(memory, entry, features, masks, moment)
+
+    def make_entry(self, features: Features) -> Any:
+        """Key and value of each object, an entry of the bank."""
+        return self.memory_head(features.res4)
+
+    def memorize_more(
+        self,
+        memory: Any,
+        entry: Any,
+        features: Features,
+        masks: Float[Array, "O Hp Wp"],
+        moment: Moment,
+    ) -> Any:
+        """Puts into the memory what is kept beside the bank; nothing.
+
+        Args:
+          memory: With the frame in its bank.
+          entry: What `make_entry` made of the frame.
+          features: Of the memory encoder.
+          masks: Soft masks of the objects, padded.
+          moment: Of the frame.
+        """
+        return memory
 
 
-def empty_bank(
-    config: STMConfig, height: int, width: int, objects: int, slots: int
-) -> Bank:
-    """A bank of keys and values at stride 16 for frames of `height` x `width`."""
-    grid = (objects, -(-height // STRIDE), -(-width // STRIDE))
-    dtype = config.numerics.compute_dtype
-    entry = KeyValue(
-        jnp.zeros((*grid, config.key_dim), dtype),
-        jnp.zeros((*grid, config.value_dim), dtype),
-    )
-    return memory_bank.empty(entry, slots)
+def empty_key_value(
+    grid: tuple[int, int, int], dims: tuple[int, int], numerics: Numerics
+) -> KeyValue:
+    """Zeros on a grid (objects, rows, columns), of so many channels."""
+    dtype = numerics.compute_dtype
+    return KeyValue(*(jnp.zeros((*grid, channels), dtype) for channels in dims))
 
 
-def read_bank(
-    config: STMConfig, bank: Bank, query_key: Float[Array, "h w Ck"]
-) -> Float[Array, "O h w Cv"]:
-    """Retrieves each object's value at every query cell (eqs. 1-2)."""
-    return space_time_read(
-        query_key,
-        bank.entries.key,
-        bank.entries.value,
-        bank.filled,
-        top_k=config.top_k,
-        implementation=config.read,
-        precision=config.precision,
-    )
+def join_values(
+    retrieved: Float[Array, "O h w Cv"], own: Float[Array, "*b h w Cv"]
+) -> Float[Array, "O h w 2*Cv"]:
+    """What the decoder gets of each object: `y = [retrieved, own]`.
+
+    Eq. 1, whose order is the other one.
+    """
+    own = jnp.broadcast_to(own, retrieved.shape)
+    return jnp.concatenate([retrieved.astype(own.dtype), own], axis=-1)
 
 
-def merged(
+def merge_objects(
     logits: Float[Array, "O h4 w4 2"],
     frame: Float[Array, "H W 3"],
     active: Bool[Array, " O"],
 ) -> Float[Array, "O+1 H W"]:
-    """Logits of all objects at the frame's size, from two of each at stride 4."""
+    """Logits of all objects at the frame's size, from two of each at stride 4.
+
+    Soft aggregation (sec. 3.4) of `p = sigmoid(logit_object - logit_background)`.
+    """
     logits = logits.astype(jnp.float32)
     # Enlarging is linear and a softmax of two is a sigmoid of their difference:
     # enlarge one channel, not two.
@@ -236,3 +307,22 @@ def torch_table(config: STMConfig) -> torch_names.Table:
         table |= torch_names.res_block(("decoder", f"merge{stage}"), f"{source}.ResMM")
     table |= torch_names.conv(("decoder", "predict"), "Decoder.pred2")
     return table
+
+
+STM_IGNORED = ("*.num_batches_tracked", "Encoder_?.mean", "Encoder_?.std")
+"""What a published checkpoint has beside parameters."""
+
+_ENTRY = Entry(STM, STMConfig(), torch_table, STM_IGNORED)
+
+ENTRIES = {
+    "stm": _ENTRY,
+    "stm-tiny": _ENTRY._replace(
+        config=STMConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            key_dim=64,
+            value_dim=128,
+            decoder_dim=48,
+        )
+    ),
+}
+"""By name."""

@@ -1,6 +1,6 @@
 """Kernel guidance: where memory cells have gone, and reads that stay near there.
 
-HMMN (Seong et al., ICCV 2021) sec. 3.2. Every memory cell has a centre in the frame
+HMMN (Seong et al., ICCV 2021) sec. 3.1. Every memory cell has a centre in the frame
 that is being segmented, and a Gaussian about it weighs what the cell gives to each
 query cell. Cells of a grid are numbered row by row.
 
@@ -40,9 +40,11 @@ def kernel_log(
 ) -> Float[Array, "q m"]:
     """Logarithm of the Gaussians of one slot, 0 at their peaks.
 
-    In the log domain it is added to the scores. The published program multiplies the
-    softmax and divides by the new sum instead, which is the same but for underflow: far
-    from all centres that is 0 / 0.
+        log G_qm = -|q - centre_m|^2 / (2 sigma^2)
+
+    The kernels of HMMN eq. 2. In the log domain they are added to the scores. The
+    published program multiplies the softmax and divides by the new sum instead, which
+    is the same but for underflow: far from all centres that is 0 / 0.
     """
     height, width = centre.shape
     row, column = jnp.divmod(jnp.arange(height * width), width)
@@ -65,8 +67,10 @@ def kernel_guided_read(
 ) -> Float[Array, "O h w Cv"]:
     """Reads each object's memory near where its cells have gone.
 
-    HMMN sec. 3.2: the softmax over all memory cells, times the Gaussians, divided by
-    the sum over memory cells. None for `kernel` is the plain read of
+        out_q = sum_m w_qm value_m,   w_qm = A_qm G_qm / sum_m' A_qm' G_qm'
+
+    HMMN sec. 3.1: scores (eq. 1), whose softmax over all memory cells is A; times the
+    Gaussians (eq. 2); retrieved value (eq. 3). None for `kernel` is the plain read of
     `vos_jax.ops.read.space_time_read`, which explains the other arguments.
     """
     return space_time_read(
@@ -93,7 +97,7 @@ def local_match(
 ) -> Int[Array, "h w"]:
     """The best query cell of every memory cell, among those of a window around it.
 
-    HMMN sec. 3.2: the arg-max of the dot products; the earlier cell of those that tie.
+    HMMN sec. 3.1: the arg-max of the dot products; the earlier cell of those that tie.
     At its border the window is cut. Holds `window` rows of the affinity for each cell.
 
     Args:
@@ -140,3 +144,16 @@ def global_match(
     memory, query = (x.reshape(-1, channels) for x in (memory_key, query_key))
     scores = product_of(precision, "mc,qc->mq", memory, query)
     return scores.argmax(-1).astype(jnp.int32).reshape(memory_key.shape[:2])
+
+
+def follow(
+    track: Int[Array, "N O h w"], hop: Int[Array, "O h w"]
+) -> Int[Array, "N O h w"]:
+    """Tracks that ended in a frame, with one hop more to the next one.
+
+    Args:
+      track: The cell that each memory cell has come to.
+      hop: The cell of the next frame that each cell of the frame goes to.
+    """
+    flat, hop = track.reshape(*track.shape[:2], -1), hop.reshape(1, len(hop), -1)
+    return jnp.take_along_axis(hop, flat, axis=-1).reshape(track.shape)

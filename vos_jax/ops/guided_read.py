@@ -1,6 +1,6 @@
 """Sparse reads of fine grids at the cells that a coarse read prefers.
 
-HMMN (Seong et al., ICCV 2021) sec. 3.3. A coarse cell stands for the `r * r` fine cells
+HMMN (Seong et al., ICCV 2021) sec. 3.2. A coarse cell stands for the `r * r` fine cells
 that it covers. The fine queries of a coarse query cell read the fine cells of the `k`
 coarse memory cells that are best for it, and nothing else.
 
@@ -138,9 +138,11 @@ def guided_read(
 ) -> Float[Array, "O rh rw Dv"]:
     """Reads a fine memory at the candidates of every coarse query cell.
 
-    HMMN sec. 3.3: a softmax over the fine cells of the candidates, of dot products
-    divided by sqrt(D), as in the released program; the paper shows no division. The
-    coarse weights only choose. Costs 2 O (hw) k r^4 (D + Dv) FLOP.
+        out_f = sum_n w_fn value_n,   w_fn = softmax_n(query_f . key_n / sqrt(D))
+
+    HMMN sec. 3.2: n goes over the fine cells of the candidates of the coarse cell that
+    the fine cell f is in. The division by sqrt(D) is the released program's; the paper
+    shows none. The coarse weights only choose. Costs 2 O (hw) k r^4 (D + Dv) FLOP.
 
     Args:
       query_key: One fine key per cell, shared by all objects.
@@ -243,7 +245,7 @@ def _chunked(
     coarse = slots, height // ratio, width // ratio
     pieces = [x.reshape(-1, ratio * x.shape[-1]) for x in (memory_key, memory_value)]
 
-    def taken(index: Int[Array, "q k"], which: Array) -> list[Float[Array, "q k*i D"]]:
+    def take(index: Int[Array, "q k"], which: Array) -> list[Float[Array, "q k*i D"]]:
         slot, row, column = jnp.unravel_index(index[..., None], coarse)
         first = (slot * objects + which) * height + row * ratio
         places = (first + jnp.arange(ratio)[None, None]) * coarse[2] + column
@@ -254,7 +256,7 @@ def _chunked(
         which, of_object = own
 
         def attend(query: Float[Array, "q i D"], cells: Cells) -> Array:
-            return _attend(precision, cells.usable, query, *taken(cells.index, which))
+            return _attend(precision, cells.usable, query, *take(cells.index, which))
 
         def nothing(query: Float[Array, "q i D"], cells: Cells) -> Array:
             return jnp.zeros((*query.shape[:2], memory_value.shape[-1]))

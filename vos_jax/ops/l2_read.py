@@ -28,9 +28,10 @@ def l2_read(
     """Reads the values of all objects with one affinity.
 
     The similarity is the negative squared distance of the keys over sqrt(Ck), without
-    the part that is the same for all memory cells (STCN, NeurIPS 2021, sec. 3.2;
-    RDE-VOS, CVPR 2022): `(2 <m, q> - <m, m>) / sqrt(Ck)`. It is never expanded to
-    differences of keys.
+    the part that is the same for all memory cells: `(2 <m, q> - <m, m>) / sqrt(Ck)`
+    (STCN, NeurIPS 2021; RDE-VOS, CVPR 2022, sec. 3.2, eq. 2). It is never expanded to
+    differences of keys. What is read is the mean of the values by the softmax of the
+    similarities (eq. 3).
 
     Args:
       query_key: One key per cell.
@@ -62,7 +63,7 @@ def l2_similarity(
     memory_key: Float[Array, "M Ck"],
     precision: lax.PrecisionLike = "highest",
 ) -> Float[Array, "q M"]:
-    """Similarity of every query cell with every memory cell, up to a constant of q."""
+    """`(2 <m, q> - <m, m>) / sqrt(Ck)`: RDE-VOS eq. 2 up to a constant of q."""
     squares = jnp.square(memory_key.astype(jnp.float32)).sum(-1)
     product = product_of(precision, "qc,mc->qm", query_key, memory_key)
     scores = 2 * product - squares[None]

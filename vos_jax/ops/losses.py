@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-IGNORE = 255
+from vos_jax.types import IGNORE
 
 
 class PixelLosses(NamedTuple):

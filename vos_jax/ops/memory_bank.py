@@ -44,7 +44,7 @@ class Bank(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """The frame being memorised, as the engine, which owns time, describes it.
+    """The frame being memorised, as inference, which owns time, describes it.
 
     Attributes:
       time: Frame index, from 0.
@@ -63,7 +63,7 @@ class Moment(NamedTuple):
 class Policy:
     """Which frames are remembered: the first, the previous and every N-th.
 
-    STM (ICCV 2019) sec. 3.5, indices as in the released program: frame 0 counts as a
+    STM (ICCV 2019) sec. 3.6, indices as in the released program: frame 0 counts as a
     multiple, and the previous frame is never in the memory twice.
 
     Attributes:

@@ -1,9 +1,12 @@
 """Relations between an object as it was first seen and a frame.
 
 LCM (Hu et al., CVPR 2021) sec. 3.4. Object and frame are sets of cells, and each cell
-of the one gathers from all cells of the other: `x_j + 1/d sum_i (f_i . x_j) g(f_i)`
-with a linear `g(f) = W f + b`. The weights are plain dot products, without a softmax,
-so the sum is a matrix times `x_j`: no affinity of cells with cells is ever needed, and
+x_j of the one gathers from all cells f_i of the other, of which a frame has d:
+
+    x_j + 1/d sum_i (f_i . x_j) g(f_i),   g(f) = W f + b
+
+Eqs. 7 to 10 are this, both ways. The weights are plain dot products, without a softmax,
+so the sum is a matrix times x_j: no affinity of cells with cells is ever needed, and
 what is kept of an object does not grow with the frame.
 
 Letters beside the package's: `i j` channels of values.
@@ -64,7 +67,7 @@ def cell_set(
     )
 
 
-def gathering(
+def gather_matrix(
     cells: CellSet,
     kernel: Float[Array, "Cv Cv"],
     bias: Float[Array, " Cv"],
@@ -72,8 +75,9 @@ def gathering(
 ) -> Float[Array, "*b Cv Cv"]:
     """The matrix A of what a cell x gathers from a set: `A x` is added to it.
 
-    `A = 1/d sum_i g(f_i) f_i^T = W (1/d sum_i f_i f_i^T) + b (1/d sum_i f_i)^T`, in
-    float32; rows are outputs.
+        A = 1/d sum_i g(f_i) f_i^T = W (1/d sum_i f_i f_i^T) + b (1/d sum_i f_i)^T
+
+    In float32; rows are outputs.
 
     Args:
       cells: The set.

@@ -3,8 +3,11 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+STRIDE = 16
+"""Pixels along the side of a cell of a memory."""
 
-def padding(size: int, multiple: int = 16) -> tuple[int, int]:
+
+def padding(size: int, multiple: int = STRIDE) -> tuple[int, int]:
     """Pixels to add before and after an axis of `size`; the odd one goes after.
 
     The rule of the released STM, HMMN and RDE-VOS programs.
@@ -13,8 +16,13 @@ def padding(size: int, multiple: int = 16) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def grid_size(height: int, width: int, multiple: int = STRIDE) -> tuple[int, int]:
+    """Rows and columns of cells of `multiple` pixels of what `pad` makes."""
+    return -(-height // multiple), -(-width // multiple)
+
+
 def pad(
-    image: Float[Array, "*b H W C"], multiple: int = 16
+    image: Float[Array, "*b H W C"], multiple: int = STRIDE
 ) -> Float[Array, "*b Hp Wp C"]:
     """Zero-pads height and width to the next multiple, evenly on both sides."""
     *leading, height, width, _ = image.shape
@@ -23,7 +31,7 @@ def pad(
 
 
 def crop(
-    image: Float[Array, "*b Hp Wp C"], height: int, width: int, multiple: int = 16
+    image: Float[Array, "*b Hp Wp C"], height: int, width: int, multiple: int = STRIDE
 ) -> Float[Array, "*b H W C"]:
     """Undoes `pad` of an image that was `height` x `width`."""
     top, left = padding(height, multiple)[0], padding(width, multiple)[0]

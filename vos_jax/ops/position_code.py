@@ -12,8 +12,10 @@ def position_code(
 ) -> Float[Array, "{height} {width} {channels}"]:
     """Fixed code of each cell: the first half of the channels tells its row.
 
-    DETR (Carion et al., ECCV 2020), as LCM (CVPR 2021) sec. 3.3 uses it. A half is
-    pairs of sine and cosine of the place, counted from 1, over 10000^(2k / half).
+        code_2k = sin(place / 10000^(2k / half)),   code_2k+1 = cos(the same)
+
+    The code of DETR (Carion et al., ECCV 2020), which LCM (CVPR 2021) adds to its local
+    keys (sec. 3.3, eqs. 3 and 4). Places count from 1; `half` is half of the channels.
 
     Args:
       height: Cells.

@@ -31,8 +31,10 @@ def position_map(
 ) -> Float[Array, "O h w"]:
     """Mean of the k strongest responses of memory cells to each query cell.
 
-    LCM sec. 3.3: the response of a memory cell is a softmax over all query cells, times
-    exp(its share of mask) / e. Costs 2 O (hw)^2 C FLOP.
+        map_q = mean of the k largest S_qm over m
+
+    LCM sec. 3.3: S is the `response` (eq. 5), the map what the query's value is
+    multiplied with (eq. 6). Costs 2 O (hw)^2 C FLOP.
 
     Args:
       query: Local keys with their positions.
@@ -74,7 +76,10 @@ def response(
 ) -> Float[Array, "q m"]:
     """Where memory cells are sent: a softmax over the query, weighted by the mask.
 
-    Needs all query cells, and as many memory cells as are asked for; float32.
+        S_qm = softmax_q(query_q . memory_m / sqrt(C)) exp(coverage_m) / e
+
+    LCM sec. 3.3, eq. 5; without the division where not `scaled`. Needs all query cells,
+    and as many memory cells as are asked for; float32.
     """
     scores = product_of(precision, "qc,mc->qm", query, memory)
     if scaled:

@@ -36,8 +36,10 @@ def space_time_read(
 ) -> Float[Array, "O h w Cv"]:
     """Reads each object's memory at every query cell: softmax over space and time.
 
-    STM (Oh et al., ICCV 2019) eqs. (1)-(2), with the released program's division of
-    the dot product by sqrt(Ck), which the paper does not show. Costs
+        out_q = sum_m w_qm value_m,   w_qm = softmax_m(query_q . key_m / sqrt(Ck))
+
+    STM (Oh et al., ICCV 2019) sec. 3.2, the sum of eq. 1 and the weights of eq. 2. The
+    division by sqrt(Ck) is the released program's; the paper does not show it. Costs
     2 N O (hw)^2 (Ck + Cv) FLOP over the slots that are filled.
 
     Args:

@@ -11,10 +11,12 @@ def soft_aggregate(
 ) -> Float[Array, "O+1 H W"]:
     """Log-odds of background and objects; their softmax is the merged distribution.
 
-    Soft aggregation (Oh et al., CVPR 2018; STM, ICCV 2019, supplement) as in the
-    released STM program: the background is the product of the complements, and every
-    probability is clamped to [1e-7, 1 - 1e-7]. It sharpens a single object too. In
-    float32 the upper clamp rounds to 1 - 2^-23, so logits lie in [-16.118, 15.942].
+        p_0 = prod_o (1 - p_o),   logit_o = log(p_o / (1 - p_o))
+
+    Soft aggregation (Oh et al., CVPR 2018; STM, ICCV 2019, sec. 3.4, which leaves the
+    formula to its supplement) as in the released STM program: every probability is
+    clamped to [1e-7, 1 - 1e-7]. It sharpens a single object too. In float32 the upper
+    clamp rounds to 1 - 2^-23, so logits lie in [-16.118, 15.942].
 
     Args:
       probs: Each object's probability against everything else, in [0, 1].

@@ -17,8 +17,8 @@ from vos_jax.data.source import Labelled, Video
 from vos_jax.data.sources.files import check_root, read_frame, size_text
 from vos_jax.errors import InputError
 from vos_jax.media.dataset_lists import read_json
+from vos_jax.types import IGNORE
 
-_IGNORE = 255
 # Three points; with fewer there is no area.
 _LEAST_NUMBERS = 6
 _FARTHEST = 1e6
@@ -201,12 +201,12 @@ def _draw(image: CocoImage) -> np.ndarray:
     for instance in image.instances:
         mask = tools.decode(_run_lengths(tools, instance, image.size)) > 0
         if instance.crowd:
-            labels[mask] = _IGNORE
+            labels[mask] = IGNORE
         else:
             objects.append(mask)
     objects.sort(key=np.count_nonzero, reverse=True)
     for index, mask in enumerate(objects):
-        labels[mask] = min(index + 1, _IGNORE)
+        labels[mask] = min(index + 1, IGNORE)
     return labels
 
 

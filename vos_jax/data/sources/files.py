@@ -14,9 +14,7 @@ import numpy as np
 from vos_jax.data.source import Labelled, Video
 from vos_jax.data.sources.labels import load_8_bit
 from vos_jax.errors import InputError
-from vos_jax.media.listing import IMAGE_SUFFIXES, files_by_stem
-
-MASKS = frozenset({".png"})
+from vos_jax.media.listing import IMAGE_SUFFIXES, LABEL_SUFFIXES, files_by_stem
 
 
 class VideoFiles(NamedTuple):
@@ -154,7 +152,7 @@ def check_root(root: str | Path) -> Path:
 
 def _list_video(frame_folder: Path, mask_folder: Path, every_frame: bool) -> VideoFiles:
     frames = files_by_stem(frame_folder, IMAGE_SUFFIXES)
-    masks = files_by_stem(mask_folder, MASKS)
+    masks = files_by_stem(mask_folder, LABEL_SUFFIXES)
     if lonely := [stem for stem in masks if stem not in frames]:
         raise InputError(
             f"{frame_folder} has no frame {lonely[0]} for "

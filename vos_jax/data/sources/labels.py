@@ -11,14 +11,13 @@ import numpy as np
 from PIL import Image
 
 from vos_jax.errors import InputError
-from vos_jax.media import read_labels
 from vos_jax.media.images import load_image
+from vos_jax.media.masks import PALETTE_MODES, read_labels
+from vos_jax.types import IGNORE
 
-_IGNORE = 255
 _HALF = 128
 # The least that a rating of salience stores: one of the 12 raters of PASCAL-S is 21.
 _FAINTEST = 20
-_PALETTE_MODES = frozenset({"P", "PA"})
 
 
 def load_8_bit(path: Path) -> Image.Image:
@@ -44,9 +43,9 @@ def read_ids(path: Path) -> np.ndarray:
     labels = read_labels(path)
     # A palette file may well show nothing but void; a grey one would be misread.
     if (
-        labels.max() == _IGNORE
-        and not (labels % _IGNORE).any()
-        and load_image(path).mode not in _PALETTE_MODES
+        labels.max() == IGNORE
+        and not (labels % IGNORE).any()
+        and load_image(path).mode not in PALETTE_MODES
     ):
         raise InputError(
             f"{path} is a grey mask of 0 and 255, where object ids are expected; "
@@ -71,7 +70,7 @@ def read_grey(path: Path) -> np.ndarray:
       InputError: The file is missing, damaged, or stores ids.
     """
     image = load_8_bit(path)
-    if image.mode in _PALETTE_MODES:
+    if image.mode in PALETTE_MODES:
         colours = np.asarray(image.convert("RGB"))
         if (colours != colours[..., :1]).any():
             raise _ids_error(path, "a palette PNG of colours")

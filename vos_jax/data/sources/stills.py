@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vos_jax.data.source import Video
-from vos_jax.data.sources.files import MASKS, FileSource, VideoFiles, check_root
+from vos_jax.data.sources.files import FileSource, VideoFiles, check_root
 from vos_jax.data.sources.labels import READERS, read_ids
 from vos_jax.data.sources.matlab import read_instances
 from vos_jax.errors import InputError
 from vos_jax.media.dataset_lists import read_names
-from vos_jax.media.listing import IMAGE_SUFFIXES, files_by_stem, is_leftover
+from vos_jax.media.listing import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    files_by_stem,
+    is_leftover,
+)
 
 _PHOTOGRAPHS = frozenset({".jpg", ".jpeg"})
 _MATLAB = frozenset({".mat"})
@@ -157,7 +162,7 @@ def open_pascal_voc(
     """
     root = check_root(root)
     file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-    files = _listed(file, root / "JPEGImages", root / masks, MASKS)
+    files = _listed(file, root / "JPEGImages", root / masks, LABEL_SUFFIXES)
     return FileSource(
         videos=tuple(Video(name, 1) for name in files),
         files=tuple(files.values()),
@@ -273,7 +278,7 @@ def _pair(
     masks = {
         name: path
         for name, path in _walk(folder, layout.mask_ending, layout.deep)
-        if path.suffix.lower() in MASKS
+        if path.suffix.lower() in LABEL_SUFFIXES
     }
     for name, path in images.items():
         if name not in masks:

@@ -1,0 +1,97 @@
+"""A method that compiles in a moment, where the network is none of the matter."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from vos_jax.methods.base import Encoded, Method, Segmentation
+from vos_jax.methods.entry import Entry
+from vos_jax.ops import memory_bank
+from vos_jax.ops.memory_bank import Bank, Moment, Policy
+from vos_jax.ops.read import space_time_read
+from vos_jax.ops.soft_aggregation import soft_aggregate
+
+_STRIDE, _KEY = 8, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyConfig:
+    """Which frames are remembered, and what every configuration has."""
+
+    every: int | None = 5
+    previous: bool = True
+    dtype: str = "float32"
+    folded: bool = True
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(every=self.every, previous=self.previous)
+
+
+class Toy(Method):
+    """One layer before the read, and one after it, on frames of whole cells."""
+
+    config: ToyConfig = ToyConfig()
+
+    def setup(self) -> None:
+        self.key, self.decoder = nn.Dense(_KEY), nn.Dense(1)
+
+    def init_memory(self, height: int, width: int, objects: int, slots: int) -> Bank:
+        grid = height // _STRIDE, width // _STRIDE
+        return memory_bank.empty(jnp.zeros((objects, *grid, _KEY + 1)), slots)
+
+    def slots(self, frames: int) -> int:
+        return self.config.policy.slots(frames)
+
+    def due(self, memory: Bank, moment: Moment) -> Any:
+        return self.config.policy.due(moment)
+
+    def encode(self, frame: Array) -> Encoded:
+        key = self.key(_pooled(frame))
+        return Encoded(key, key)
+
+    def read(self, memory: Bank, query: Array, active: Array) -> Array:
+        key, value = jnp.split(memory.entries, [_KEY], axis=-1)
+        return space_time_read(
+            query, key, value, memory.filled, implementation="reference"
+        )
+
+    def segment(
+        self,
+        memory: Bank,
+        query: Array,
+        frame: Array,
+        active: Array,
+        inputs: Any = None,
+    ) -> Segmentation:
+        logits = self.decoder(self.read(memory, query, active))[..., 0]
+        probs = jax.nn.sigmoid(logits.repeat(_STRIDE, 1).repeat(_STRIDE, 2))
+        return Segmentation(soft_aggregate(probs, active), memory)
+
+    def memorize(
+        self, memory: Bank, frame: Array, keep: Array, probs: Array, moment: Moment
+    ) -> Bank:
+        value = _pooled(probs[1:, ..., None])
+        key = jnp.broadcast_to(keep, (*value.shape[:3], _KEY))
+        entry = jnp.concatenate([key, value], -1)
+        return memory_bank.write(memory, self.config.policy, entry, moment)
+
+
+def _pooled(x: Array) -> Array:
+    return nn.avg_pool(x, (_STRIDE, _STRIDE), (_STRIDE, _STRIDE))
+
+
+def toy(**fields: Any) -> tuple[Toy, Any]:
+    """The method with these fields of its configuration, and weights that segment."""
+    method = Toy(ToyConfig(**fields))
+    frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
+    params = jax.jit(method.init)(jax.random.key(1), frame, masks)["params"]
+    decoder = {"kernel": jnp.full((1, 1), 8.0), "bias": jnp.full(1, -4.0)}
+    return method, {"params": {**params, "decoder": decoder}}
+
+
+entry = Entry(Toy, ToyConfig())

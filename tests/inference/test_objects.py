@@ -1,0 +1,127 @@
+"""Objects that come, change and go between two frames."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import vos_jax
+from tests.inference.states import (
+    NOISE,
+    assert_close_trees,
+    assert_equal_trees,
+    bank_of,
+)
+from tests.methods.steps import run
+from vos_jax.ops.memory_bank import FIRST, KEPT
+
+
+def test_a_free_slot_changes_nothing(model, clip, looped):
+    frames, labels = clip
+    state = vos_jax.start(*model, frames[0], labels[0], objects=3)
+    _, outputs = run(model, state, frames[1:4])
+    assert np.asarray(outputs[-1].ids).tolist() == [1, 2, 0]
+    assert not np.asarray(outputs[-1].probs[3]).any()
+    np.testing.assert_allclose(outputs[-1].probs[:3], looped[1][2].probs, atol=NOISE)
+
+
+def test_a_late_object_takes_only_its_own_pixels(model, clip, looped):
+    state = looped[0][2]
+    late = np.zeros((32, 48), np.uint8)
+    late[:8, 40:] = 9
+    after = vos_jax.add_masks(*model, state, clip[0][3], late)
+    assert np.asarray(after.ids).tolist() == [1, 2, 9]
+    assert (np.asarray(after.labels)[late == 9] == 9).all()
+    assert np.asarray(after.probs[3] == (late == 9)).all()
+    outside = late == 0
+    np.testing.assert_allclose(
+        after.probs[:3, outside], state.probs[:, outside], atol=1e-6
+    )
+    np.testing.assert_allclose(after.probs.sum(0), 1, atol=1e-5)
+    assert np.asarray(state.ids).tolist() == [1, 2], "the old state was changed"
+    following, out = vos_jax.step(*model, after, clip[0][4])
+    assert np.asarray(bank_of(following).time[FIRST]).tolist() == [0, 0, 3]
+    assert np.asarray(out.probs[3]).any()
+
+
+def test_a_late_object_fills_a_free_slot(model, clip):
+    frames, labels = clip
+    only_one = np.where(labels[0] == 1, 1, 0)
+    state = vos_jax.start(*model, frames[0], only_one, objects=2)
+    after = vos_jax.add_masks(*model, state, frames[0], labels[:1] == 2, [5])
+    assert np.asarray(after.ids).tolist() == [1, 5]
+    assert_equal_trees(after.probs, vos_jax.start(*model, frames[0], labels[0]).probs)
+
+
+def test_a_correction_changes_only_the_named_object(model, clip, looped):
+    state = looped[0][2]
+    mask = np.zeros((1, 32, 48), np.float32)
+    mask[0, 20:30, :10] = 1
+    after = vos_jax.add_masks(*model, state, clip[0][3], mask, [1])
+    outside = mask[0] == 0
+    np.testing.assert_array_equal(after.probs[1], mask[0])
+    np.testing.assert_array_equal(after.probs[2, outside], state.probs[2, outside])
+    assert not np.asarray(after.probs[2])[~outside].any()
+    assert np.asarray(after.ids).tolist() == [1, 2]
+    assert bool(after.corrected)
+    assert not np.asarray(after.first).any()
+
+
+def test_a_corrected_frame_is_kept_whatever_its_index(model, clip, looped):
+    frames, labels = clip
+    corrected = vos_jax.add_masks(*model, looped[0][2], frames[3], labels[3])
+    for start, kept in ((looped[0][2], set()), (corrected, {3})):
+        state = run(model, start, frames[4:7])[0][-1]
+        times = np.asarray(bank_of(state).time[KEPT:, 0]).tolist()
+        assert set(times) - {-1} == kept | {5}
+
+
+def test_an_empty_mask_says_that_a_known_object_is_gone(model, clip, looped):
+    empty = np.zeros((1, 32, 48))
+    after = vos_jax.add_masks(*model, looped[0][2], clip[0][3], empty, [2])
+    assert not np.asarray(after.probs[2]).any()
+    np.testing.assert_array_equal(after.probs[1], looped[0][2].probs[1])
+
+
+def test_a_removed_object_leaves_background_and_a_free_slot(model, clip, looped):
+    state = looped[0][2]
+    after = vos_jax.remove_object(state, 1)
+    assert np.asarray(after.ids).tolist() == [0, 2]
+    np.testing.assert_allclose(after.probs[0], state.probs[:2].sum(0), atol=1e-6)
+    _, out = vos_jax.step(*model, after, clip[0][4])
+    assert not np.asarray(out.probs[1]).any()
+    assert 1 not in np.unique(out.labels)
+
+
+def test_a_slot_used_again_remembers_nothing_of_the_old_object(model, clip):
+    frames, labels = clip
+    both = vos_jax.start(*model, frames[0], labels[0])
+    one = vos_jax.start(*model, frames[0], labels[0], ids=[2], objects=2)
+    # The same object in the same slot, so that only the history differs.
+    one = one._replace(
+        probs=one.probs[jnp.array([0, 2, 1])],
+        first=one.first[::-1],
+        ids=one.ids[::-1],
+    )
+    both = vos_jax.remove_object(both, 1)
+    outputs = []
+    for state in (both, one._replace(probs=both.probs)):
+        state = run(model, state, frames[1:3])[0][-1]
+        state = vos_jax.add_masks(*model, state, frames[2], labels[5:6] == 1, [8])
+        assert np.asarray(state.ids).tolist() == [8, 2]
+        outputs.append(run(model, state, frames[3:7])[1][-1])
+    assert_close_trees(*outputs)
+
+
+def test_an_object_removed_after_many_frames_leaves_no_trace(model, clip, looped):
+    frames, labels = clip
+    old = vos_jax.remove_object(looped[0][2], 1)
+    wiped = old._replace(
+        memory=jax.tree.map(
+            lambda x: x.at[:, 0].set(0) if x.ndim > 2 else x, old.memory
+        )
+    )
+    outputs = []
+    for state in (old, wiped):
+        state = vos_jax.add_masks(*model, state, frames[3], labels[3:4] == 1, [8])
+        outputs.append(run(model, state, frames[4:8])[1][-1])
+    assert_equal_trees(*outputs)

@@ -1,0 +1,1 @@
+"""How fast it is, and how far from what is possible."""

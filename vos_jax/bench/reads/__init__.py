@@ -1,0 +1,1 @@
+"""The memory reads that are timed, and what each must cost."""

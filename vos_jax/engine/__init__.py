@@ -1,1 +1,0 @@
-"""Drives any method: streaming inference, files, benchmarks."""

@@ -1,0 +1,172 @@
+"""How much memory segmenting a video takes, and when a state gets more of it."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vos_jax.inference.state import State, first_state, moment_of
+from vos_jax.methods.base import Method
+from vos_jax.ops.memory_bank import Bank, add_objects, grow
+
+DEFAULT_FRAMES = 100
+"""Length of a video of which nothing is said."""
+
+
+def reserve(
+    method: Method,
+    state: State,
+    frames: int,
+    objects: int | None = None,
+    corrections: int = 0,
+) -> State:
+    """The same state with room for a longer video.
+
+    Slots at least double, so that a long video is compiled for few capacities.
+
+    Args:
+      method: As given to `start`.
+      state: Not changed.
+      frames: Length of the video.
+      objects: Number of objects.
+      corrections: Number of frames that a user corrected: each is kept like every
+        N-th frame.
+    """
+    slots = _slot_capacity(state.memory)
+    needed = min(method.slots(frames) + corrections, _most_slots(method))
+    have = state.ids.shape[0]
+    if needed <= slots and (objects or 0) <= have:
+        return state
+    if needed > slots:
+        slots = _round_up(method, max(needed, 2 * slots))
+    objects = max(objects or 0, have)
+    height, width, _ = state.frame.shape
+    larger = method.init_memory(height, width, objects, slots)
+    extra = [(0, objects - have)]
+    return state._replace(
+        memory=jax.tree.map(
+            _enlarge, larger, state.memory, is_leaf=lambda x: isinstance(x, Bank)
+        ),
+        probs=jnp.pad(state.probs, [*extra, (0, 0), (0, 0)]),
+        first=jnp.pad(state.first, extra),
+        ids=jnp.pad(state.ids, extra),
+    )
+
+
+def reserve_next(method: Method, state: State) -> State:
+    """`reserve` for one more frame, however often the user has corrected."""
+    frames = int(state.time) + 2
+    return reserve(method, state, frames, corrections=_corrections(method, state))
+
+
+def slots_for(method: Method, frames: int) -> int:
+    """Slots that a video of `frames` frames begins with."""
+    return _round_up(method, method.slots(frames))
+
+
+def _round_up(method: Method, needed: int) -> int:
+    """Rounds slots up to 2^n or 3 * 2^n: few capacities, so few compilations."""
+    power = 1 << (needed - 1).bit_length()
+    rounded = power * 3 // 4 if power * 3 // 4 >= needed else power
+    return min(rounded, _most_slots(method))
+
+
+def _most_slots(method: Method) -> int:
+    """Slots of an endless video; the bound of a method with a fixed capacity."""
+    return method.slots(1 << 40)
+
+
+def _corrections(method: Method, state: State) -> int:
+    """Frames kept beyond the schedule, with the latest if it is one of them."""
+    if _slot_capacity(state.memory) >= _most_slots(method):
+        # There is no room to make, and asking would wait for the device.
+        return 0
+    time = int(state.time)
+    kept = max(int(bank.kept) for bank in _banks(state.memory))
+    extra = max(0, kept - _plan(method, time)) + int(state.corrected)
+    due = method.due(state.memory, moment_of(state))
+    # A late object starts the count of some methods anew, so that the schedule may lag
+    # behind what is kept.
+    if due is not True and bool(due) and bool((state.active & ~state.first).any()):
+        extra = max(extra, kept + 1 - _plan(method, time + 2))
+    return extra
+
+
+def _plan(method: Method, frames: int) -> int:
+    """Slots that a method plans to fill beyond those of a single frame."""
+    return method.slots(frames) - method.slots(1)
+
+
+def _slot_capacity(memory: Any) -> int:
+    return max(bank.capacity for bank in _banks(memory))
+
+
+def _banks(memory: Any) -> list[Bank]:
+    nodes = jax.tree.leaves(memory, is_leaf=lambda x: isinstance(x, Bank))
+    return [node for node in nodes if isinstance(node, Bank)]
+
+
+def _enlarge(larger: Any, old: Any) -> Any:
+    if isinstance(old, Bank):
+        return add_objects(grow(old, larger.capacity), larger.time.shape[1])
+    return larger.at[tuple(slice(size) for size in old.shape)].set(old)
+
+
+def state_bytes(
+    method: Method,
+    shape: tuple[int, int],
+    objects: int,
+    frames: int = DEFAULT_FRAMES,
+    *,
+    variables: Mapping[str, Any] | None = None,
+) -> int:
+    """Bytes that a state will occupy, without allocating it.
+
+    Args:
+      method: From `create`.
+      shape: Height and width of the frames.
+      objects: Number of objects.
+      frames: Length of the video.
+      variables: Its weights where they are at hand, which saves some time.
+    """
+    if variables is None:
+        frame = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+        masks = jax.ShapeDtypeStruct((objects, *shape), jnp.float32)
+        variables = jax.eval_shape(method.init, jax.random.key(0), frame, masks)
+    state = _abstract_state(method, variables, shape, objects, frames)
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+def state_structure(method: Method, variables: Mapping[str, Any]) -> Any:
+    """The tree structure of the method's states; computes nothing."""
+    return jax.tree.structure(_abstract_state(method, variables, (32, 32), 1, 1))
+
+
+def _abstract_state(
+    method: Method,
+    variables: Mapping[str, Any],
+    shape: tuple[int, int],
+    objects: int,
+    frames: int,
+) -> Any:
+    frame = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    probs = jax.ShapeDtypeStruct((objects + 1, *shape), jnp.float32)
+    ids = tuple(range(1, objects + 1))
+    slots = slots_for(method, frames)
+    fill = partial(first_state, method, ids=ids, objects=objects, slots=slots)
+    return jax.eval_shape(fill, variables, frame, probs)
+
+
+def segmenting_remedy(method: Method) -> str:
+    """The options with which segmenting by a method needs less memory."""
+    options = ["a smaller --size N"]
+    # Some methods' memory never grows.
+    if _most_slots(method) > method.slots(1):
+        options.append("--mem-capacity N")
+    if method.config.dtype != "bfloat16":
+        options.append("--dtype bfloat16")
+    *first, last = options
+    choice = f"{', '.join(first)} or {last}" if first else last
+    return f"use {choice}; masks that are written stay"

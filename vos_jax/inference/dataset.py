@@ -1,0 +1,233 @@
+"""Inference over a data set, in the layout that scoring and servers want."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vos_jax.errors import InputError, warn
+from vos_jax.evaluation import Sequence, given_labels
+from vos_jax.inference.announce import announce, counted, model_facts
+from vos_jax.inference.capacity import segmenting_remedy
+from vos_jax.inference.file_run import FileRun
+from vos_jax.inference.run_folder import DATASET_FILE, RunFolder
+from vos_jax.inference.run_identity import RUN_FILE, describe_run
+from vos_jax.media import FrameSource, atomic_path, open_frames
+from vos_jax.media.fingerprint import fingerprint_frames
+from vos_jax.media.lock import lock_folder
+from vos_jax.methods.base import Method
+from vos_jax.runtime.out_of_memory import memory_told
+
+_START_OVER = "remove the folder"
+
+
+class Progressed(NamedTuple):
+    """One sequence done: its name, frames segmented, and frames/s (NaN if none)."""
+
+    name: str
+    frames: int
+    frames_per_second: float
+
+
+class _Opened(NamedTuple):
+    """A sequence's frames, their fingerprints by name, label maps by frame index."""
+
+    source: FrameSource
+    fingerprints: dict[str, str]
+    given: dict[int, np.ndarray]
+
+
+def segment_dataset(
+    method: Method,
+    variables: Mapping[str, Any],
+    sequences: tuple[Sequence, ...],
+    out: Path,
+    *,
+    split: str | None = None,
+    root: Path | None = None,
+    weights_id: str = "",
+    size: int | None = None,
+    flip: bool = False,
+    title: str | None = None,
+    tell: Callable[[Progressed], None] | None = None,
+    remedy: str | None = None,
+) -> list[Progressed]:
+    """Writes `out/<sequence>/<frame>.png` for every sequence.
+
+    Sequences whose masks are all there are left alone, so an interrupted run goes on
+    where it was. `out/run.json` says whose masks they are.
+
+    Args:
+      method: From `load_model`.
+      variables: Its weights.
+      sequences: From `read_dataset`.
+      out: Folder of the masks.
+      split: Of the data set.
+      root: The data set's folder. It may move: what its files hold counts.
+      weights_id: Names the weights.
+      size: Shorter side to compute at.
+      flip: Average with the mirrored video.
+      title: Method and weights in words, for a first line on stderr, which one for each
+        sequence follows; None is silent.
+      tell: Called with each sequence that was not there yet, as soon as it is.
+      remedy: What a user can do when memory runs out; by default, what options there
+        are for it.
+
+    Raises:
+      InputError: `out` holds masks of other settings, frames or annotations, or masks
+        that no run has noted there; or the input is unusable.
+    """
+    settings = {
+        "dataset": sequences[0].dataset,
+        "split": split,
+        "resolution": _resolution(sequences[0]),
+        "root": None if root is None else str(root.resolve()),
+        "method": repr(method.config),
+        "weights": weights_id,
+        "size": size,
+        "flip": flip,
+    }
+
+    opened: dict[str, _Opened] = {}
+
+    def is_done(sequence: Sequence) -> bool:
+        """Refuses what the folder of a sequence holds if it cannot be gone on with."""
+        folder = out / sequence.name
+        if not folder.exists():
+            return False
+        found = _open(sequence)
+        run = describe_run(method, weights_id, *found, size=size, flip=flip)
+        is_whole = RunFolder(
+            *(folder, run),
+            go_on=True,
+            wanted=frozenset(sequence.outputs),
+            start_over=_START_OVER,
+        ).is_done
+        if not is_whole:
+            opened[sequence.name] = found
+        return is_whole
+
+    with _claim(out, settings, sequences):
+        finished = {sequence.name for sequence in sequences if is_done(sequence)}
+    if title is not None:
+        what = " ".join(filter(None, (sequences[0].dataset, split)))
+        facts = what, counted(len(sequences), "sequence")
+        announce("segment", (*model_facts(title, method), *facts))
+    longest = max(len(sequence.frames) for sequence in sequences)
+    done = []
+    for number, sequence in enumerate(sequences, 1):
+        if sequence.name in finished:
+            done.append(Progressed(sequence.name, 0, float("nan")))
+            continue
+        found = opened.pop(sequence.name, None) or _open(sequence)
+        run = FileRun(
+            **found._asdict(),
+            masks=out / sequence.name,
+            size=size,
+            flip=flip,
+            resume=True,
+            start_over=_START_OVER,
+            wanted=frozenset(sequence.outputs),
+            # One capacity for all: sequences of one frame size share their programs.
+            reserve=longest,
+            label=f"{sequence.name} ({number}/{len(sequences)})",
+            title=None if title is None else "",
+        )
+        with memory_told(sequence.name, remedy or segmenting_remedy(method)):
+            report = run(method, variables, weights_id)
+        done.append(Progressed(sequence.name, report.frames, report.frames_per_second))
+        if tell is not None:
+            tell(done[-1])
+    return done
+
+
+def _resolution(sequence: Sequence) -> str | None:
+    """The folder that DAVIS' frames of one resolution are in."""
+    if sequence.dataset == "youtube-vos":
+        return None
+    return sequence.frames[0].parent.parent.name
+
+
+def _open(sequence: Sequence) -> _Opened:
+    folder = sequence.frames[0].parent
+    source = open_frames(folder)
+    index_of = {name: index for index, name in enumerate(source.names)}
+    given = {index_of[stem]: x for stem, x in given_labels(sequence).items()}
+    return _Opened(source, fingerprint_frames(folder, source.names), given)
+
+
+@contextmanager
+def _claim(
+    out: Path, settings: Mapping[str, Any], sequences: tuple[Sequence, ...]
+) -> Iterator[None]:
+    """Keeps masks of different settings out of one folder.
+
+    It is noted as that of `settings` after what the body finds there is fine, too.
+    """
+    with lock_folder(out):
+        found = _read_settings(out)
+        if found is not None:
+            _check_same(out, found, settings)
+            _check_others(out, found, settings, sequences)
+        yield
+        if found != settings:
+            with atomic_path(out / DATASET_FILE) as temporary:
+                temporary.write_text(json.dumps(settings, indent=1))
+
+
+def _read_settings(out: Path) -> dict[str, Any] | None:
+    """Whose masks a folder holds."""
+    path = out / DATASET_FILE
+    if (out / RUN_FILE).exists():
+        raise InputError(f"{out}: holds masks of one video; use another --out")
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: damaged; use another --out") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: damaged; use another --out")
+    return found
+
+
+def _check_same(
+    out: Path, found: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    if "dataset" not in found:
+        raise InputError(
+            f"{out}: holds masks of an earlier version of this program, which did not"
+            " note their data set; use another --out"
+        )
+    names = [k for k in settings if k != "root" and found.get(k) != settings[k]]
+    if names:
+        raise InputError(
+            f"{out}: holds masks made with another {', '.join(names)}; use another"
+            " --out"
+        )
+
+
+def _check_others(
+    out: Path,
+    found: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    sequences: tuple[Sequence, ...],
+) -> None:
+    """Checks or tells what there is of sequences that are not asked for."""
+    there = {path.parent.name for path in out.glob(f"*/{RUN_FILE}")}
+    others = sorted(there - {sequence.name for sequence in sequences})
+    if not others:
+        return
+    if found.get("root") != settings["root"]:
+        raise InputError(
+            f"{out}: holds masks made with another root, {found.get('root')}, of which"
+            f" {others[0]} is not in this one; use another --out"
+        )
+    if settings["split"] is not None:
+        warn(
+            f"{out}: also holds masks of {', '.join(others)}, which the split does not"
+            " list; they are neither scored nor packed"
+        )

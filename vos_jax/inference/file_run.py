@@ -1,0 +1,253 @@
+"""One pass over the frames of a video, every mask a file."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vos_jax.inference.announce import announce, counted, model_facts, video_facts
+from vos_jax.inference.capacity import segmenting_remedy, state_bytes
+from vos_jax.inference.checks import objects_in
+from vos_jax.inference.result_files import ResultFiles
+from vos_jax.inference.run_folder import RunFolder
+from vos_jax.inference.run_identity import Run, describe_run, frame_order
+from vos_jax.inference.segmenter import (
+    Pending,
+    VideoSegmenter,
+    inference_form,
+    working_size,
+)
+from vos_jax.media import FrameSource, prefetch
+from vos_jax.media.lock import lock_folder
+from vos_jax.methods.base import Method
+from vos_jax.runtime.interrupt import delayed_signals
+from vos_jax.runtime.out_of_memory import check_memory
+from vos_jax.runtime.progress import Progress
+
+_SAVE_EVERY_S = 60.0
+_AHEAD = 4
+
+
+class Report(NamedTuple):
+    """What was done.
+
+    Attributes:
+      frames: Frames segmented in this run.
+      skipped: Frames before the first mask (after it, in reverse), which get none.
+      seconds: Wall time, compilation included.
+      frames_per_second: Without the first third of the frames, during which programs
+        compile; NaN for a run too short to tell.
+    """
+
+    frames: int
+    skipped: int
+    seconds: float
+    frames_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRun:
+    """One pass over the frames of a source, every mask a file.
+
+    Attributes:
+      source: The frames.
+      fingerprints: Of the frames, by their names.
+      given: Label maps by frame index.
+      masks: Folder of the mask files.
+      scores: Folder of the probabilities beside it, if wanted.
+      overlay: An overlay will be drawn beside it.
+      allow_damaged: `source` goes past damaged frames.
+      reverse: Go backwards.
+      size: Shorter side to compute at.
+      flip: Average with the mirrored video.
+      resume: Go on from the state that an interrupted run left in `masks`; without,
+        files of another run make way once there is a first result.
+      start_over: What a user does who does not want to go on.
+      wanted: Names of the frames to write; None for all.
+      reserve: Frames to reserve memory for; by default as many as there are.
+      label: For the progress bar.
+      title: Method and weights in words, for a first line on stderr; without them the
+        line has the video alone, and None is silent.
+    """
+
+    source: FrameSource
+    fingerprints: Mapping[str, str]
+    given: Mapping[int, np.ndarray]
+    masks: Path
+    scores: Path | None = None
+    overlay: bool = False
+    allow_damaged: bool = False
+    reverse: bool = False
+    size: int | None = None
+    flip: bool = False
+    resume: bool = False
+    start_over: str = "run without --resume"
+    wanted: Collection[str] | None = None
+    reserve: int | None = None
+    label: str = "segment"
+    title: str | None = None
+
+    @property
+    def order(self) -> range:
+        """Indices of the frames to segment, the first given one first."""
+        return frame_order(len(self.source), self.given, reverse=self.reverse)
+
+    @property
+    def _length(self) -> int:
+        return self.reserve or len(self.order)
+
+    def __call__(
+        self, method: Method, variables: Mapping[str, Any], weights_id: str
+    ) -> Report:
+        """Segments and writes what is not done yet."""
+        objects = len({x for labels in self.given.values() for x in objects_in(labels)})
+        prepare = cache(partial(self._segmenter, method, variables, objects))
+        if not self.masks.exists():
+            # Without room no folder is made; a run that is done needs no room.
+            prepare()
+        skipped = len(self.source) - len(self.order)
+        with lock_folder(self.masks):
+            folder = RunFolder(
+                self.masks,
+                self._run(method, weights_id),
+                go_on=self.resume,
+                wanted=self.wanted,
+                start_over=self.start_over,
+            )
+            if folder.is_done:
+                folder.finish()
+                return Report(0, skipped, 0, float("nan"))
+            segmenter = prepare()
+            self._announce(method, objects)
+            if folder.saved is not None:
+                segmenter.restore(folder.saved)
+            with ResultFiles(folder, self.scores) as writer:
+                checkpoint = partial(self._checkpoint, segmenter, writer, folder)
+                report = self._segment(segmenter, writer, checkpoint)
+                writer.flush()
+            folder.finish()
+        return report._replace(skipped=skipped)
+
+    def _segmenter(
+        self, method: Method, variables: Mapping[str, Any], objects: int
+    ) -> VideoSegmenter:
+        network = inference_form(method, variables)
+        self._check_memory(*network, objects)
+        return VideoSegmenter(
+            *network,
+            size=self.size,
+            flip=self.flip,
+            with_probs=self.scores is not None,
+            length=self._length,
+            objects=objects,
+        )
+
+    def _announce(self, method: Method, objects: int) -> None:
+        if self.title is None:
+            return
+        model = model_facts(self.title, method) if self.title else ()
+        size = self.source.size
+        video = video_facts(size, self.size, objects, len(self.order))
+        announce(self.label, (*model, *video))
+
+    def _run(self, method: Method, weights_id: str) -> Run:
+        """What must be the same for a run to go on with another one's state."""
+        return describe_run(
+            *(method, weights_id, self.source, self.fingerprints, self.given),
+            size=self.size,
+            flip=self.flip,
+            reverse=self.reverse,
+            scores=self.scores is not None,
+            overlay=self.overlay,
+            allow_damaged=self.allow_damaged,
+        )
+
+    def _check_memory(
+        self, method: Method, variables: Mapping[str, Any], objects: int
+    ) -> None:
+        """Refuses what the state of this run certainly has no room for."""
+        height, width = working_size(*self.source.size, self.size)
+        needed = state_bytes(
+            method, (height, width), objects, self._length, variables=variables
+        )
+        state = (
+            f"the state of {self._length} frames of {width}x{height} with"
+            f" {counted(objects, 'object')}"
+        )
+        check_memory(state, needed * (1 + self.flip), segmenting_remedy(method))
+
+    def _segment(
+        self,
+        segmenter: VideoSegmenter,
+        writer: ResultFiles,
+        checkpoint: Callable[[Pending | None], None],
+    ) -> Report:
+        indices = self.order[segmenter.index :]
+        started = saved = time.monotonic()
+        times: list[float] = []
+        waiting: Pending | None = None
+        try:
+            with (
+                delayed_signals() as act,
+                Progress(self.label, len(indices)) as progress,
+            ):
+                frames = self._frames(indices)
+                for index, frame in zip(indices, frames, strict=True):
+                    pending = segmenter(frame, self.given.get(index))
+                    self._write(writer, waiting)
+                    waiting = pending
+                    times.append(time.monotonic())
+                    progress.update()
+                    act()
+                    if times[-1] - saved > _SAVE_EVERY_S:
+                        checkpoint(waiting)
+                        saved = time.monotonic()
+            self._write(writer, waiting)
+        except BaseException:
+            # What stopped the run may stop this too, and is the error to tell.
+            with suppress(Exception):
+                checkpoint(waiting)
+            raise
+        return _report(times, started)
+
+    def _frames(self, indices: range) -> Iterator[np.ndarray]:
+        """The frames at `indices`, read ahead by a thread."""
+        if not indices:
+            return iter(())
+        read = self.source.reversed if self.reverse else self.source.frames
+        return prefetch(read(indices[0]), _AHEAD)
+
+    def _write(self, writer: ResultFiles, pending: Pending | None) -> None:
+        if pending is None:
+            return
+        result = pending.result()
+        name = self.source.names[self.order[result.time]]
+        if self.wanted is None or name in self.wanted:
+            writer.write(name, result)
+
+    def _checkpoint(
+        self,
+        segmenter: VideoSegmenter,
+        writer: ResultFiles,
+        folder: RunFolder,
+        waiting: Pending | None,
+    ) -> None:
+        """Saves the state once the masks of everything before it are on disk."""
+        self._write(writer, waiting)
+        self._write(writer, segmenter.latest)
+        writer.flush()
+        # A step that failed half-way leaves a state that belongs to no position.
+        if segmenter.views and int(segmenter.views[0].time) + 1 == segmenter.index:
+            folder.save(segmenter.index, segmenter.views)
+
+
+def _report(times: Sequence[float], started: float) -> Report:
+    rate, skip = float("nan"), len(times) // 3
+    if len(times) > 4:
+        rate = (len(times) - 1 - skip) / (times[-1] - times[skip])
+    return Report(len(times), 0, time.monotonic() - started, rate)

@@ -1,0 +1,140 @@
+"""A method in time: start on a frame with masks, then step from frame to frame.
+
+`start` and `step` are pure and traceable.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from vos_jax.inference.capacity import DEFAULT_FRAMES, reserve_next, slots_for
+from vos_jax.inference.checks import as_frame, as_probs, check_slots, is_traced
+from vos_jax.inference.state import Output, State, encode, first_state, moment_of
+from vos_jax.methods.base import Method
+from vos_jax.ops.image import to_unit_range
+
+
+def start(
+    method: Method,
+    variables: Mapping[str, Any],
+    frame: ArrayLike,
+    masks: ArrayLike,
+    *,
+    ids: Sequence[int] | None = None,
+    objects: int | None = None,
+    frames: int = DEFAULT_FRAMES,
+) -> State:
+    """Begins a video at a frame whose masks are given.
+
+    Args:
+      method: From `create`.
+      variables: Its weights.
+      frame: `[H, W, 3]` RGB, uint8, or float in [0, 1].
+      masks: `[O, H, W]`, one per object, or a label map `[H, W]` (0 background, 255
+        ignore). A traced label map needs `ids`.
+      ids: Ids of the masks, or the labels to follow; by default 1..O, or every label.
+      objects: Object slots to provide, for objects that come later.
+      frames: Length of video to reserve memory for. `step` reserves more when needed
+        unless it is traced: then shapes are fixed, and once the slots are used up the
+        oldest kept frame is overwritten.
+
+    Returns:
+      The state; nothing is memorised yet.
+
+    Raises:
+      InputError: Shapes disagree, a mask is empty, or there are too many objects.
+    """
+    frame = as_frame(frame)
+    given, ids = as_probs(masks, ids, frame.shape[:2])
+    if objects is not None:
+        check_slots(objects, ids)
+    return first_state(
+        method,
+        variables,
+        frame,
+        given,
+        ids=tuple(ids),
+        objects=objects or len(ids),
+        slots=slots_for(method, frames),
+    )
+
+
+def step(
+    method: Method,
+    variables: Mapping[str, Any],
+    state: State,
+    frame: ArrayLike,
+    inputs: Any = None,
+) -> tuple[State, Output]:
+    """Segments the next frame.
+
+    Args:
+      method: As given to `start`.
+      variables: As given to `start`.
+      state: Of the frame before; stays valid and can be stepped again.
+      frame: `[H, W, 3]` like the first one.
+      inputs: What else the method takes with each frame; STM takes nothing.
+
+    Returns:
+      The new state, and logits and probabilities at the frame's size.
+    """
+    frame = as_frame(frame, state.frame.shape[:2])
+    if not is_traced(state):
+        state = reserve_next(method, state)
+    return _step_jitted(method, variables, state, frame, inputs)
+
+
+def step_traced(
+    method: Method,
+    variables: Mapping[str, Any],
+    state: State,
+    frame: Array,
+    inputs: Any = None,
+) -> tuple[State, Output]:
+    """`step` without checks and compilation of its own, for use inside a program."""
+    frame = to_unit_range(frame)
+    memory = _memorize(method, variables, state)
+    query, keep = encode(method, variables, frame)
+    logits, memory = method.apply(
+        variables, memory, query, frame, state.active, inputs, method="segment"
+    )
+    probs = jax.nn.softmax(logits, axis=0)
+    state = State(
+        memory=memory,
+        frame=frame,
+        keep=keep,
+        probs=probs,
+        first=jnp.zeros_like(state.first),
+        corrected=jnp.bool_(False),
+        time=state.time + 1,
+        ids=state.ids,
+    )
+    return state, Output(logits, probs, state.ids)
+
+
+_step_jitted = jax.jit(step_traced, static_argnums=0)
+
+
+def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any:
+    moment = moment_of(state)
+
+    def memorize(memory: Any) -> Any:
+        return method.apply(
+            variables,
+            memory,
+            state.frame,
+            state.keep,
+            state.probs,
+            moment,
+            method="memorize",
+        )
+
+    due = method.due(state.memory, moment)
+    if due is True:
+        return memorize(state.memory)
+    return lax.cond(due, memorize, lambda memory: memory, state.memory)

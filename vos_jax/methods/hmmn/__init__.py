@@ -1,0 +1,1 @@
+"""HMMN (Seong et al., ICCV 2021)."""

@@ -1,0 +1,1 @@
+"""LCM (Hu et al., CVPR 2021)."""

@@ -1,0 +1,1 @@
+"""RDE-VOS (Li et al., CVPR 2022)."""

@@ -1,0 +1,1 @@
+"""STCN (Cheng et al., NeurIPS 2021)."""

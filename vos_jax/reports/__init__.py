@@ -1,0 +1,1 @@
+"""How tables, figures and pictures of results are made."""

@@ -1,0 +1,1 @@
+"""What every program needs: devices, caches, interrupts, progress, tables of text."""

@@ -1,0 +1,1 @@
+"""How a run trains, and goes on after it was stopped."""
