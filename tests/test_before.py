@@ -23,11 +23,6 @@ RUNS = ("hmmn", "stm", "rde")
 VIDEOS = ("hmmn", "rde")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def always_quick(quick_compilation):
-    """Every test here compiles networks."""
-
-
 @pytest.fixture(autouse=True)
 def own_signals():
     """The command line takes over a signal of the process, here that of the tests."""

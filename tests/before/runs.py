@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from vos_jax.data.recipes import VideoRecipe
-from vos_jax.engine.experiment import DataConfig, Experiment
-from vos_jax.engine.hmmn_loss import HMMNLoss
-from vos_jax.engine.optimizers import OptimizerConfig
-from vos_jax.engine.rde_loss import RDELoss
-from vos_jax.engine.step_config import StepConfig
+from vos_jax.methods.hmmn.objective import HMMNLoss
+from vos_jax.methods.objective import StepConfig
+from vos_jax.methods.rde.objective import RDELoss
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.optimizers import OptimizerConfig
 
 _NARROW = {"backbone": {"depth": 18, "width": 2}, "key_dim": 4}
 # Of small gradients more than the sign counts, which rounding may decide.

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 import vos_jax
-from tests.engine.clips import write_davis
+from tests.clips import write_davis
 from tests.methods import hmmn_weights, lcm_weights, rde_weights
 from tests.test_before import (
     FILES,
