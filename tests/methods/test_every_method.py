@@ -252,7 +252,10 @@ def unrolled(trained):
         losses, found = jax.vmap(one, (None, 0, 0, 0))(*args)
         return losses.sum(), found
 
-    program = jax.jit(jax.value_and_grad(total, (0, 1, 2), has_aux=True))
+    # Without them XLA loses parts of the gradients.
+    emitters = {"xla_cpu_use_fusion_emitters": True}
+    gradient = jax.value_and_grad(total, (0, 1, 2), has_aux=True)
+    program = jax.jit(gradient, compiler_options=emitters)
     return partial(program, variables["params"])
 
 
