@@ -8,11 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from vos_jax.bench import read as bench
 from vos_jax.bench.measure import Program, compile_program, measure_ceilings
 from vos_jax.bench.read import ReadOptions, ReadResult
+from vos_jax.bench.reads import dense, fine
 from vos_jax.bench.reads.dense import L2, KernelGuided, SpaceTime
 from vos_jax.bench.reads.fine import Candidates, Guided
 from vos_jax.bench.reads.kind import Memory
@@ -56,7 +59,13 @@ def nothing_compiled() -> Iterator[None]:
     """Rows follow from each other whatever the programs take."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "compile_program", _not_compiled)
+        for module in (dense, fine):
+            patch.setattr(module, "normal", _zeros)
         yield
+
+
+def _zeros(dtype: str, *shapes: tuple[int, ...]) -> list[jax.Array]:
+    return [jnp.zeros(shape, dtype) for shape in shapes]
 
 
 @pytest.fixture(scope="module")

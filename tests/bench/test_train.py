@@ -14,6 +14,7 @@ import pytest
 
 from tests.bench.toy import toy
 from vos_jax.bench import train as bench
+from vos_jax.bench import train_rows
 from vos_jax.bench.train import TrainOptions, TrainResult
 from vos_jax.data.recipes import VideoRecipe
 from vos_jax.errors import InputError
@@ -174,10 +175,10 @@ def test_a_step_leaves_another_state(timed):
 
 
 def test_both_tables_are_shown_and_written(result, tmp_path):
-    text = bench.show(result)
+    text = train_rows.show(result)
     for word in ("GFLOP/s", "mfu", "data_wait", "method stm", "times what the step"):
         assert word in text
-    files = bench.write(result, tmp_path)
+    files = train_rows.write(result, tmp_path)
     assert [path.name for path in files] == [
         *("bench_train_step.csv", "bench_train_step.json"),
         *("bench_train_input.csv", "bench_train_input.json"),

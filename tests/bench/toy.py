@@ -1,6 +1,7 @@
 """A method that compiles in a moment, where the network is none of the matter."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -8,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from vos_jax.methods.base import Encoded, Method, Segmentation
+from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation
 from vos_jax.methods.entry import Entry
+from vos_jax.methods.weights import load_model
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
 from vos_jax.ops.read import space_time_read
@@ -19,12 +21,15 @@ _STRIDE, _KEY = 8, 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToyConfig:
-    """Which frames are remembered, and what every configuration has."""
+class ToyConfig(ReadConfig):
+    """Which frames are remembered; there are no norms to fold.
+
+    `stands_for` is the configuration of the method that another one is there for.
+    """
 
     every: int | None = 5
     previous: bool = True
-    dtype: str = "float32"
+    stands_for: str = ""
     folded: bool = True
 
     @property
@@ -90,8 +95,14 @@ def toy(**fields: Any) -> tuple[Toy, Any]:
     method = Toy(ToyConfig(**fields))
     frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
     params = jax.jit(method.init)(jax.random.key(1), frame, masks)["params"]
-    decoder = {"kernel": jnp.full((1, 1), 8.0), "bias": jnp.full(1, -4.0)}
+    decoder = {"kernel": jnp.full((1, 1), 8.0), "bias": jnp.full(1, -0.4)}
     return method, {"params": {**params, "decoder": decoder}}
+
+
+def load_toy(name: str, path: Path | None, **changes: Any) -> tuple[Toy, Any]:
+    """What is there in place of a method whose weights are read and then left alone."""
+    method, _ = load_model(name, path, **changes)
+    return toy(stands_for=repr(method.config))
 
 
 entry = Entry(Toy, ToyConfig())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.clips import read_masks
-from tests.methods.rde_weights import narrow
+from tests.methods.every import narrow
 from vos_jax.cli import main
 from vos_jax.methods import METHODS
 from vos_jax.methods.weights import export

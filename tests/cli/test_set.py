@@ -6,7 +6,7 @@ import pytest
 
 import vos_jax
 from tests.clips import read_masks
-from tests.methods.rde_weights import narrow
+from tests.methods.every import narrow
 from vos_jax.cli import main
 
 

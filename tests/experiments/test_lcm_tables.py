@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import jax
@@ -10,12 +9,14 @@ import numpy as np
 import pytest
 
 import vos_jax
+from tests.bench.toy import load_toy
 from tests.experiments.scripts import script
 from vos_jax.inference import dataset as evaluate
 from vos_jax.inference import demo
 from vos_jax.methods import METHODS
 from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.resnet import ResNetConfig
+from vos_jax.reports import ablation
 from vos_jax.reports.ablation import Measured
 
 tables = script("lcm/tables")
@@ -267,7 +268,7 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert asked == {}
 
 
-# With a network
+# With weights of the networks, in which another one segments
 
 
 NARROW = {
@@ -289,7 +290,7 @@ def _save(path, name, **options):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Weights, and where a table of a smaller network was made with them."""
+    """Weights, and where a table of a smaller network and STM was made with them."""
     out = tmp_path_factory.mktemp("tables")
     _save(out / "lcm.safetensors", "lcm", local_dim=8)
     _save(out / "stm.safetensors", "stm")
@@ -299,12 +300,14 @@ def made(tmp_path_factory):
     return out
 
 
-def _in_small(patch, names=("pgm_orm",)):
+def _in_small(patch):
+    names = ("pgm_orm", "stm")
     rows = tuple(tables._row(name, "davis2017_val") for name in names)
     table = tables.TABLES[4]._replace(rows=rows)
     patch.setattr(tables, "TABLES", {4: table})
     patch.setattr(demo, "_SIZE", (32, 48))
     patch.setattr(demo, "_FRAMES", 6)
+    patch.setattr(ablation, "load_model", load_toy)
 
 
 def generated(out):
@@ -312,28 +315,18 @@ def generated(out):
     return run(out, videos=("--generated", 1), weights=weights)
 
 
-def test_a_setting_is_segmented_and_scored(made):
-    _check_made(made, "pgm_orm", "cut", "use_grm=False, use_pgm=True")
-
-
-def _check_made(out, name, weights, config):
-    (row,) = _table(out, 4)
-    assert (row["setting"], row["weights"]) == (name, weights)
-    both, j, f = (float(row[name]) for name in ("j_and_f", "j", "f"))
-    assert 0 <= j <= 1 and 0 <= f <= 1
-    assert both == pytest.approx((j + f) / 2)
-    assert float(row["seconds_per_frame"]) > 0
-    masks = out / "generated_1" / name / "masks"
-    assert len(list(masks.glob("clip0/*.png"))) == 6
-    assert config in json.loads((masks / "run.json").read_text())["method"]
-
-
-@pytest.mark.slow
-def test_stm_is_segmented_and_scored_too(made, monkeypatch, tmp_path):
-    _in_small(monkeypatch, ("stm",))
-    out = shutil.copytree(made, tmp_path / "made")
-    assert generated(out) == 0
-    _check_made(out, "stm", "own", "STM")
+def test_settings_and_stm_are_segmented_and_scored(made):
+    rows = _table(made, 4)
+    assert _cells(rows, "setting", "weights") == [("pgm_orm", "cut"), ("stm", "own")]
+    for row in rows:
+        both, j, f = (float(row[name]) for name in ("j_and_f", "j", "f"))
+        assert 0 <= j <= 1 and 0 <= f <= 1
+        assert both == pytest.approx((j + f) / 2)
+        assert float(row["seconds_per_frame"]) > 0
+    for name, config in (("pgm_orm", "use_grm=False, use_pgm=True"), ("stm", "STM")):
+        masks = made / "generated_1" / name / "masks"
+        assert len(list(masks.glob("clip0/*.png"))) == 6
+        assert config in json.loads((masks / "run.json").read_text())["method"]
 
 
 def test_what_is_done_is_not_done_again(made, monkeypatch):
@@ -346,7 +339,7 @@ def test_what_is_done_is_not_done_again(made, monkeypatch):
 
 
 def test_weights_of_lcm_are_not_those_of_stm(made, tmp_path, capsys, monkeypatch):
-    _in_small(monkeypatch, ("pgm_orm", "stm"))
+    _in_small(monkeypatch)
     lcm = made / "lcm.safetensors"
     weights = (lcm, f"stm={lcm}")
     assert run(tmp_path, videos=("--generated", 1), weights=weights) == 2

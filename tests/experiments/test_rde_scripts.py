@@ -15,7 +15,7 @@ import vos_jax
 from tests.bench.toy import toy
 from tests.clips import write_davis
 from tests.experiments.scripts import script
-from tests.methods.rde_weights import narrow
+from tests.methods.every import narrow
 from vos_jax import cli
 from vos_jax.inference import dataset as evaluate
 from vos_jax.inference import demo

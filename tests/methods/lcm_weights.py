@@ -1,38 +1,7 @@
-"""Narrow networks of LCM, and of STM, with weights none of which is zero."""
+"""Narrow networks of LCM with weights none of which is zero."""
 
-from typing import Any
+from functools import partial
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from tests.methods import every
 
-from tests.fill import fill_all
-from vos_jax.convert import convert_state_dict, export_state_dict
-from vos_jax.methods import METHODS, create
-from vos_jax.methods.base import Method
-from vos_jax.methods.weights import variable_shapes
-from vos_jax.nn.resnet import ResNetConfig
-
-NARROW = {
-    "backbone": ResNetConfig(depth=18, width=4),
-    "key_dim": 8,
-    "value_dim": 32,
-    "decoder_dim": 8,
-    "mem_every": 2,
-}
-"""Options of networks that compile in seconds."""
-
-_OF_METHOD: dict[str, dict[str, Any]] = {
-    "lcm": {"local_dim": 8, "position_k": 4},
-    "stm": {},
-}
-
-
-def narrow(name: str = "lcm", **options: Any) -> tuple[Method, dict[str, Any]]:
-    """A narrow network and its weights; what LCM and STM share is the same in both."""
-    method = create(name, **{**NARROW, **_OF_METHOD[name], **options})
-    table, shapes = METHODS[name].torch_table(method.config), variable_shapes(method)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-    published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
-    weights = convert_state_dict(fill_all(published), table, shapes)
-    return method, jax.tree.map(jnp.asarray, weights)
+narrow = partial(every.narrow, "lcm")

@@ -5,18 +5,10 @@ recurrent embedding so far away that it is never read.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tests.fill import fill_all
-from vos_jax.convert import convert_state_dict, export_state_dict
-from vos_jax.methods import METHODS, create
-from vos_jax.methods.base import Method
-from vos_jax.methods.weights import variable_shapes
-from vos_jax.nn.resnet import ResNetConfig
 
 SEED = 3
 
@@ -45,24 +37,3 @@ def published_weights(
         kernel[same, same, 0, 1, 1] += np.float32(_OLD)
         kernel[same, same, 1, 1, 1] += np.float32(_NEW)
     return weights
-
-
-NARROW = {
-    "backbone": ResNetConfig(depth=18, width=4),
-    "value_backbone": ResNetConfig(depth=18, width=4),
-    "key_dim": 8,
-    "value_dim": 16,
-    "decoder_dims": (12, 8, 8),
-    "top_k": 5,
-}
-"""Options of networks that compile in seconds."""
-
-
-def narrow(name: str, **options: Any) -> tuple[Method, dict[str, Any]]:
-    """A narrow network and its weights, none of which is zero."""
-    method = create(name, **{**NARROW, **options})
-    table, shapes = METHODS[name].torch_table(method.config), variable_shapes(method)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-    published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
-    weights = published_weights(published)
-    return method, jax.tree.map(jnp.asarray, convert_state_dict(weights, table, shapes))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.nn import numpy_layers
+from tests.randomized import randomized
 from vos_jax.methods.hmmn.blocks import (
     Decoder,
     FineConvs,
@@ -53,7 +54,7 @@ def test_a_stage_knows_its_cells(stage, factor):
     assert FineStage(stage, 1, 1).name == f"res{stage}"
 
 
-def test_keys_and_values_are_convolutions_of_their_stage(randomized):
+def test_keys_and_values_are_convolutions_of_their_stage():
     features = _features(2)
     keys, heads = FineKeys(STAGES), FineHeads(STAGES)
     key_variables = randomized(keys, features)
@@ -72,7 +73,7 @@ def test_keys_and_values_are_convolutions_of_their_stage(randomized):
     assert entries[2].value.shape == (2, 8, 12, 2)
 
 
-def test_skips_are_convolutions_without_a_residual_block(randomized):
+def test_skips_are_convolutions_without_a_residual_block():
     features = _features()
     variables = randomized(SkipConvs(FEATURES), features.res3, features.res2)
     skips = SkipConvs(FEATURES).apply(variables, features.res3, features.res2)
@@ -81,7 +82,7 @@ def test_skips_are_convolutions_without_a_residual_block(randomized):
         np.testing.assert_allclose(skip, expected, atol=5e-6)
 
 
-def test_a_read_of_zeros_adds_nothing(randomized):
+def test_a_read_of_zeros_adds_nothing():
     reads = {3: _random(2, 4, 6, 6), 2: _random(2, 8, 12, 2)}
     variables = randomized(FineConvs(STAGES, FEATURES), reads)
     out = FineConvs(STAGES, FEATURES).apply(variables, reads)
@@ -105,7 +106,7 @@ def _decoded(read, fine, skips, params):
 
 
 @pytest.mark.parametrize("stages", [(3, 2), (3,), (2,), ()])
-def test_the_decoder_follows_its_formula(randomized, stages):
+def test_the_decoder_follows_its_formula(stages):
     read, fine, skips = _decoder_inputs()
     fine = {stage: fine[stage] for stage in stages}
     variables = randomized(Decoder(FEATURES), read, fine, skips)
@@ -115,7 +116,7 @@ def test_the_decoder_follows_its_formula(randomized, stages):
     np.testing.assert_allclose(out, expected, atol=4e-5)
 
 
-def test_objects_are_decoded_independently_of_each_other(randomized):
+def test_objects_are_decoded_independently_of_each_other():
     read, fine, skips = _decoder_inputs()
     variables = randomized(Decoder(FEATURES), read, fine, skips)
     decode = jax.jit(Decoder(FEATURES).apply)
@@ -127,7 +128,7 @@ def test_objects_are_decoded_independently_of_each_other(randomized):
         )
 
 
-def test_every_parameter_of_the_decoder_matters(randomized):
+def test_every_parameter_of_the_decoder_matters():
     read, fine, skips = _decoder_inputs(1)
     variables = randomized(Decoder(FEATURES), read, fine, skips)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.randomized import randomized
 from vos_jax.methods.lcm.blocks import ObjectRelation, PositionGuidance
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.object_relation import CellSet, cell_set
@@ -71,7 +72,7 @@ def _guidance(query, memory, coverage, params, k=8, normalize=True, scaled=True)
 @pytest.mark.parametrize(
     "options", [{}, {"k": 3}, {"normalize": False}, {"scaled": False}]
 )
-def test_the_position_map_follows_its_formula(randomized, options):
+def test_the_position_map_follows_its_formula(options):
     inputs = _keys()
     variables = randomized(PositionGuidance(), *inputs)
     expected = _guidance(*inputs, variables["params"], **options)
@@ -84,7 +85,7 @@ def test_the_position_map_follows_its_formula(randomized, options):
         assert np.abs(out - plain).max() > 0.01
 
 
-def test_both_implementations_of_the_position_map_can_be_asked_for(randomized):
+def test_both_implementations_of_the_position_map_can_be_asked_for():
     inputs = _keys()
     variables = randomized(PositionGuidance(), *inputs)
     found = {
@@ -111,7 +112,7 @@ def test_a_frame_matched_with_itself_is_likely_where_its_mask_is(scale, channels
     np.testing.assert_array_equal(out.reshape(20, 20).argmax(1), np.arange(20))
 
 
-def test_objects_are_guided_independently_of_each_other(randomized):
+def test_objects_are_guided_independently_of_each_other():
     query, memory, coverage = _keys()
     variables = randomized(PositionGuidance(), query, memory, coverage)
     together = _apply(PositionGuidance(), variables, query, memory, coverage)
@@ -122,7 +123,7 @@ def test_objects_are_guided_independently_of_each_other(randomized):
     np.testing.assert_allclose(alone[0], together[1], rtol=1e-5)
 
 
-def test_one_projection_of_all_places_is_all_there_is_to_learn(randomized):
+def test_one_projection_of_all_places_is_all_there_is_to_learn():
     inputs = _keys()
     variables = randomized(PositionGuidance(), *inputs)
     shapes = jax.tree.map(np.shape, variables["params"])
@@ -130,7 +131,7 @@ def test_one_projection_of_all_places_is_all_there_is_to_learn(randomized):
     _assert_every_parameter_matters(PositionGuidance(), variables, *inputs)
 
 
-def test_guidance_in_bfloat16_is_near_float32_and_gives_it(randomized):
+def test_guidance_in_bfloat16_is_near_float32_and_gives_it():
     inputs = _keys()
     variables = randomized(PositionGuidance(), *inputs)
     plain = _apply(PositionGuidance(), variables, *inputs)
@@ -187,7 +188,7 @@ def _relation(first, chosen, value, params):
     return np.stack(out)
 
 
-def _related(randomized):
+def _related():
     """Inputs, the module's variables and what it makes of them."""
     first, chosen, value = _values()
     cells = _cells(first, chosen)
@@ -196,17 +197,17 @@ def _related(randomized):
     return first, chosen, value, variables, out
 
 
-def test_relations_follow_their_formula(randomized):
+def test_relations_follow_their_formula():
     """One object of them is empty."""
-    first, chosen, value, variables, out = _related(randomized)
+    first, chosen, value, variables, out = _related()
     expected = _relation(first, chosen, value, variables["params"])
     assert out.dtype == np.float32 and out.shape == (3, 3, 4, CHANNELS)
     # Sums of some 12 x 32 products, of size up to a hundred.
     np.testing.assert_allclose(out, expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_the_background_of_the_first_frame_is_irrelevant_to_the_last_bit(randomized):
-    first, chosen, value, variables, plain = _related(randomized)
+def test_the_background_of_the_first_frame_is_irrelevant_to_the_last_bit():
+    first, chosen, value, variables, plain = _related()
     for outside in (_random(*first.shape, seed=9), np.float32(3e38)):
         other = np.where(chosen[..., None], first, outside)
         out = _apply(ObjectRelation(), variables, _cells(other, chosen), value)
@@ -217,8 +218,8 @@ def test_the_background_of_the_first_frame_is_irrelevant_to_the_last_bit(randomi
     np.testing.assert_array_equal(out[2], plain[2])
 
 
-def test_an_empty_mask_leaves_the_values_but_for_constant_weights(randomized):
-    *_, value, variables, out = _related(randomized)
+def test_an_empty_mask_leaves_the_values_but_for_constant_weights():
+    *_, value, variables, out = _related()
     params = variables["params"]
     hidden = np.maximum(np.asarray(params["squeeze"]["bias"]), 0)
     weights = 1 / (1 + np.exp(-_dense(hidden, params["open"])))
@@ -233,8 +234,8 @@ def test_an_empty_mask_leaves_the_values_but_for_constant_weights(randomized):
     assert not np.asarray(gradient(_random(1, 3, 4, CHANNELS))).any()
 
 
-def test_permuting_objects_permutes_related_values(randomized):
-    first, chosen, value, variables, plain = _related(randomized)
+def test_permuting_objects_permutes_related_values():
+    first, chosen, value, variables, plain = _related()
     order = np.array([2, 0, 1])
     cells = _cells(first[order], chosen[order])
     moved = _apply(ObjectRelation(), variables, cells, value)
@@ -245,7 +246,7 @@ def test_permuting_objects_permutes_related_values(randomized):
 
 
 @pytest.mark.parametrize("options", [{}, {"reduction": 4}])
-def test_parameters_have_the_shapes_of_published_ones(randomized, options):
+def test_parameters_have_the_shapes_of_published_ones(options):
     first, chosen, value = _values()
     cells = _cells(first, chosen)
     variables = randomized(ObjectRelation(**options), cells, value)
@@ -258,8 +259,8 @@ def test_parameters_have_the_shapes_of_published_ones(randomized, options):
     }
 
 
-def test_every_parameter_of_relations_matters(randomized):
-    first, chosen, value, variables, _ = _related(randomized)
+def test_every_parameter_of_relations_matters():
+    first, chosen, value, variables, _ = _related()
     inputs = _cells(first, chosen), value
     _assert_every_parameter_matters(ObjectRelation(), variables, *inputs)
 
@@ -283,8 +284,8 @@ def test_relations_may_begin_with_nothing_gathered():
     assert usual(jax.random.key(0)).any()
 
 
-def test_relations_in_bfloat16_are_near_float32(randomized):
-    first, chosen, value, variables, plain = _related(randomized)
+def test_relations_in_bfloat16_are_near_float32():
+    first, chosen, value, variables, plain = _related()
     rounded = [jnp.asarray(x, jnp.bfloat16) for x in (first, value)]
     cells = _cells(rounded[0], chosen)
     assert all(x.dtype == jnp.float32 for x in cells)
@@ -296,9 +297,9 @@ def test_relations_in_bfloat16_are_near_float32(randomized):
     assert error < 0.03 * np.abs(plain).max()
 
 
-def test_cells_of_several_frames_are_related_one_frame_at_a_time(randomized):
+def test_cells_of_several_frames_are_related_one_frame_at_a_time():
     """Under `vmap` as in a loop."""
-    first, chosen, value, variables, _ = _related(randomized)
+    first, chosen, value, variables, _ = _related()
     frames = np.stack([value, _random(*value.shape, seed=7)])
     cells = _cells(first, chosen)
     many = CellSet(*(jnp.stack([x, 2 * x]) for x in cells))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.randomized import randomized
 from vos_jax.methods.rde.blocks import Aggregation, Enhancement, Extraction, FrameConv
 
 CHANNELS = 8
@@ -57,7 +58,7 @@ def _enhancement(x, params):
 
 # Sides of both parities: the pooling drops an odd last row or column.
 @pytest.mark.parametrize("size", [(5, 7), (4, 6), (3, 2)])
-def test_extraction_relates_all_cells_of_both_frames(randomized, size):
+def test_extraction_relates_all_cells_of_both_frames(size):
     x = _random(2, 2, *size, CHANNELS)
     variables = randomized(Extraction(), x)
     out = Extraction().apply(variables, x)
@@ -65,7 +66,7 @@ def test_extraction_relates_all_cells_of_both_frames(randomized, size):
     np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
 
 
-def test_enhancement_sees_rings_of_cells(randomized):
+def test_enhancement_sees_rings_of_cells():
     x = _random(1, 2, 9, 8, CHANNELS)
     variables = randomized(Enhancement(), x)
     out = Enhancement().apply(variables, x)
@@ -77,7 +78,7 @@ def test_enhancement_sees_rings_of_cells(randomized):
     np.testing.assert_array_equal(other[:, 0], out[:, 0])
 
 
-def test_the_older_embedding_meets_the_first_tap(randomized):
+def test_the_older_embedding_meets_the_first_tap():
     old, new = _random(2, 4, 5, CHANNELS), _random(2, 4, 5, CHANNELS, seed=1)
     variables = randomized(Aggregation(), old, new)
     params = variables["params"]
@@ -91,7 +92,7 @@ def test_the_older_embedding_meets_the_first_tap(randomized):
     assert np.abs(swapped - expected).max() > 0.1
 
 
-def test_a_kernel_of_one_frame_keeps_all_frames(randomized):
+def test_a_kernel_of_one_frame_keeps_all_frames():
     x = _random(2, 3, 4, 5, 3)
     module = FrameConv(6, kernel=3, dilation=2, use_bias=True)
     variables = randomized(module, x)
@@ -99,7 +100,7 @@ def test_a_kernel_of_one_frame_keeps_all_frames(randomized):
     np.testing.assert_allclose(out, _conv(x, variables["params"], 2), atol=1e-5)
 
 
-def test_objects_do_not_see_each_other(randomized):
+def test_objects_do_not_see_each_other():
     old, new = _random(3, 4, 5, CHANNELS), _random(3, 4, 5, CHANNELS, seed=1)
     variables = randomized(Aggregation(), old, new)
     together = Aggregation().apply(variables, old, new)
@@ -120,7 +121,7 @@ def test_kernels_begin_with_a_third_of_the_variance_that_keeps_the_scale():
     assert params["extract"]["out"]["kernel"].any()
 
 
-def test_every_parameter_matters(randomized):
+def test_every_parameter_matters():
     old, new = _random(1, 4, 5, CHANNELS), _random(1, 4, 5, CHANNELS, seed=1)
     variables = randomized(Aggregation(), old, new)
 

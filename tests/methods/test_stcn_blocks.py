@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.nn import numpy_layers
+from tests.randomized import randomized
 from vos_jax.methods.stcn.blocks import (
     Attention,
     Decoder,
@@ -59,7 +60,7 @@ def _attention(x, params):
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2)])
-def test_a_joined_convolution_is_that_of_the_concatenation(randomized, kernel, stride):
+def test_a_joined_convolution_is_that_of_the_concatenation(kernel, stride):
     own, shared = _random(3, 6, 8, 2), _random(1, 6, 8, 5, seed=1)
     module = JoinedConv(4, kernel, stride)
     variables = randomized(module, own, shared)
@@ -68,7 +69,7 @@ def test_a_joined_convolution_is_that_of_the_concatenation(randomized, kernel, s
     np.testing.assert_allclose(out, expected, atol=5e-6)
 
 
-def test_the_shared_part_of_a_joined_convolution_is_convolved_once(randomized):
+def test_the_shared_part_of_a_joined_convolution_is_convolved_once():
     own, shared = _random(3, 6, 8, 2), _random(1, 6, 8, 5, seed=1)
     variables = randomized(JoinedConv(4), own, shared)
     program = jax.make_jaxpr(JoinedConv(4).apply)(variables, own, shared)
@@ -80,7 +81,7 @@ def test_the_shared_part_of_a_joined_convolution_is_convolved_once(randomized):
     assert convolved == [(3, 6, 8, 2), (1, 6, 8, 5)]
 
 
-def test_a_joined_block_is_a_block_of_the_concatenation(randomized):
+def test_a_joined_block_is_a_block_of_the_concatenation():
     own, shared = _random(2, 4, 5, 3), _random(1, 4, 5, 4, seed=1)
     variables = randomized(JoinedResBlock(6), own, shared)
     out = JoinedResBlock(6).apply(variables, own, shared)
@@ -90,12 +91,12 @@ def test_a_joined_block_is_a_block_of_the_concatenation(randomized):
     np.testing.assert_allclose(plain, expected, atol=1e-5)
 
 
-def test_a_block_of_equal_width_has_no_shortcut_convolution(randomized):
+def test_a_block_of_equal_width_has_no_shortcut_convolution():
     x = _random(1, 4, 5, 6)
     assert set(randomized(ResBlock(6), x)["params"]) == {"conv1", "conv2"}
 
 
-def test_attention_gates_channels_and_then_cells(randomized):
+def test_attention_gates_channels_and_then_cells():
     x = _random(2, 5, 6, 32)
     variables = randomized(Attention(), x)
     assert variables["params"]["squeeze"]["kernel"].shape == (32, 2)
@@ -151,7 +152,7 @@ def _value_encoder(image, masks, features, variables, others=True):
 
 
 @pytest.mark.parametrize("others", [True, False])
-def test_the_value_encoder_follows_its_formula(randomized, others):
+def test_the_value_encoder_follows_its_formula(others):
     inputs = _value_inputs(2)
     module = ValueEncoder(TRUNK, 32, others)
     variables = randomized(module, *inputs)
@@ -161,7 +162,7 @@ def test_the_value_encoder_follows_its_formula(randomized, others):
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_all_convolutions_of_the_value_encoder_have_biases(randomized):
+def test_all_convolutions_of_the_value_encoder_have_biases():
     params = randomized(ValueEncoder(TRUNK, 32), *_value_inputs())["params"]
     names = {"/".join(k.key for k in path) for path, _ in _leaves(params)}
     kernels = {name for name in names if name.endswith("kernel")}
@@ -173,7 +174,7 @@ def _leaves(tree):
     return jax.tree.leaves_with_path(tree)
 
 
-def test_folding_moves_norms_into_convolutions_with_biases(randomized):
+def test_folding_moves_norms_into_convolutions_with_biases():
     inputs = _value_inputs()
     variables = randomized(ValueEncoder(TRUNK, 32), *inputs)
     plain = jax.jit(ValueEncoder(TRUNK, 32).apply)(variables, *inputs)
@@ -189,7 +190,7 @@ def test_folding_moves_norms_into_convolutions_with_biases(randomized):
 # The decoder
 
 
-def test_skips_are_convolutions_of_the_widths_they_are_added_to(randomized):
+def test_skips_are_convolutions_of_the_widths_they_are_added_to():
     res3, res2 = _random(1, 4, 6, 6), _random(1, 8, 12, 3, seed=1)
     module = SkipConvs((7, 5, 4))
     variables = randomized(module, res3, res2)
@@ -204,7 +205,7 @@ def test_skips_are_convolutions_of_the_widths_they_are_added_to(randomized):
 
 
 @pytest.mark.parametrize("dims", [(7, 5, 5), (7, 5, 4)])
-def test_the_decoder_follows_its_formula(randomized, dims):
+def test_the_decoder_follows_its_formula(dims):
     read, thin = _random(3, 2, 3, 5), _random(1, 2, 3, 4, seed=1)
     skips = Skips(_random(1, 4, 6, dims[0], seed=2), _random(1, 8, 12, dims[1], seed=3))
     module = Decoder(dims)

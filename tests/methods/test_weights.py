@@ -9,7 +9,7 @@ import safetensors.numpy
 
 import vos_jax
 from tests.methods import hmmn_weights
-from tests.methods.rde_weights import narrow
+from tests.methods.every import narrow
 from vos_jax.convert import read_metadata
 from vos_jax.convert import save_weights as write_weights
 from vos_jax.convert.tree import flatten, unflatten

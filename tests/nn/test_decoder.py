@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.nn import numpy_layers
+from tests.randomized import randomized
 from vos_jax.nn.decoder import ConvResBlock, Decoder, ResBlock, SkipBranches, Skips
 
 FEATURES = 4
@@ -22,7 +23,7 @@ def _inputs(objects=3):
     return read, skips
 
 
-def test_a_residual_block_adds_the_unrectified_input(randomized):
+def test_a_residual_block_adds_the_unrectified_input():
     x = _random(2, 5, 4, FEATURES)
     variables = randomized(ResBlock(FEATURES), x)
     expected = numpy_layers.res_block(x, variables["params"])
@@ -30,7 +31,7 @@ def test_a_residual_block_adds_the_unrectified_input(randomized):
     np.testing.assert_allclose(out, expected, atol=5e-6)
 
 
-def test_a_convolution_meets_its_residual_block_without_a_relu_between(randomized):
+def test_a_convolution_meets_its_residual_block_without_a_relu_between():
     x = _random(2, 5, 4, 3)
     variables = randomized(ConvResBlock(FEATURES), x)
     convolved = numpy_layers.conv(x, variables["params"]["conv"])
@@ -39,7 +40,7 @@ def test_a_convolution_meets_its_residual_block_without_a_relu_between(randomize
     np.testing.assert_allclose(out, expected, atol=5e-6)
 
 
-def test_the_decoder_follows_its_formula(randomized):
+def test_the_decoder_follows_its_formula():
     read, skips = _inputs()
     variables = randomized(Decoder(FEATURES), read, skips)
     params = variables["params"]
@@ -53,7 +54,7 @@ def test_the_decoder_follows_its_formula(randomized):
     np.testing.assert_allclose(out, expected, atol=2e-5)
 
 
-def test_objects_are_decoded_independently_of_each_other(randomized):
+def test_objects_are_decoded_independently_of_each_other():
     read, skips = _inputs()
     variables = randomized(Decoder(FEATURES), read, skips)
     decode = jax.jit(Decoder(FEATURES).apply)
@@ -62,7 +63,7 @@ def test_objects_are_decoded_independently_of_each_other(randomized):
     np.testing.assert_allclose(together, np.stack(alone), atol=2e-6)
 
 
-def test_skip_branches_are_made_once_whatever_the_objects(randomized):
+def test_skip_branches_are_made_once_whatever_the_objects():
     res3, res2 = _random(1, 4, 6, 6), _random(1, 8, 12, 3)
     variables = randomized(SkipBranches(FEATURES), res3, res2)
     skips = SkipBranches(FEATURES).apply(variables, res3, res2)
@@ -78,7 +79,7 @@ def test_skip_branches_are_made_once_whatever_the_objects(randomized):
         np.testing.assert_allclose(skip, expected, atol=5e-6)
 
 
-def test_every_parameter_of_the_decoder_matters(randomized):
+def test_every_parameter_of_the_decoder_matters():
     read, skips = _inputs(1)
     variables = randomized(Decoder(FEATURES), read, skips)
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from tests.nn import numpy_layers
+from tests.randomized import randomized
 from vos_jax.nn.encoders import KeyValueHead, MaskedEncoder, other_objects
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 
@@ -38,7 +39,7 @@ def test_hard_masks_have_hard_others():
     np.testing.assert_array_equal(other_objects(masks), expected)
 
 
-def test_separate_stems_equal_one_convolution_of_five_channels(randomized):
+def test_separate_stems_equal_one_convolution_of_five_channels():
     image, masks = _random(1, 32, 48, 3), _masks(2)
     encoder = MaskedEncoder(CONFIG)
     variables = randomized(encoder, image, masks)
@@ -55,7 +56,7 @@ def test_separate_stems_equal_one_convolution_of_five_channels(randomized):
         np.testing.assert_allclose(x, y, atol=1e-5 * np.abs(y).max())
 
 
-def test_the_order_of_objects_is_the_order_of_their_features(randomized):
+def test_the_order_of_objects_is_the_order_of_their_features():
     image, masks = _random(1, 32, 48, 3), _masks(2)
     encoder = MaskedEncoder(CONFIG)
     encode = jax.jit(encoder.apply)
@@ -65,7 +66,7 @@ def test_the_order_of_objects_is_the_order_of_their_features(randomized):
     np.testing.assert_allclose(swapped.res4[::-1], plain.res4, atol=2e-5)
 
 
-def test_heads_are_convolutions_without_activation(randomized):
+def test_heads_are_convolutions_without_activation():
     features = _random(2, 4, 5, 6)
     head = KeyValueHead(3, 7)
     variables = randomized(head, features)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.nn import numpy_layers
+from tests.randomized import randomized
 from vos_jax.nn.encoders import MaskedEncoder
 from vos_jax.nn.layers import (
     IMAGE_MEAN,
@@ -28,9 +29,7 @@ def _random(*shape):
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
 @pytest.mark.parametrize("size", [(8, 10), (7, 5)])
-def test_padding_is_the_same_on_all_sides_whatever_the_stride(
-    kernel, stride, size, randomized
-):
+def test_padding_is_the_same_on_all_sides_whatever_the_stride(kernel, stride, size):
     x = _random(2, *size, 3)
     layer = Conv(4, kernel, stride)
     variables = randomized(layer, x)
@@ -39,7 +38,7 @@ def test_padding_is_the_same_on_all_sides_whatever_the_stride(
     np.testing.assert_allclose(layer.apply(variables, x), expected, atol=2e-6)
 
 
-def test_a_convolution_without_bias_has_none(randomized):
+def test_a_convolution_without_bias_has_none():
     x = _random(1, 4, 4, 2)
     layer = Conv(3, use_bias=False)
     variables = randomized(layer, x)
@@ -48,7 +47,7 @@ def test_a_convolution_without_bias_has_none(randomized):
     np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-6)
 
 
-def test_a_frozen_norm_uses_its_stored_statistics(randomized):
+def test_a_frozen_norm_uses_its_stored_statistics():
     x = _random(2, 3, 4, 5)
     variables = randomized(FrozenNorm(), x)
     expected = numpy_layers.norm(x, variables["params"], variables["batch_stats"])
@@ -73,7 +72,7 @@ def test_images_are_normalised_by_the_imagenet_statistics():
 
 
 @pytest.mark.parametrize("use_bias", [False, True])
-def test_a_folded_layer_equals_the_two_it_is_made_of(use_bias, randomized):
+def test_a_folded_layer_equals_the_two_it_is_made_of(use_bias):
     x = _random(2, 6, 6, 3)
     layer = ConvNorm(4, stride=2, use_bias=use_bias)
     variables = randomized(layer, x)
@@ -99,7 +98,7 @@ def _networks(numerics):
 
 
 @pytest.mark.parametrize("name", _networks(Numerics()))
-def test_a_folded_network_equals_the_unfolded_one(name, randomized):
+def test_a_folded_network_equals_the_unfolded_one(name):
     network, inputs = _networks(Numerics())[name]
     variables = randomized(network, *inputs)
     folded, _ = _networks(FOLDED)[name]
@@ -110,7 +109,7 @@ def test_a_folded_network_equals_the_unfolded_one(name, randomized):
 
 
 @pytest.mark.parametrize("name", _networks(Numerics()))
-def test_folding_leaves_exactly_the_parameters_of_a_folded_network(name, randomized):
+def test_folding_leaves_exactly_the_parameters_of_a_folded_network(name):
     network, inputs = _networks(Numerics())[name]
     folded, _ = _networks(FOLDED)[name]
     needed = jax.eval_shape(folded.init, jax.random.key(0), *inputs)
@@ -119,7 +118,7 @@ def test_folding_leaves_exactly_the_parameters_of_a_folded_network(name, randomi
     assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, needed)
 
 
-def test_folding_uses_every_number(randomized):
+def test_folding_uses_every_number():
     network, inputs = _networks(Numerics())["resnet with biases"]
     variables = randomized(network, *inputs)
     plain = jax.tree.leaves(fold_norms(variables))
@@ -142,7 +141,7 @@ def test_folding_uses_every_number(randomized):
     assert changed("batch_stats", "norm", "mean") == 1
 
 
-def test_bfloat16_layers_keep_float32_parameters(randomized):
+def test_bfloat16_layers_keep_float32_parameters():
     x = _random(1, 6, 6, 3)
     layer = ConvNorm(4, use_bias=True, numerics=Numerics(dtype="bfloat16"))
     variables = randomized(layer, x)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.nn import numpy_layers
+from tests.randomized import randomized
 from vos_jax.nn.numerics import Numerics
 from vos_jax.nn.resnet import Block, ResNet, ResNetConfig, Trunk
 
@@ -65,7 +66,7 @@ def _conv_norm(x, name, variables, stride=1):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_bottleneck_has_its_stride_on_the_3x3_convolution(stride, randomized):
+def test_a_bottleneck_has_its_stride_on_the_3x3_convolution(stride):
     x = np.random.default_rng(1).normal(size=(1, 6, 8, 3)).astype(np.float32)
     block = Block(width=2, stride=stride, bottleneck=True)
     variables = randomized(block, x)
@@ -76,7 +77,7 @@ def test_a_bottleneck_has_its_stride_on_the_3x3_convolution(stride, randomized):
     np.testing.assert_allclose(block.apply(variables, x), expected, atol=2e-5)
 
 
-def test_a_basic_block_has_its_stride_on_the_first_convolution(randomized):
+def test_a_basic_block_has_its_stride_on_the_first_convolution():
     x = np.random.default_rng(1).normal(size=(1, 6, 8, 3)).astype(np.float32)
     block = Block(width=4, stride=2, bottleneck=False)
     variables = randomized(block, x)

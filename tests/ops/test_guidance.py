@@ -1,4 +1,4 @@
-"""Matches, tracks and kernels against loops, and reads that are guided by them."""
+"""Matches, tracks and kernels against loops, and where kernels lead a read."""
 
 from functools import partial
 from itertools import pairwise
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.ops.every import IMPLEMENTATIONS, attention, gaussian, guided_bank
 from vos_jax.ops.guidance import (
     Kernel,
     global_match,
@@ -17,12 +18,11 @@ from vos_jax.ops.guidance import (
 )
 from vos_jax.ops.read import space_time_read
 
-IMPLEMENTATIONS = ["reference", "chunked"]
-
 each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
 _local = jax.jit(local_match, static_argnames="window")
 _read = jax.jit(kernel_guided_read, static_argnames="implementation")
+_plain = jax.jit(space_time_read, static_argnames="implementation")
 
 
 # Matches and tracks
@@ -54,7 +54,7 @@ def _frames(count, cells=(5, 7), channels=4, seed=0):
 
 
 @pytest.mark.parametrize("window", [1, 3, 7, 15])
-def test_local_matches_are_those_of_loops(window):
+def test_local_matches_are_those_ofattention(window):
     memory_key, query_key = _frames(2).astype(np.float32)
     found = _local(memory_key, query_key, window=window)
     assert found.dtype == np.int32
@@ -101,7 +101,7 @@ def test_keys_of_half_precision_are_compared_in_full():
     """The sums 257 and 257 + 2^-7 are one bfloat16 number."""
     memory_key = jnp.ones((1, 2, 2), jnp.bfloat16)
     query_key = jnp.array([[[256, 1], [256, 1 + 2**-7]]], jnp.bfloat16)
-    np.testing.assert_array_equal(local_match(memory_key, query_key), [[1, 1]])
+    np.testing.assert_array_equal(_local(memory_key, query_key, window=7), [[1, 1]])
 
 
 def _walk(frames, row, column, start, window, again):
@@ -147,56 +147,10 @@ def test_the_logarithm_of_a_kernel_is_its_distance_squared():
     assert not log[centre.reshape(-1), np.arange(12)].any()
 
 
-def _random(slots=4, objects=3, cells=(3, 4), key_dim=5, value_dim=6, seed=0):
-    rng = np.random.default_rng(seed)
-    query = rng.normal(size=(*cells, key_dim))
-    key = rng.normal(size=(slots, objects, *cells, key_dim))
-    value = rng.normal(size=(slots, objects, *cells, value_dim))
-    filled = rng.random((slots, objects)) < 0.6
-    filled[0] = True
-    filled[-1] = False
-    centre = rng.integers(0, np.prod(cells), (slots, objects, *cells), np.int32)
-    sigma = rng.uniform(0.7, 3, (slots, objects)).astype(np.float32)
-    arrays = (x.astype(np.float32) for x in (query, key, value))
-    return *arrays, filled, Kernel(centre, sigma)
-
-
-def _gaussian(kernel, o, slots, row, column):
-    """Weights of one query cell for all memory cells of some slots."""
-    width = kernel.centre.shape[-1]
-    there = np.divmod(kernel.centre[slots, o].reshape(len(slots), -1), width)
-    distance = (there[0] - row) ** 2.0 + (there[1] - column) ** 2.0
-    return np.exp(-distance / (2 * kernel.sigma[slots, o][:, None] ** 2.0)).reshape(-1)
-
-
-def _loops(query, key, value, filled, kernel, dtype=np.float64):
-    """Softmax, times the Gaussians, over the sum, as the released program has it."""
-    objects, channels = filled.shape[1], query.shape[-1]
-    out = np.zeros((objects, *query.shape[:2], value.shape[-1]), dtype)
-    for o, row, column in np.ndindex(out.shape[:3]):
-        slots = np.flatnonzero(filled[:, o])
-        if not len(slots):
-            continue
-        keys = key[slots, o].reshape(-1, channels).astype(dtype)
-        values = value[slots, o].reshape(len(keys), -1).astype(dtype)
-        scores = keys @ query[row, column].astype(dtype) / np.sqrt(dtype(channels))
-        weights = np.exp(scores - scores.max())
-        weights /= weights.sum()
-        weights *= _gaussian(kernel, o, slots, row, column).astype(dtype)
-        out[o, row, column] = weights @ values / weights.sum()
-    return out
-
-
-@each
-def test_a_guided_read_is_the_softmax_times_the_kernel_over_its_sum(implementation):
-    args = _random()
-    expected = _loops(*args)
-    noise = np.abs(_loops(*args, np.float32) - expected).max()
-    out = _read(*args, implementation=implementation)
-    # Eight times what float32 costs the same loops.
-    np.testing.assert_allclose(out, expected, rtol=0, atol=8 * noise)
-    plain = space_time_read(*args[:4])
-    assert np.abs(out - plain).max() > 0.1
+def _random(**sizes):
+    """Query, keys, values, which slots are filled, and kernels."""
+    (*floats, sigma), (filled, centre) = guided_bank(**sizes)
+    return *floats, filled, Kernel(centre, sigma)
 
 
 @each
@@ -207,22 +161,21 @@ def test_far_from_every_centre_a_read_is_finite(implementation):
     centre = kernel.centre % 3
     sigma = np.full_like(kernel.sigma, 2)
     kernel = Kernel(centre, sigma)
-    far = _gaussian(kernel, 0, np.flatnonzero(filled[:, 0]), 0, 59).astype(np.float32)
+    far = gaussian(kernel, 0, np.flatnonzero(filled[:, 0]), 0, 59).astype(np.float32)
     assert not far.any()
     out = np.asarray(
         _read(query, key, value, filled, kernel, implementation=implementation)
     )
     # Wide enough for float64, which is 10^-308 at its smallest.
-    expected = _loops(query, key, value, filled, kernel)
+    expected = attention(query, key, value, filled, kernel)
     np.testing.assert_allclose(out, expected, atol=2e-4)
 
 
 @each
 def test_without_a_kernel_it_is_the_plain_read(implementation):
     args = _random()[:4]
-    plain = partial(space_time_read, implementation=implementation)
     out = _read(*args, None, implementation=implementation)
-    np.testing.assert_array_equal(out, jax.jit(plain)(*args))
+    np.testing.assert_array_equal(out, _plain(*args, implementation=implementation))
 
 
 @each
@@ -230,7 +183,7 @@ def test_a_very_wide_kernel_changes_nothing(implementation):
     *args, kernel = _random()
     wide = kernel._replace(sigma=np.full_like(kernel.sigma, 1e6))
     out = _read(*args, wide, implementation=implementation)
-    np.testing.assert_allclose(out, space_time_read(*args), atol=1e-6)
+    np.testing.assert_allclose(out, _plain(*args), atol=1e-6)
 
 
 @each
@@ -247,41 +200,12 @@ def test_a_very_narrow_kernel_reads_the_cell_that_came_here(implementation):
 
 
 @each
-def test_slots_that_are_not_filled_change_nothing(implementation):
-    query, key, value, filled, kernel = _random()
-    plain = _read(query, key, value, filled, kernel, implementation=implementation)
-    hole = ~filled[:, :, None, None]
-    other = Kernel(
-        np.where(hole, 11 - kernel.centre, kernel.centre),
-        np.where(filled, kernel.sigma, 0.1).astype(np.float32),
-    )
-    key = np.where(hole[..., None], -3 * key, key)
-    out = _read(query, key, value, filled, other, implementation=implementation)
-    np.testing.assert_array_equal(out, plain)
-
-    def longer(x):
-        return np.concatenate([x, np.ones_like(x[:2])])
-
-    wider = [longer(x) for x in (key, value)]
-    filled = np.concatenate([filled, np.zeros_like(filled[:2])])
-    more = _read(
-        query,
-        *wider,
-        filled,
-        Kernel(*map(longer, other)),
-        implementation=implementation,
-    )
-    np.testing.assert_allclose(more, plain, atol=5e-7)
-
-
-@each
-def test_the_order_of_slots_and_of_objects_is_irrelevant(implementation):
+def test_the_order_of_slots_is_irrelevant(implementation):
     query, *memory = _random()
     plain = _read(query, *memory, implementation=implementation)
-    slots, objects = np.array([2, 0, 3, 1]), np.array([1, 2, 0])
-    moved = jax.tree.map(lambda x: x[slots][:, objects], memory)
+    moved = jax.tree.map(lambda x: x[np.array([2, 0, 3, 1])], memory)
     out = _read(query, *moved, implementation=implementation)
-    np.testing.assert_allclose(out, plain[objects], atol=1e-6)
+    np.testing.assert_allclose(out, plain, atol=1e-6)
 
 
 @each
@@ -310,40 +234,11 @@ def test_the_best_cells_of_a_biased_read_are_those_with_bias(implementation):
     np.testing.assert_allclose(read(1), expected.reshape(3, 3, 4, 6), atol=1e-6)
 
 
-def test_both_implementations_have_the_same_gradients():
-    query, key, value, filled, kernel = _random()
-    filled[:, 1] = False
-
-    def gradients(implementation):
-        def total(query, key, value, sigma):
-            guide = Kernel(kernel.centre, sigma)
-            out = kernel_guided_read(
-                query, key, value, filled, guide, implementation=implementation
-            )
-            return jnp.sin(out).sum()
-
-        return jax.jit(jax.grad(total, (0, 1, 2, 3)))(query, key, value, kernel.sigma)
-
-    for x, y in zip(*map(gradients, IMPLEMENTATIONS), strict=True):
-        assert np.isfinite(x).all() and np.asarray(x).any()
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-6)
-
-
-@each
-def test_jit_and_vmap_and_a_loop_agree(implementation):
-    videos = [_random(seed=seed) for seed in (0, 1)]
-
-    def read(query, *memory):
-        track = local_match(memory[0][0, 0], query, window=3)
-        out = kernel_guided_read(query, *memory, implementation=implementation)
-        return track, out
-
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *videos)
-    together = jax.jit(jax.vmap(read))(*stacked)
-    for which, video in enumerate(videos):
-        track, out = read(*jax.tree.map(jnp.asarray, video))
-        np.testing.assert_array_equal(together[0][which], track)
-        np.testing.assert_allclose(together[1][which], out, atol=1e-6)
+def test_matches_may_be_mapped_over_videos():
+    memory_key, query_key = _frames(4).reshape(2, 2, 5, 7, 4).astype(np.float32)
+    together = jax.jit(jax.vmap(partial(local_match, window=3)))(memory_key, query_key)
+    for found, *keys in zip(together, memory_key, query_key, strict=True):
+        np.testing.assert_array_equal(found, _local(*keys, window=3))
 
 
 # The released program

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
+from tests.ops.every import IMPLEMENTATIONS, fine, fine_loops
 from vos_jax.ops.guidance import Kernel, local_match
 from vos_jax.ops.guided_read import (
     Cells,
@@ -18,11 +18,11 @@ from vos_jax.ops.guided_read import (
     strided_cells,
 )
 
-IMPLEMENTATIONS = ["reference", "chunked"]
-
 each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
 _best = jax.jit(best_cells, static_argnames="k")
+_random = jax.jit(random_cells, static_argnums=(2, 3, 4))
+_all = jax.jit(all_cells, static_argnums=(1, 2))
 _read = jax.jit(guided_read, static_argnames="implementation")
 
 
@@ -107,14 +107,13 @@ def test_the_order_of_objects_does_not_change_candidates():
 
 def test_random_candidates_differ_from_each_other_and_by_key(key):
     usable = _coarse()[2]
-    choose = jax.jit(partial(random_cells, height=3, width=4, k=8))
-    found, again = choose(key, usable), choose(key, usable)
+    found, again = (_random(key, usable, 3, 4, 8) for _ in range(2))
     np.testing.assert_array_equal(found.index, again.index)
     ordered = np.sort(found.index)
     assert (np.diff(ordered) > 0).all() and found.usable.all()
     assert (found.index[1] >= 12).all()
     assert not (found.index[0] == found.index[2]).all()
-    assert not (choose(jax.random.key(1), usable).index == found.index).all()
+    assert not (_random(jax.random.key(1), usable, 3, 4, 8).index == found.index).all()
     everything = np.bincount(found.index[0].reshape(-1), minlength=24)
     assert everything.all()
 
@@ -131,7 +130,7 @@ def test_strided_candidates_have_equal_distances():
 
 
 def test_all_cells_are_every_usable_one_once():
-    found = all_cells(jnp.asarray(_coarse()[2]), 3, 4)
+    found = _all(_coarse()[2], 3, 4)
     assert found.index.shape == (3, 3, 4, 24)
     for o, rows in enumerate([range(24), range(12, 24), range(24)]):
         for index, usable in zip(
@@ -143,41 +142,10 @@ def test_all_cells_are_every_usable_one_once():
 # The read
 
 
-def _fine(ratio=2, k=5, objects=3, cells=(3, 4), dims=(6, 7), seed=0):
-    """Fine grids, and candidates of which some are not usable."""
-    rng = np.random.default_rng(seed)
-    fine = ratio * cells[0], ratio * cells[1]
-    query = rng.normal(size=(*fine, dims[0]))
-    key = rng.normal(size=(2, objects, *fine, dims[0]))
-    value = rng.normal(size=(2, objects, *fine, dims[1]))
-    chance = rng.random((objects, *cells, 2 * np.prod(cells)))
-    index = np.argsort(chance, -1)[..., :k].astype(np.int32)
-    usable = rng.random(index.shape) < 0.8
-    usable[..., 0] = True
-    arrays = (x.astype(np.float32) for x in (query, key, value))
-    return *arrays, Cells(index, usable)
-
-
-def _loops(query, key, value, cells, dtype=np.float64):
-    """One fine query of one object at a time."""
-    objects, height, width, _ = cells.index.shape
-    ratio = len(query) // height
-    out = np.zeros((objects, *query.shape[:2], value.shape[-1]), dtype)
-    for o, row, column in np.ndindex(out.shape[:3]):
-        at = o, row // ratio, column // ratio
-        keys, values = [], []
-        for m in cells.index[at][cells.usable[at]]:
-            slot, cell = divmod(m, height * width)
-            y, x = ratio * (cell // width), ratio * (cell % width)
-            place = slot, o, slice(y, y + ratio), slice(x, x + ratio)
-            keys.extend(key[place].reshape(-1, key.shape[-1]).astype(dtype))
-            values.extend(value[place].reshape(-1, value.shape[-1]).astype(dtype))
-        if keys:
-            scores = np.array(keys) @ query[row, column].astype(dtype)
-            scores /= np.sqrt(dtype(query.shape[-1]))
-            weights = np.exp(scores - scores.max())
-            out[o, row, column] = weights @ np.array(values) / weights.sum()
-    return out
+def _fine(**sizes):
+    """Query, keys and values of fine grids, and candidates."""
+    floats, rest = fine(**sizes)
+    return *floats, Cells(*rest)
 
 
 def _dense(query, key, value, usable):
@@ -195,12 +163,12 @@ def _dense(query, key, value, usable):
 
 
 @each
-@pytest.mark.parametrize(("ratio", "k"), [(1, 5), (2, 5), (4, 2)])
-def test_a_sparse_read_equals_loops_in_float64(implementation, ratio, k):
-    args = _fine(ratio, k)
-    expected = _loops(*args)
-    noise = np.abs(_loops(*args, np.float32) - expected).max()
-    out = _read(*args, implementation=implementation)
+@pytest.mark.parametrize(("ratio", "k"), [(1, 5), (4, 2)])
+def test_a_coarse_cell_may_stand_for_one_fine_cell_or_many(implementation, ratio, k):
+    floats, rest = fine(ratio, k)
+    expected = fine_loops(*floats, *rest)
+    noise = np.abs(fine_loops(*floats, *rest, dtype=np.float32) - expected).max()
+    out = _read(*floats, Cells(*rest), implementation=implementation)
     assert out.dtype == np.float32
     # Eight times what float32 costs the same loops.
     np.testing.assert_allclose(out, expected, rtol=0, atol=8 * noise)
@@ -209,14 +177,14 @@ def test_a_sparse_read_equals_loops_in_float64(implementation, ratio, k):
 @each
 @pytest.mark.parametrize("ratio", [2, 4])
 def test_candidates_that_cover_the_memory_give_the_dense_read(implementation, ratio):
-    query, key, value, _ = _fine(ratio)
+    query, key, value, _ = _fine(ratio=ratio)
     coarse = _coarse()
     usable = coarse[2]
     expected = _dense(query, key, value, usable)
     chosen = (
         _best(*coarse, k=24),
-        all_cells(jnp.asarray(usable), 3, 4),
-        random_cells(jax.random.key(0), jnp.asarray(usable), 3, 4, 24),
+        _all(usable, 3, 4),
+        _random(jax.random.key(0), usable, 3, 4, 24),
     )
     for cells in chosen:
         out = _read(query, key, value, cells, implementation=implementation)
@@ -237,49 +205,13 @@ def test_what_is_no_candidate_is_irrelevant(implementation):
 
 
 @each
-def test_more_slots_and_candidates_that_are_not_usable_change_nothing(implementation):
-    query, key, value, cells = _fine()
-    plain = _read(query, key, value, cells, implementation=implementation)
-    key, value = (np.concatenate([x, np.ones_like(x)]) for x in (key, value))
-    more = np.full((3, 3, 4, 2), 30, np.int32)
-    wider = Cells(
-        np.concatenate([cells.index, more], -1),
-        np.concatenate([cells.usable, np.zeros_like(more, bool)], -1),
-    )
-    out = _read(query, key, value, wider, implementation=implementation)
-    np.testing.assert_allclose(out, plain, atol=5e-7)
-
-
-@each
-def test_the_order_of_objects_and_of_candidates_is_irrelevant(implementation):
-    query, key, value, cells = _fine()
-    plain = _read(query, key, value, cells, implementation=implementation)
-    order = np.array([2, 0, 1])
-    cells = Cells(*(x[order, ..., ::-1] for x in cells))
-    moved = _read(
-        query, key[:, order], value[:, order], cells, implementation=implementation
-    )
-    np.testing.assert_allclose(moved, plain[order], atol=1e-6)
-
-
-@each
-def test_an_object_without_candidates_reads_zeros(implementation):
+def test_a_cell_without_candidates_reads_zeros(implementation):
     query, key, value, cells = _fine()
     plain = np.array(_read(query, key, value, cells, implementation=implementation))
-    cells.usable[1] = False
     cells.usable[2, 0, 0] = False
     out = np.asarray(_read(query, key, value, cells, implementation=implementation))
-    assert not out[1].any() and not out[2, :2, :2].any()
-    plain[1], plain[2, :2, :2] = 0, 0
+    plain[2, :2, :2] = 0
     np.testing.assert_array_equal(out, plain)
-
-
-@each
-def test_enormous_scores_stay_finite(implementation):
-    query, key, value, cells = _fine()
-    args = 1e3 * query, 1e3 * key, value, cells
-    out = _read(*args, implementation=implementation)
-    np.testing.assert_allclose(out, _loops(*args), atol=1e-5)
 
 
 def test_a_grid_that_is_no_multiple_of_the_coarse_one_is_refused():
@@ -289,103 +221,13 @@ def test_a_grid_that_is_no_multiple_of_the_coarse_one_is_refused():
             guided_read(np.zeros((rows, columns, 6), np.float32), key, value, cells)
 
 
-# Read in parts
-
-
-def _large():
-    """Read in four parts of nine query cells, the last of which lacks one."""
-    return _fine(4, 12, 2, (5, 7), (64, 64), seed=3)
-
-
-def _gradients(implementation, query, key, value, cells):
-    def total(query, key, value):
-        out = guided_read(query, key, value, cells, implementation=implementation)
-        return jnp.sin(3 * out).sum(), out
-
-    grad = jax.value_and_grad(total, (0, 1, 2), has_aux=True)
-    (_, out), gradients = jax.jit(grad)(query, key, value)
-    return out, *gradients
-
-
-def test_parts_and_their_gradients_are_those_of_the_formula():
-    query, key, value, cells = _large()
-    # Many repeat each other, and each adds its own gradient.
-    cells.index[0, :, :, :4] = 3
-    cells.usable[1, 2] = False
-    one, other = (
-        _gradients(name, query, key, value, cells) for name in IMPLEMENTATIONS
-    )
-    for x, y in zip(one, other, strict=True):
-        assert x.dtype == y.dtype == np.float32
-        assert np.isfinite(x).all() and np.asarray(x).any()
-        scale = float(np.abs(x).max())
-        # Sums of up to two thousand terms in another order.
-        np.testing.assert_allclose(x, y, rtol=0, atol=4e-6 * max(scale, 1))
-
-
-@each
-def test_gradients_are_finite_without_candidates(implementation):
-    query, key, value, cells = _fine()
-    cells.usable[1] = False
-    gradients = _gradients(implementation, query, key, value, cells)[1:]
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
-    assert not any(np.asarray(gradient)[:, 1].any() for gradient in gradients[1:])
-
-
-def test_memory_use_is_bounded_unless_the_formula_is_asked_for():
-    query, key, value, cells = _large()
-    gathered = cells.index.size * 16 * 64
-
-    def largest(implementation, differentiated):
-        def total(query, key, value):
-            read = partial(guided_read, implementation=implementation)
-            return read(query, key, value, cells).sum()
-
-        program = jax.grad(total, (0, 1, 2)) if differentiated else total
-        return max(_sizes(jax.make_jaxpr(program)(query, key, value).jaxpr))
-
-    for differentiated in (False, True):
-        assert largest("reference", differentiated) >= gathered
-        assert largest("chunked", differentiated) <= max(gathered / 8, key.size)
-
-
-def _sizes(jaxpr):
-    """Sizes of all arrays that a program makes, in inner programs too."""
-    for equation in jaxpr.eqns:
-        yield from (variable.aval.size for variable in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
-            yield from _sizes(inner)
-
-
-@each
-def test_vmap_and_a_loop_agree(implementation):
-    videos = [(*_fine(seed=seed), _coarse(seed=seed)) for seed in (0, 1)]
-
-    def read(query, key, value, cells, coarse):
-        best = best_cells(*coarse, k=4)
-        found = guided_read(query, key, value, best, implementation=implementation)
-        other = guided_read(query, key, value, cells, implementation=implementation)
-        return found, other
-
+def test_candidates_may_be_mapped_over_videos():
+    videos = [_coarse(seed=seed) for seed in (0, 1)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *videos)
-    together = jax.jit(jax.vmap(read))(*stacked)
-    one = jax.jit(read)
+    together = jax.jit(jax.vmap(partial(best_cells, k=5)))(*stacked)
     for which, video in enumerate(videos):
-        alone = one(*video)
-        for x, y in zip(together, alone, strict=True):
-            np.testing.assert_allclose(x[which], y, atol=1e-6)
-
-
-@each
-def test_bfloat16_is_near_float32_and_accumulates_in_it(implementation):
-    *args, cells = _fine(k=12, dims=(16, 8))
-    rounded = [jnp.asarray(x, jnp.bfloat16) for x in args]
-    out, *gradients = _gradients(implementation, *rounded, cells)
-    assert out.dtype == jnp.float32
-    assert all(gradient.dtype == jnp.bfloat16 for gradient in gradients)
-    exact = _loops(*(np.asarray(x, np.float32) for x in rounded), cells)
-    # Weights are rounded to 8 bits: 2^-9 of values of size 1, averaged.
-    np.testing.assert_allclose(out, exact, atol=1e-2)
+        for x, y in zip(together, _best(*video, k=5), strict=True):
+            np.testing.assert_array_equal(x[which], y)
 
 
 # The released program

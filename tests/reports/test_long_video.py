@@ -52,7 +52,7 @@ def test_a_repeated_video_is_scored_as_if_it_had_been_written_out(model, video):
     # The sums are taken in another order.
     np.testing.assert_allclose([figures.j, figures.f], np.mean(scores, 0), rtol=1e-12)
     assert figures.frames == 8
-    assert 0 < figures.j[0] < 1
+    assert 0 < max(figures.j) < 1
     assert figures.seconds > 0 and figures.compile_s > 0
     assert figures.state_mb == vos_jax.state_bytes(model[0], (32, 48), 2, 8) / 1e6
 

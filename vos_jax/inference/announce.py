@@ -44,9 +44,9 @@ def video_facts(
     shown = f"{width}x{height}"
     if (rows, columns) != frame:
         shown += f", computed at {columns}x{rows}"
-    return shown, counted(objects, "object"), counted(frames, "frame")
+    return shown, plural(objects, "object"), plural(frames, "frame")
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """`1 frame`, `2 frames`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,7 +10,7 @@ import numpy as np
 
 from vos_jax.errors import InputError, warn
 from vos_jax.evaluation import Sequence, given_labels
-from vos_jax.inference.announce import announce, counted, model_facts
+from vos_jax.inference.announce import announce, model_facts, plural
 from vos_jax.inference.capacity import segmenting_remedy
 from vos_jax.inference.file_run import FileRun
 from vos_jax.inference.run_folder import DATASET_FILE, RunFolder
@@ -114,7 +114,7 @@ def segment_dataset(
         finished = {sequence.name for sequence in sequences if is_done(sequence)}
     if title is not None:
         what = " ".join(filter(None, (sequences[0].dataset, split)))
-        facts = what, counted(len(sequences), "sequence")
+        facts = what, plural(len(sequences), "sequence")
         announce("segment", (*model_facts(title, method), *facts))
     longest = max(len(sequence.frames) for sequence in sequences)
     done = []

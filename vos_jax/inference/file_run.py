@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vos_jax.inference.announce import announce, counted, model_facts, video_facts
+from vos_jax.inference.announce import announce, model_facts, plural, video_facts
 from vos_jax.inference.capacity import segmenting_remedy, state_bytes
 from vos_jax.inference.checks import objects_in
 from vos_jax.inference.result_files import ResultFiles
@@ -177,7 +177,7 @@ class FileRun:
         )
         state = (
             f"the state of {self._length} frames of {width}x{height} with"
-            f" {counted(objects, 'object')}"
+            f" {plural(objects, 'object')}"
         )
         check_memory(state, needed * (1 + self.flip), segmenting_remedy(method))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from vos_jax.errors import InputError, warn
 from vos_jax.inference import resume
-from vos_jax.inference.announce import counted
+from vos_jax.inference.announce import plural
 from vos_jax.inference.resume import Saved
 from vos_jax.inference.run_identity import (
     OVERLAY,
@@ -105,7 +105,7 @@ class RunFolder:
             other.append("allow_damaged")
         self._stale = _surplus(found, _NOTHING if other else self._run, self.masks)
         if count := sum(path.exists() for path in self._stale):
-            files = counted(count, "file")
+            files = plural(count, "file")
             reason = f" (other {', '.join(sorted(other))})" if other else ""
             warn(
                 f"{self.masks}: what an earlier run{reason} has written, {files},"

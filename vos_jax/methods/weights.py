@@ -79,7 +79,8 @@ def load_weights(path: str | Path) -> dict[str, Any]:
       OutOfMemory: An `InputError` that is a `MemoryError`, too.
     """
     with memory_told(str(path), "end other programs that use the memory"):
-        return jax.tree.map(jnp.asarray, read_weights(path).variables)
+        placed: dict[str, Any] = jax.device_put(read_weights(path).variables)
+        return placed
 
 
 def save_weights(

@@ -22,6 +22,8 @@ Bias = Callable[[Int[Array, ""], Int[Array, ""]], Float[Array, "q m"]]
 LOWEST = float(jnp.finfo(jnp.float32).min)
 """A score that stands for none: no weight, and unlike infinity no NaN."""
 
+_EPSILON = float(jnp.finfo(jnp.float32).eps)
+
 
 def space_time_read(
     query_key: Float[Array, "h w Ck"],
@@ -167,8 +169,14 @@ def _read_slots(
     def add(seen: _Partial, slot: Array) -> _Partial:
         scores, slot_value = scores_of(slot), _entry(values, slot, which)
         if threshold is not None:
+            lowest = threshold
+            if bias is not None:
+                # The sum may be rounded in another way here than when it was ranked,
+                # and the last cell must not be below itself.
+                terms = jnp.abs(scores) + jnp.abs(bias(slot, which))
+                lowest = threshold - 4 * _EPSILON * lax.stop_gradient(terms)
             # Also before the maximum, or exp overflows and its gradient is 0 * inf.
-            scores = jnp.where(scores < threshold, LOWEST, scores)
+            scores = jnp.where(scores < lowest, LOWEST, scores)
         # The result does not depend on the maximum: it only keeps exp in range.
         highest = lax.stop_gradient(jnp.maximum(seen.highest, scores.max(-1)))
         weights = jnp.exp(scores - highest[:, None])

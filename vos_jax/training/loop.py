@@ -26,7 +26,7 @@ from vos_jax.data.pipeline import train_batches
 from vos_jax.data.show import write_batch
 from vos_jax.data.source import Source
 from vos_jax.errors import InputError
-from vos_jax.inference.announce import announce, counted, model_facts
+from vos_jax.inference.announce import announce, model_facts, plural
 from vos_jax.media.atomic import atomic_path
 from vos_jax.methods.base import Method
 from vos_jax.runtime.interrupt import AgreedInterrupt, agreed_signals
@@ -146,11 +146,11 @@ def _facts(
     height, width = experiment.recipe.size
     return (
         *model_facts(title, method),
-        counted(mesh.size, "device"),
+        plural(mesh.size, "device"),
         f"{width}x{height}",
-        counted(experiment.recipe.objects, "object"),
-        f"{counted(experiment.batch, 'clip')} in a step",
-        f"{counted(experiment.steps - first, 'step')} to do",
+        plural(experiment.recipe.objects, "object"),
+        f"{plural(experiment.batch, 'clip')} in a step",
+        f"{plural(experiment.steps - first, 'step')} to do",
     )
 
 

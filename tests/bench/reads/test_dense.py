@@ -173,6 +173,21 @@ SMALL: dict[str, ReadKind] = {
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_every_variant_takes_the_arguments_of_its_kind(name: str) -> None:
+    kind = SMALL[name]
+    for variant in kind.variants():
+        arguments = jax.eval_shape(lambda k=variant.top_k: kind.arguments(MEMORY, k))
+        found = jax.eval_shape(kind.program(variant, "highest"), *arguments)
+        assert found.shape == (4, *kind.grid(MEMORY), 7)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("l2", "kernel-guided"),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("space-time", "guided-8")),
+    ],
+)
 def test_variants_that_read_the_same_cells_agree(name: str) -> None:
     """Six cells are all there are, and the bank's empty slots hold numbers, too."""
     kind, memory = SMALL[name], MEMORY._replace(dtype="float32")

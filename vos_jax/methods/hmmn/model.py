@@ -300,11 +300,12 @@ class HMMN(STM):
 
         `inputs` are for training, which drops whole reads of fine stages.
         """
+        read = join_values(retrieved.coarse, own)
         joined = self.fine_convs(retrieved.fine)
         if inputs is not None:
             shares = {s: inputs[s].astype(x.dtype) for s, x in joined.items()}
             joined = {s: x * shares[s][:, None, None, None] for s, x in joined.items()}
-        return self.decoder(join_values(retrieved.coarse, own), joined, query.skips)
+        return self.decoder(read, joined, query.skips)
 
     def leave_trace(self, memory: Memory, retrieved: Read) -> Memory:
         """Tracks now end in the frame that was read for (sec. 3.1)."""

@@ -33,7 +33,7 @@ from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.l2_read import l2_read
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
-from vos_jax.ops.padding import STRIDE, crop, pad, padding
+from vos_jax.ops.padding import STRIDE, crop, grid_size, pad, padding
 from vos_jax.ops.resample import upsample
 from vos_jax.ops.soft_aggregation import soft_aggregate
 
@@ -123,15 +123,15 @@ class STCN(Method):
 
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
         """An empty memory."""
-        padded = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
-        grid = (objects, padded[0] // STRIDE, padded[1] // STRIDE)
-        dtype = self.config.numerics.compute_dtype
+        rows, columns = grid_size(height, width)
+        grid, dtype = (objects, rows, columns), self.config.numerics.compute_dtype
         entry = KeyValue(
             jnp.zeros((*grid, self.config.key_dim), dtype),
             jnp.zeros((*grid, self.config.value_dim), dtype),
         )
         bank = memory_bank.empty(entry, slots)
-        return Memory(bank, jnp.zeros((objects, *padded)))
+        masks = jnp.zeros((objects, rows * STRIDE, columns * STRIDE))
+        return Memory(bank, masks)
 
     def slots(self, frames: int) -> int:
         """First and every N-th frame, up to the capacity."""

@@ -1,16 +1,15 @@
 """Weights that hide nothing: no bias, mean or scale at its starting value."""
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 
-def _randomized(module: nn.Module, *inputs: Any) -> dict[str, Any]:
+def randomized(module: nn.Module, *inputs: Any) -> dict[str, Any]:
+    """Variables of a module for given inputs."""
     shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
     rng = np.random.default_rng(0)
 
@@ -25,9 +24,3 @@ def _randomized(module: nn.Module, *inputs: Any) -> dict[str, Any]:
         return jnp.asarray(values, jnp.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
-@pytest.fixture(scope="session")
-def randomized() -> Callable[..., dict[str, Any]]:
-    """Variables of a module for given inputs."""
-    return _randomized

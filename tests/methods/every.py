@@ -1,0 +1,107 @@
+"""The methods that the tests of every method are about, in narrow networks.
+
+A method joins by an entry of `NARROW`: a name that `create` takes, a file's too, and
+options that make it compile in seconds.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.fill import fill, fill_all
+from tests.methods.rde_weights import published_weights
+from vos_jax.convert import convert_state_dict, export_state_dict
+from vos_jax.methods import create, find_entry
+from vos_jax.methods.base import Method
+from vos_jax.methods.weights import variable_shapes
+from vos_jax.nn.resnet import ResNetConfig
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+_BACKBONE = ResNetConfig(depth=18, width=4)
+
+_STM = {
+    "backbone": _BACKBONE,
+    "key_dim": 8,
+    "value_dim": 32,
+    "decoder_dim": 8,
+    "mem_every": 2,
+}
+
+_STCN = {
+    "backbone": _BACKBONE,
+    "value_backbone": _BACKBONE,
+    "key_dim": 8,
+    "value_dim": 16,
+    "decoder_dims": (12, 8, 8),
+    "top_k": 5,
+}
+
+NARROW: Mapping[str, Mapping[str, Any]] = {
+    "stm": _STM,
+    "hmmn": {
+        **_STM,
+        "value_dim": 16,
+        "fine_key_dims": (8, 4),
+        "fine_value_dims": (12, 8),
+        "k": 8,
+    },
+    "lcm": {**_STM, "local_dim": 8, "position_k": 4},
+    "stcn": _STCN,
+    "rde": _STCN,
+    str(EXAMPLES / "kmn.py"): {**_STM, "value_dim": 16},
+}
+
+_Weights = Callable[[Mapping[str, tuple[int, ...]]], dict[str, np.ndarray]]
+
+_WEIGHTS: Mapping[str, _Weights] = {
+    "stcn": published_weights,
+    "rde": published_weights,
+}
+
+
+class Shallow(ResNetConfig):
+    """A backbone of one block in every stage; files of weights do not know of it."""
+
+    def blocks(self, stage: int) -> int:
+        return 1
+
+
+def tiny(name: str, **options: Any) -> tuple[Method, dict[str, Any]]:
+    """A narrow network of few layers that remembers every second frame."""
+    shallow = {
+        field: Shallow(depth=value.depth, width=value.width)
+        for field, value in NARROW[name].items()
+        if isinstance(value, ResNetConfig)
+    }
+    return narrow(name, mem_every=2, **shallow, **options)
+
+
+def narrow(name: str, **options: Any) -> tuple[Method, dict[str, Any]]:
+    """A narrow network and its weights, none of which is zero.
+
+    What has one name in checkpoints of several methods is the same in all of them.
+    """
+    method = create(name, **{**NARROW[name], **options})
+    shapes = variable_shapes(method)
+    if (torch_table := find_entry(name).torch_table) is None:
+        return method, jax.tree_util.tree_map_with_path(_filled, shapes)
+    table = torch_table(method.config)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
+    weights = _WEIGHTS.get(name, fill_all)(published)
+    return method, jax.tree.map(jnp.asarray, convert_state_dict(weights, table, shapes))
+
+
+_ENDINGS = {"kernel": "weight", "scale": "weight", "var": "running_var"}
+
+
+def _filled(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    """A variable that has no published name, by its own."""
+    *places, last = (key.key for key in path)
+    name = ".".join([*places, _ENDINGS.get(last, last)])
+    return jnp.asarray(fill(name, leaf.shape[::-1]).T)
