@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     """Segments, looks, draws."""
     options.positive(args, "frame", "object")
     method, variables = load_model(
-        args.method, args.weights, **options.changed({}, args.changes)
+        args.method, args.weights, **options.merge_changes({}, args.changes)
     )
     config = method.config
     guided = getattr(config, "kernel_guided", False)

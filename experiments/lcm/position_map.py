@@ -85,7 +85,7 @@ def _model(args: argparse.Namespace) -> tuple[Method, Any]:
     """A network with position maps, as it is best run."""
     if not hasattr(vos_jax.create(args.method).config, "use_pgm"):
         raise InputError(f"--method {args.method}: has no position map; use LCM")
-    changes = options.changed({}, args.changes)
+    changes = options.merge_changes({}, args.changes)
     method, variables = vos_jax.inference_form(
         *load_model(args.method, args.weights, **changes)
     )

@@ -176,7 +176,7 @@ def measure(name: str, weights: Path, args: argparse.Namespace) -> list[Row]:
     else:
         videos = davis_videos(args.dataset, args.root, args.split)
     bound = {} if args.mem_capacity is None else {"mem_capacity": args.mem_capacity}
-    changes = options.changed(bound, args.changes)
+    changes = options.merge_changes(bound, args.changes)
     method, variables = load_model(name, weights, **changes)
     settings = {
         "method": repr(method.config),
