@@ -88,7 +88,9 @@ def test_the_parser_accepts_every_command_of_a_page(
         for program, *words in _commands(block.code):
             if program == "vos-jax":
                 module = import_module(f"vos_jax.cli.{words[0]}")
-                monkeypatch.setattr(module, "run", lambda args: None)
+                for name in vars(module):
+                    if name == "run" or name.startswith("run_"):
+                        monkeypatch.setattr(module, name, lambda args: None)
                 assert main(words) == 0
 
 
