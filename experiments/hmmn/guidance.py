@@ -7,8 +7,8 @@ r"""HMMN: a picture of where a cell looks, with guidance and without it.
 The video is segmented up to a frame, and one cell of it is looked at: the one in the
 middle of an object, or the one `--at` a pixel. Columns are the frames of the memory.
 The first row shows what each of their cells weighs in the read at stride 16 by looks
-alone, the second one the same with kernels about where the cells have gone (sec. 3.2),
-the third one the cells whose fine cells are read at stride 8 (sec. 3.3).
+alone, the second one the same with kernels about where the cells have gone (sec. 3.1),
+the third one the cells whose fine cells are read at stride 8 (sec. 3.2).
 """
 
 import argparse
