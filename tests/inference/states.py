@@ -16,7 +16,7 @@ def assert_equal_trees(a, b):
 def assert_close_trees(a, b, tolerance=NOISE):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, atol=tolerance)
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
 def bank_of(state):
