@@ -273,7 +273,7 @@ def test_loops_count_as_often_as_they_run_and_recomputation_does_not(timed):
     assert gflop(unroll=True, accumulation=2) == pytest.approx(plain, rel=0.02)
     # These are what it must not be.
     assert gflop(unroll=False) < 0.7 * plain
-    assert gflop(unroll=True, remat=True) > 1.2 * plain
+    assert gflop(unroll=True, remat=True) > 1.1 * plain
 
 
 # --- Bad input ------------------------------------------------------------------------

@@ -1,27 +1,14 @@
 """Objects that come, change and go between two frames."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 import vos_jax
 from tests.inference.states import (
-    NOISE,
-    assert_close_trees,
     assert_equal_trees,
     bank_of,
 )
 from tests.methods.steps import run
 from vos_jax.ops.memory_bank import FIRST, KEPT
-
-
-def test_a_free_slot_changes_nothing(model, clip, looped):
-    frames, labels = clip
-    state = vos_jax.start(*model, frames[0], labels[0], objects=3)
-    _, outputs = run(model, state, frames[1:4])
-    assert np.asarray(outputs[-1].ids).tolist() == [1, 2, 0]
-    assert not np.asarray(outputs[-1].probs[3]).any()
-    np.testing.assert_allclose(outputs[-1].probs[:3], looped[1][2].probs, atol=NOISE)
 
 
 def test_a_late_object_takes_only_its_own_pixels(model, clip, looped):
@@ -90,38 +77,3 @@ def test_a_removed_object_leaves_background_and_a_free_slot(model, clip, looped)
     _, out = vos_jax.step(*model, after, clip[0][4])
     assert not np.asarray(out.probs[1]).any()
     assert 1 not in np.unique(out.labels)
-
-
-def test_a_slot_used_again_remembers_nothing_of_the_old_object(model, clip):
-    frames, labels = clip
-    both = vos_jax.start(*model, frames[0], labels[0])
-    one = vos_jax.start(*model, frames[0], labels[0], ids=[2], objects=2)
-    # The same object in the same slot, so that only the history differs.
-    one = one._replace(
-        probs=one.probs[jnp.array([0, 2, 1])],
-        first=one.first[::-1],
-        ids=one.ids[::-1],
-    )
-    both = vos_jax.remove_object(both, 1)
-    outputs = []
-    for state in (both, one._replace(probs=both.probs)):
-        state = run(model, state, frames[1:3])[0][-1]
-        state = vos_jax.add_masks(*model, state, frames[2], labels[5:6] == 1, [8])
-        assert np.asarray(state.ids).tolist() == [8, 2]
-        outputs.append(run(model, state, frames[3:7])[1][-1])
-    assert_close_trees(*outputs)
-
-
-def test_an_object_removed_after_many_frames_leaves_no_trace(model, clip, looped):
-    frames, labels = clip
-    old = vos_jax.remove_object(looped[0][2], 1)
-    wiped = old._replace(
-        memory=jax.tree.map(
-            lambda x: x.at[:, 0].set(0) if x.ndim > 2 else x, old.memory
-        )
-    )
-    outputs = []
-    for state in (old, wiped):
-        state = vos_jax.add_masks(*model, state, frames[3], labels[3:4] == 1, [8])
-        outputs.append(run(model, state, frames[4:8])[1][-1])
-    assert_equal_trees(*outputs)

@@ -11,27 +11,16 @@ import pytest
 import vos_jax
 from tests.inference.states import NOISE, assert_equal_trees, bank_of
 from tests.methods.steps import run
-from vos_jax.inference.step import step_traced
 from vos_jax.ops.memory_bank import FIRST
 
 # The clock
-
-
-def test_a_step_gives_probabilities_at_the_size_of_the_frame(looped):
-    states, outputs = looped
-    assert outputs[0].probs.shape == (3, 32, 48)
-    np.testing.assert_allclose(outputs[0].probs.sum(0), 1, atol=1e-5)
-    np.testing.assert_allclose(
-        jax.nn.softmax(outputs[0].logits, axis=0), outputs[0].probs, atol=1e-6
-    )
-    assert [int(state.time) for state in states] == [1, 2, 3, 4, 5]
-    assert outputs[0].labels.dtype == jnp.uint8
 
 
 def test_the_state_is_what_the_last_step_found(looped):
     states, outputs = looped
     np.testing.assert_array_equal(states[2].probs, outputs[2].probs)
     np.testing.assert_array_equal(states[2].labels, outputs[2].labels)
+    assert [int(state.time) for state in states] == [1, 2, 3, 4, 5]
 
 
 def test_a_frame_is_memorised_when_the_next_one_comes(started, looped):
@@ -49,25 +38,6 @@ def test_the_masks_given_decide_what_is_found(model, clip, started, looped):
 
 
 # One function, however it is called
-
-
-def test_scan_over_frames_and_vmap_over_videos_equal_the_loop(
-    model, clip, started, looped
-):
-    method, variables = model
-    frames, labels = clip
-    other = vos_jax.start(*model, frames[3], labels[3])
-    _, other_outputs = run(model, other, frames[4:8])
-
-    def scanned(state, frames):
-        step = partial(vos_jax.step, method, variables)
-        return jax.lax.scan(step, state, frames)[1].probs
-
-    states = jax.tree.map(lambda *x: jnp.stack(x), started, other)
-    videos = jnp.stack([frames[1:5], frames[4:8]])
-    both = jax.jit(jax.vmap(scanned))(states, videos)
-    expected = [[o.probs for o in outs[:4]] for outs in (looped[1], other_outputs)]
-    np.testing.assert_allclose(both, np.array(expected), atol=NOISE)
 
 
 def test_a_step_can_be_exported(model, clip, started, looped):
@@ -89,67 +59,6 @@ def test_start_may_be_traced_and_mapped_over_videos(model, clip):
     for video in range(2):
         state = vos_jax.start(*model, frames[video], labels[video])
         assert_equal_trees(jax.tree.map(lambda x, v=video: x[v], states), state)
-
-
-def test_a_second_video_of_the_same_shape_is_not_traced_again(model, clip, monkeypatch):
-    method, variables = model
-    traces = []
-
-    def counted(method, variables, state, frame, inputs=None):
-        traces.append(frame.shape)
-        return step_traced(method, variables, state, frame, inputs)
-
-    jitted = jax.jit(counted, static_argnums=0)
-    monkeypatch.setattr("vos_jax.inference.step._step_jitted", jitted)
-    # An equal method made again must hit the cache as well.
-    for made in (method, method.clone()):
-        state = vos_jax.start(made, variables, clip[0][0], clip[1][0])
-        run((made, variables), state, clip[0][1:4])
-    assert traces == [(32, 48, 3)]
-
-
-def test_gradients_are_those_of_differences(model, clip, looped):
-    method, variables = model
-    frame = jnp.asarray(clip[0][3] / np.float32(255))
-    target = jnp.asarray(clip[1][3] == 1, jnp.float32)
-    state = looped[0][2]
-
-    def loss(params, frame, scores):
-        changed = {**variables, "params": params}
-        before = state._replace(probs=jax.nn.softmax(scores, axis=0))
-        _, out = vos_jax.step(method, changed, before, frame)
-        return jnp.mean((out.probs[1] - target) ** 2)
-
-    # The step memorises the masks before it: their gradient is the one through time.
-    arguments = (variables["params"], frame, looped[1][2].logits)
-    value_and_grad = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
-    gradients = value_and_grad(*arguments)[1]
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
-    for place, size in enumerate((0.003, 0.03, 0.5)):
-        slope = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradients[place])))
-        ahead, behind = (
-            value_and_grad(*_moved(arguments, place, gradients[place], s / slope))[0]
-            for s in (size, -size)
-        )
-        assert slope > 1e-5
-        np.testing.assert_allclose((ahead - behind) / (2 * size), slope, rtol=0.05)
-
-
-def _moved(arguments, place, direction, size):
-    moved = jax.tree.map(lambda x, d: x + size * d, arguments[place], direction)
-    return (*arguments[:place], moved, *arguments[place + 1 :])
-
-
-def test_a_state_can_be_kept_branched_and_replayed(model, clip, started, looped):
-    states, outputs = looped
-    frames = clip[0]
-    run(model, states[1], frames[[7, 6]])
-    again, replayed = run(model, states[1], frames[3:6])
-    for before, after in zip(outputs[2:], replayed, strict=True):
-        assert_equal_trees(before, after)
-    assert_equal_trees(states[4], again[-1])
-    assert int(started.time) == 0
-    assert np.isfinite(started.probs).all()
 
 
 # Where nothing is optimised the two programs round apart.
