@@ -89,7 +89,7 @@ def start_run(
         started.append(
             subprocess.Popen(
                 [sys.executable, "-c", program.format(arguments)],
-                cwd=Path(__file__).parents[2],
+                cwd=Path(__file__).parents[1],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -59,26 +59,26 @@ class Reference(Stored):
         return np.moveaxis(array, -3, -1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def state_dict():
     return fill_all(SHAPES, SEED)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def variables(state_dict):
     table, shapes = ENTRY.torch_table(METHOD.config), variable_shapes(METHOD)
     tree = convert_state_dict(state_dict, table, shapes, ENTRY.torch_ignored)
     return jax.tree.map(jnp.asarray, tree)
 
 
-@pytest.fixture(scope="session", params=["generated", "real"])
+@pytest.fixture(scope="module", params=["generated", "real"])
 def reference(request):
     if request.param == "generated":
         return Reference(HERE / "hmmn_reference.npz")
     return Reference(request.getfixturevalue("parity_folder") / "hmmn.npz")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def results(reference, variables):
     """Everything the reference may have, from one run of the video."""
     assert int(reference["seed"]) == SEED

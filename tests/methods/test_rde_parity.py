@@ -68,7 +68,7 @@ class Reference(Stored):
         return {k for k in super().results if not k.startswith(("tr", "train/"))}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def state_dict():
     return published_weights(SHAPES)
 
@@ -81,17 +81,17 @@ def _converted(name, state_dict):
     return jax.tree.map(jnp.asarray, tree)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def variables(state_dict):
     return _converted("rde", state_dict)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folded(variables):
     return fold_norms(variables)
 
 
-@pytest.fixture(scope="session", params=["generated", "real"])
+@pytest.fixture(scope="module", params=["generated", "real"])
 def reference(request):
     if request.param == "generated":
         return Reference(HERE / "rde_reference.npz")
@@ -172,7 +172,7 @@ def _attention(memory, query):
     return scores.reshape(shape), weights.reshape(shape)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def results(reference, variables):
     """Everything that the reference may have, from one run of the video."""
     assert int(reference.arrays.get("seed", SEED)) == SEED

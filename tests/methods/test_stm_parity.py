@@ -56,32 +56,32 @@ class Reference(Stored):
         return np.moveaxis(array, -3, -1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def state_dict():
     return fill_all(SHAPES, seed=0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shapes():
     frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
     return jax.eval_shape(METHOD.init, jax.random.key(0), frame, masks)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def variables(state_dict, shapes):
     table = ENTRY.torch_table(METHOD.config)
     tree = convert_state_dict(state_dict, table, shapes, ENTRY.torch_ignored)
     return jax.tree.map(jnp.asarray, tree)
 
 
-@pytest.fixture(scope="session", params=["generated", "real"])
+@pytest.fixture(scope="module", params=["generated", "real"])
 def reference(request):
     if request.param == "generated":
         return Reference(HERE / "stm_reference.npz")
     return Reference(request.getfixturevalue("parity_folder") / "stm.npz")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def results(reference, variables):
     """Everything the reference may have, from one run of the video."""
     assert int(reference["seed"]) == 0

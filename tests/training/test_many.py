@@ -103,9 +103,11 @@ def assert_same_weights(found, expected):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_a_run_on_eight_devices_goes_on_with_one(experiment, alone, folder):
+def test_eight_devices_of_two_processes_do_what_one_does_and_one_goes_on(
+    experiment, alone, folder
+):
     workdir = folder / "eight"
-    finish(small_run.start_run(workdir, devices=8, changes=CHANGES))
+    finish(small_run.start_run(workdir, processes=2, devices=4, changes=CHANGES))
     assert_same_run(workdir, folder / "alone", experiment)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         first, *later = checkpoints.steps
@@ -113,11 +115,6 @@ def test_a_run_on_eight_devices_goes_on_with_one(experiment, alone, folder):
         (workdir / "checkpoints" / f"step_{step}").rename(folder / f"later_{step}")
     assert train(experiment, workdir).steps == STEPS - first > 3
     assert_same_run(workdir, folder / "alone", experiment)
-
-
-def test_two_processes_do_what_one_does(experiment, alone, folder):
-    finish(small_run.start_run(folder / "together", 2, changes=CHANGES))
-    assert_same_run(folder / "together", folder / "alone", experiment)
 
 
 @pytest.mark.slow

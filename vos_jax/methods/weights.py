@@ -4,6 +4,7 @@ import dataclasses
 import json
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,8 @@ def _check_shapes(path: str | Path, shapes: Any, variables: Mapping[str, Any]) -
         )
 
 
+# Tracing a network takes a second or two.
+@lru_cache(maxsize=32)
 def variable_shapes(method: Method) -> Any:
     """Shapes and types of a method's variables, without computing anything."""
     frame = jax.ShapeDtypeStruct((32, 32, 3), jnp.float32)
