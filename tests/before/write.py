@@ -118,6 +118,8 @@ def _training(run: str, scratch: Path) -> dict[str, Any]:
     assert main(["export", str(workdir), str(exported)]) == 0
     for unneeded in ("tensorboard", "batch.png"):
         _remove(workdir / unneeded)
+    for note in workdir.rglob("commit_success.txt"):
+        note.write_text(note.read_text().replace(str(scratch), "/runs"))
     _pack(f"train_{run}", workdir)
     return {
         f"exported/{run}": digest(exported),
