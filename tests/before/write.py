@@ -39,6 +39,7 @@ from tests.test_before import (
     weights,
 )
 from vos_jax.cli import main
+from vos_jax.training.checksums import write_checksums
 
 _BACKBONE = {"depth": 18, "width": 2}
 _NETWORKS = {
@@ -120,6 +121,9 @@ def _training(run: str, scratch: Path) -> dict[str, Any]:
         _remove(workdir / unneeded)
     for note in workdir.rglob("commit_success.txt"):
         note.write_text(note.read_text().replace(str(scratch), "/runs"))
+    for sums in workdir.rglob("checksums.json"):
+        sums.unlink()
+        write_checksums(sums.parent)
     _pack(f"train_{run}", workdir)
     return {
         f"exported/{run}": digest(exported),
