@@ -32,28 +32,24 @@ os.environ.setdefault(
 jax.config.update("jax_num_cpu_devices", 1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# A collection looks at all that JAX and TensorFlow have made.
+gc.set_threshold(100_000, 50, 100)
+
 MOST_BYTES = 3 << 29
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled programs of this session: of its commands, and of this process.
+    """Compiled programs of this session's commands, in all of its processes.
 
-    What processes started by a test compile is quick, too, and in the same cache.
+    What processes of tests compile is quick, too. Other programs are not kept: to look
+    for all of them takes longer than to compile the few that would be found.
     """
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    programs = {
-        "jax_compilation_cache_dir": str(own / "programs"),
-        "jax_persistent_cache_min_compile_time_secs": 0.05,
-    }
-    for name, value in programs.items():
-        os.environ[name.upper()] = str(value)
-        jax.config.update(name, value)
-    os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    # A cache once in use stays, whatever folder a command asks for.
-    jax.block_until_ready(jnp.zeros(1))
 
 
 @pytest.hookimpl(tryfirst=True)

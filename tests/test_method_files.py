@@ -93,7 +93,9 @@ def test_an_example_segments_with_weights_of_stm_and_a_setting_of_its_own(
     assert np.abs(np.subtract(other, stm, dtype=np.float32)).max() > 4 * 2**-11
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize(
+    "name", [pytest.param("local_stm", marks=pytest.mark.slow), "kmn"]
+)
 def test_an_example_is_evaluated_converted_timed_and_demonstrated(
     files, weights, name, tmp_path
 ):

@@ -48,10 +48,9 @@ def _check_run(method: str, reference: Path, folder: Path) -> None:
         assert np.mean(found != expected) <= _MOST_DIFFERING, f"frame {time}"
 
 
-# HMMN goes the same way; every stage of it is compared in `tests/methods` each time.
-@pytest.mark.parametrize(
-    "method", ["stm", pytest.param("hmmn", marks=pytest.mark.slow)]
-)
+# Every stage of both is compared in `tests/methods` each time.
+@pytest.mark.slow
+@pytest.mark.parametrize("method", _METHODS)
 def test_converted_weights_give_the_released_programs_masks(
     method: str, tmp_path: Path
 ) -> None:

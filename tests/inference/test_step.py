@@ -61,17 +61,6 @@ def test_start_may_be_traced_and_mapped_over_videos(model, clip):
         assert_equal_trees(jax.tree.map(lambda x, v=video: x[v], states), state)
 
 
-# Where nothing is optimised the two programs round apart.
-@pytest.mark.full_compilation
-def test_bytes_and_floats_of_one_frame_give_one_result(model, clip):
-    frames, labels = clip
-    floats, ours = (
-        run(model, vos_jax.start(*model, images[0], labels[0]), images[1:3])
-        for images in (frames / np.float32(255), frames)
-    )
-    assert_equal_trees(floats, ours)
-
-
 def test_masks_of_objects_and_a_label_map_are_one_start(model, clip, started):
     frames, labels = clip
     masks = np.stack([labels[0] == 1, labels[0] == 2])
@@ -101,3 +90,14 @@ def test_ids_of_the_caller_survive(model, clip, looped):
     np.testing.assert_allclose(outputs[-1].probs, swapped, atol=NOISE)
     chosen = vos_jax.start(*model, frames[0], named, ids=[200, 7])
     assert np.asarray(chosen.ids).tolist() == [200, 7]
+
+
+# Where nothing is optimised the two programs round apart.
+@pytest.mark.full_compilation
+def test_bytes_and_floats_of_one_frame_give_one_result(model, clip):
+    frames, labels = clip
+    floats, ours = (
+        run(model, vos_jax.start(*model, images[0], labels[0]), images[1:3])
+        for images in (frames / np.float32(255), frames)
+    )
+    assert_equal_trees(floats, ours)

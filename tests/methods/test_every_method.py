@@ -31,7 +31,18 @@ PADDING = {"stcn": 0.005, "rde": 0.005}
 """What they found of other objects in the padding, too, is in their memories."""
 
 
-@pytest.fixture(scope="module", params=NARROW, ids=lambda name: Path(name).stem)
+# That of a file is read and run by tests of its own each time.
+OF_FILES = pytest.mark.slow
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=OF_FILES if name.endswith(".py") else [])
+        for name in NARROW
+    ],
+    ids=lambda name: Path(name).stem,
+)
 def name(request):
     return request.param
 

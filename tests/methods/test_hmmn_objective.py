@@ -67,6 +67,7 @@ def test_the_share_that_is_dropped_falls_on_a_straight_line_and_stays():
     assert jax.jit(loss.rate)(jnp.int32(50)) == 0.75
 
 
+@pytest.mark.slow
 def test_a_network_all_of_whose_fine_reads_are_dropped_is_one_without(
     hmmn, clip, gradient
 ):

@@ -363,6 +363,17 @@ def test_a_folded_network_that_reads_in_chunks_agrees(reference, folded):
     _assert_same_video(reference, "", labels, outputs[-1].probs)
 
 
+# Whole videos of other kinds: where there are no real frames they take long for what
+# they add to the stages above.
+WHOLE = pytest.mark.parametrize(
+    "reference",
+    [pytest.param("generated", marks=pytest.mark.slow), "real"],
+    indirect=True,
+    scope="module",
+)
+
+
+@WHOLE
 def test_an_object_that_comes_later_agrees(reference, variables):
     method = create("rde", mem_every=4, top_k=20)
     frames, first, later = (reference[k] for k in ("frames", "yv_mask0", "yv_mask4"))
@@ -385,6 +396,7 @@ def test_an_object_that_comes_later_agrees(reference, variables):
         assert np.linalg.norm(found - expected) < 2e-5 * np.linalg.norm(expected)
 
 
+@WHOLE
 def test_stcn_agrees(reference, variables):
     method = create("stcn", read="reference")
     frames, first = reference["frames"], reference["first_mask"]

@@ -103,6 +103,7 @@ def assert_same_weights(found, expected):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
+@pytest.mark.slow
 def test_eight_devices_of_two_processes_do_what_one_does_and_one_goes_on(
     experiment, alone, folder
 ):
