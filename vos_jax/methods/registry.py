@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -44,32 +44,42 @@ def find_entry(name: str) -> Entry:
     """
     if name in METHODS:
         return METHODS[name]
-    place = _IN_FILE.fullmatch(name)
+    place = _place(name)
     if place is None:
-        raise InputError(
-            f"unknown method {name!r}; choose one of: {', '.join(METHODS)}; or give a"
-            " Python file with an entry, FILE.py or FILE.py:NAME"
-        )
-    path = Path(place["path"])
+        raise unknown_method(name, METHODS)
+    path, entry = place
     if not path.is_file():
         raise InputError(f"method {name!r}: there is no file {path}")
-    return _entry_in(path, place["name"] or _DEFAULT)
+    return _entry_in(path, entry)
+
+
+def unknown_method(name: str, known: Iterable[str]) -> InputError:
+    """Makes the error of a name that stands for none of what is known, nor a file."""
+    return InputError(
+        f"unknown method {name!r}; choose one of: {', '.join(known)}; or give a"
+        " Python file with an entry, FILE.py or FILE.py:NAME"
+    )
 
 
 def method_file(name: str) -> Path | None:
     """The Python file that a name stands for; None for a method of the package."""
-    place = None if name in METHODS else _IN_FILE.fullmatch(name)
-    return Path(place["path"]) if place else None
+    place = _place(name)
+    return place and place[0]
 
 
 def stored_name(name: str) -> str:
     """The name that weights remember: without the folders of a file."""
-    place = None if name in METHODS else _IN_FILE.fullmatch(name)
+    place = _place(name)
     if place is None:
         return name
-    file = Path(place["path"]).name
-    own = place["name"] or _DEFAULT
-    return file if own == _DEFAULT else f"{file}:{own}"
+    path, entry = place
+    return path.name if entry == _DEFAULT else f"{path.name}:{entry}"
+
+
+def _place(name: str) -> tuple[Path, str] | None:
+    """A file and the name of an entry in it; None where a name stands for no file."""
+    found = None if name in METHODS else _IN_FILE.fullmatch(name)
+    return found and (Path(found["path"]), found["name"] or _DEFAULT)
 
 
 def create(name: str, **overrides: Any) -> Method:

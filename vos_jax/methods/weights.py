@@ -27,6 +27,7 @@ from vos_jax.methods.registry import (
     find_entry,
     method_file,
     stored_name,
+    unknown_method,
 )
 from vos_jax.methods.torch_names import Table, resnet
 from vos_jax.nn.resnet import ResNet, ResNetConfig
@@ -258,11 +259,7 @@ def convert(name: str, source: str | Path, target: str | Path) -> dict[str, int]
         ignored: tuple[str, ...] = ("*.num_batches_tracked", "fc.*", "layer4.*")
         config = {"depth": backbone.depth, "width": backbone.width}
     elif name not in METHODS and method_file(name) is None:
-        known = ", ".join([*METHODS, *BACKBONES])
-        raise InputError(
-            f"unknown method {name!r}; choose one of: {known}; or give a Python file"
-            " with an entry, FILE.py or FILE.py:NAME"
-        )
+        raise unknown_method(name, [*METHODS, *BACKBONES])
     else:
         method = create(name)
         shapes, table = variable_shapes(method), _torch_table(name, method)

@@ -1,14 +1,13 @@
 """An experiment from a Python file: found, run, and changed by `--set`."""
 
 import dataclasses
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from vos_jax.data.literal import literal
 from vos_jax.errors import InputError
+from vos_jax.runtime.python_file import run_python_file
 from vos_jax.training.experiment import Experiment
 
 _FOLDER = Path("experiments")
@@ -32,7 +31,7 @@ def load_experiment(name: str, changes: Sequence[str] = ()) -> Experiment:
     """
     file, _, function = name.partition(":")
     path, function = _find(file), function or "experiment"
-    make = getattr(_run(path), function, None)
+    make = getattr(run_python_file(path), function, None)
     if not callable(make):
         raise InputError(f"{path}: has no function {function}(), which a run calls")
     try:
@@ -67,19 +66,6 @@ def _find(name: str) -> Path:
     raise InputError(
         f"{name}: no such experiment; give a Python file, or one of: {', '.join(known)}"
     )
-
-
-def _run(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path}: is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{path}: {type(error).__name__}: {reason}") from error
-    return module
 
 
 def _replace(thing: Any, path: Sequence[str], value: Any, change: str) -> Any:
