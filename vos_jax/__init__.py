@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vos_jax.methods import METHODS, Entry, create
     from vos_jax.methods.base import Method
     from vos_jax.methods.weights import load_model, load_weights, save_weights
+    from vos_jax.types import Proposals
 
 _HOMES = {
     "vos_jax.inference.capacity": ("state_bytes",),
@@ -30,6 +31,7 @@ _HOMES = {
     "vos_jax.methods": ("METHODS", "Entry", "create"),
     "vos_jax.methods.base": ("Method",),
     "vos_jax.methods.weights": ("load_model", "load_weights", "save_weights"),
+    "vos_jax.types": ("Proposals",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -41,6 +43,7 @@ __all__ = [
     "InputWarning",
     "Method",
     "Output",
+    "Proposals",
     "State",
     "VideoSegmenter",
     "add_masks",

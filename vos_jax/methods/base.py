@@ -18,6 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from vos_jax.methods.inputs import InputKind
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.read import IMPLEMENTATIONS, Implementation
@@ -111,6 +112,11 @@ class Method(nn.Module):
     """
 
     config: Any = None
+
+    @property
+    def inputs(self) -> InputKind | None:
+        """What it takes with every frame beside the frame; None for nothing."""
+        return None
 
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Any:
         """An empty memory for frames of `height` x `width`.

@@ -1,0 +1,100 @@
+"""What a method takes with every frame beside the frame itself, and who reads it.
+
+A method names its `InputKind`. Whatever goes through videos asks that for a reader, and
+hands the network what the reader finds for each frame, without looking into it.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from vos_jax.errors import InputError
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class VideoInputs(Protocol):
+    """What comes with the frames of one video."""
+
+    def read(self, index: int, frame: np.ndarray, size: Size) -> Any:
+        """Reads what comes with a frame.
+
+        Args:
+          index: Of the frame, in the names that `InputReader.video` was given.
+          frame: uint8 `[H, W, 3]`, as it is stored.
+          size: To compute at; what is returned fits a frame of that size.
+
+        Returns:
+          A pytree of arrays whose shapes depend on `size` alone.
+
+        Raises:
+          InputError: It cannot be read.
+        """
+        ...
+
+
+class InputReader(Protocol):
+    """Where inputs come from: files, say, or a function of the frames."""
+
+    @property
+    def identity(self) -> str:
+        """Says what is read, down to its content: another one, another result."""
+        ...
+
+    def video(
+        self, sequence: str | None, names: Sequence[str], size: Size
+    ) -> VideoInputs:
+        """Finds the inputs of a video before anything is computed.
+
+        Args:
+          sequence: Its name in a data set; None for a video by itself.
+          names: Of its frames, without extensions. The first needs no inputs.
+          size: Of the frames as they are stored.
+
+        Raises:
+          InputError: A frame lacks them, or they are for frames of another size.
+        """
+        ...
+
+
+class InputKind(NamedTuple):
+    """A kind of inputs.
+
+    Attributes:
+      name: In words, in the plural.
+      open: Makes a reader of what a user names: a file, a folder, or a word. Raises
+        `InputError`.
+      advice: What a user does who has none, to end the error that asks for them.
+      check: Raises `InputError` unless inputs fit a frame of a size. Looks at no
+        values, so that it works for traced ones.
+      mirror: Inputs of the frame flipped left to right; traceable.
+      example: Inputs that fit a frame of a size, with some content, made of nothing:
+        for benchmarks, and for the shapes of programs.
+    """
+
+    name: str
+    open: Callable[[Path], InputReader]
+    advice: str
+    check: Callable[[Any, Size], None]
+    mirror: Callable[[Any], Any]
+    example: Callable[[Size], Any]
+
+
+def check_inputs(kind: InputKind | None, inputs: Any, size: Size) -> None:
+    """Checks what is given with a frame of a size against what a method takes.
+
+    Raises:
+      InputError: It is missing, not wanted, or does not fit.
+    """
+    if kind is None:
+        if inputs is not None:
+            raise InputError("inputs: this method takes nothing but frames; leave them")
+        return
+    if inputs is None:
+        raise InputError(
+            f"inputs: this method takes {kind.name} with every frame; {kind.advice}"
+        )
+    kind.check(inputs, size)
