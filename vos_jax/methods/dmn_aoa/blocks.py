@@ -1,0 +1,284 @@
+"""Blocks of DMN-AOA (Liang et al., ICCV 2021): levels, projectors, RefineNet.
+
+| sec. | eq. | what | where |
+|---|---|---|---|
+| 3.1 | | base features | `Reductions` |
+| 3.3 | | projectors | `Projector` |
+| 3.1 | | references of RefineNet, aligned | `move_reference` |
+| 3.1 | | RefineNet | `RefineNet`, `RefineBlock` |
+| 4.3 | | coarse masks without proposals | `MaskHead` |
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from vos_jax.nn.layers import Conv, GroupNorm, convolve
+from vos_jax.nn.numerics import Numerics
+from vos_jax.nn.resnet import Features
+from vos_jax.ops.patches import cosine_correspondence, move_patches
+from vos_jax.ops.resample import block_mean, upsample
+
+STRIDES = (4, 8, 16)
+"""Of the levels."""
+
+
+class Levels(NamedTuple):
+    """The base features of a frame, at strides 4, 8 and 16."""
+
+    res2: Float[Array, "*b H4 W4 C2"]
+    res3: Float[Array, "*b H8 W8 C3"]
+    res4: Float[Array, "*b h w C4"]
+
+
+class Reductions(nn.Module):
+    """Base features from those of a ResNet: 1x1 convolution, norm and ReLU (sec. 3.1).
+
+    Computed once a frame, for all objects, proposals and RefineNet.
+    """
+
+    dims: tuple[int, int, int]
+    groups: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, features: Features) -> Levels:
+        """Levels of the one frame."""
+        levels = []
+        for stage, (width, x) in enumerate(zip(self.dims, features, strict=True), 2):
+            x = Conv(width, 1, 1, False, self.numerics, name=f"res{stage}_conv")(x)
+            x = GroupNorm(self.groups, self.numerics, name=f"res{stage}_norm")(x)
+            levels.append(nn.relu(x)[0])
+        return Levels(*levels)
+
+
+class Projector(nn.Module):
+    """3x3 convolution, norm, ReLU, 3x3 convolution (sec. 3.3)."""
+
+    features: int
+    groups: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w Ci"]) -> Float[Array, "B h w Co"]:
+        """Into the space in which places are compared."""
+        x = Conv(self.features, numerics=self.numerics, name="conv1")(x)
+        x = nn.relu(GroupNorm(self.groups, self.numerics, name="norm")(x))
+        return Conv(self.features, numerics=self.numerics, name="conv2")(x)
+
+
+class MaskHead(nn.Module):
+    """Coarse masks from templates alone, for the ablation without proposals."""
+
+    features: int
+    groups: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, template: Float[Array, "O s s C"]) -> Float[Array, "O s s"]:
+        """Probabilities, float32."""
+        x = Conv(self.features, numerics=self.numerics, name="conv")(template)
+        x = nn.relu(GroupNorm(self.groups, self.numerics, name="norm")(x))
+        x = Conv(1, 1, numerics=self.numerics, name="predict")(x)
+        return jax.nn.sigmoid(x[..., 0].astype(jnp.float32))
+
+
+class Reference(NamedTuple):
+    """A frame that RefineNet looks at beside the current one.
+
+    Attributes:
+      levels: Of the frame.
+      place: Its projection, by which it is aligned.
+      mask: Of the objects, means over cells of stride 4, float32.
+    """
+
+    levels: Levels
+    place: Float[Array, "*b h w D"]
+    mask: Float[Array, "*o H4 W4"]
+
+
+def move_reference(
+    current: Float[Array, "h w D"],
+    reference: Reference,
+    alpha: float,
+    move_masks: bool,
+    numerics: Numerics,
+) -> tuple[Levels, Float[Array, "O H4 W4"]]:
+    """Lays a reference's levels and masks out as the current frame is.
+
+    `S_ij = softmax_j(alpha cos(current_i, reference_j))`, the manner of sec. 3.3's
+    eqs. 2 and 3. One S of the cells at stride 16 moves whole patches of each level:
+    a correspondence at stride 4 would have 256 times the entries.
+    """
+    precision = numerics.precision
+    s = cosine_correspondence(current, reference.place, alpha, precision=precision)
+    sides = (STRIDES[-1] // stride for stride in STRIDES)
+    levels = [
+        move_patches(level, s, side, precision=precision)
+        for level, side in zip(reference.levels, sides, strict=True)
+    ]
+    mask = reference.mask
+    if move_masks:
+        channels = jnp.moveaxis(mask, 0, -1)
+        mask = jnp.moveaxis(move_patches(channels, s, 4, precision=precision), -1, 0)
+    return Levels(*levels), mask
+
+
+def mask_levels(
+    mask: Float[Array, "*b H4 W4"],
+) -> tuple[Array, Array, Array]:
+    """A mask of stride 4 at the strides of the levels, by area."""
+    return mask, block_mean(mask, 2), block_mean(mask, 4)
+
+
+class NormResBlock(nn.Module):
+    """`x + norm(conv(relu(norm(conv(relu(x))))))`."""
+
+    features: int
+    groups: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Applies the block."""
+        y = Conv(self.features, numerics=self.numerics, name="conv1")(nn.relu(x))
+        y = GroupNorm(self.groups, self.numerics, name="norm1")(y)
+        y = Conv(self.features, numerics=self.numerics, name="conv2")(nn.relu(y))
+        y = GroupNorm(self.groups, self.numerics, name="norm2")(y)
+        # As in `nn.resnet`: or later blocks compute the sum again.
+        return lax.optimization_barrier(x + y)
+
+
+class Kernels(NamedTuple):
+    """A block's first convolution by what it is applied to.
+
+    It is linear, so that what all objects share is convolved once for all of them.
+
+    Attributes:
+      frame: For the current and the previous level, moved.
+      first: For the level of the first frame, moved.
+      masks: For the coarse mask, and those of the first and the previous frame.
+      bias: Of the sum.
+    """
+
+    frame: Float[Array, "3 3 2*C F"]
+    first: Float[Array, "3 3 C F"]
+    masks: Float[Array, "3 3 3 F"]
+    bias: Float[Array, " F"]
+
+
+class FirstConv(nn.Module):
+    """The parameters of a 3x3 convolution over a block's inputs, joined in this order:
+
+    current level, coarse mask; first level, its mask; previous level, its mask.
+    """
+
+    channels: int
+    features: int
+
+    @nn.compact
+    def __call__(self) -> Kernels:
+        """Its parts; arrays, so that control flow may use them."""
+        width = self.channels
+        shape = (3, 3, 3 * width + 3, self.features)
+        init = nn.initializers.he_normal()
+        kernel = self.param("kernel", init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32)
+        sizes = (width, 1, width, 1, width)
+        ends = [sum(sizes[:i]) for i in range(1, len(sizes) + 1)]
+        current, coarse, first, first_mask, previous, previous_mask = jnp.split(
+            kernel, ends, axis=2
+        )
+        return Kernels(
+            jnp.concatenate([current, previous], axis=2),
+            first,
+            jnp.concatenate([coarse, first_mask, previous_mask], axis=2),
+            bias,
+        )
+
+
+def convolve_masks(
+    masks: tuple[Float[Array, "O H W"], ...], kernel: Array, numerics: Numerics
+) -> Float[Array, "O H W F"]:
+    """The share of the coarse, the first and the previous mask in a first convolution.
+
+    A batch of objects with few channels: as a product over the cells' neighbours.
+    """
+    return convolve(jnp.stack(masks, axis=-1), kernel, numerics)
+
+
+class RefineBlock(nn.Module):
+    """What follows the first convolution of a block (sec. 3.1)."""
+
+    features: int
+    groups: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "O H W F"],
+        deeper: Float[Array, "O H/2 W/2 F"] | None = None,
+    ) -> Float[Array, "O H W F"]:
+        """Normalises, and merges what the deeper block made; the deepest has none."""
+
+        def res_block(name: str) -> NormResBlock:
+            return NormResBlock(self.features, self.groups, self.numerics, name=name)
+
+        x = GroupNorm(self.groups, self.numerics, name="norm")(x)
+        if deeper is not None:
+            x = res_block("res_in")(x) + upsample(deeper, 2)
+        return res_block("res_out")(x)
+
+
+class RefineNet(nn.Module):
+    """RefineNet (sec. 3.1): coarse masks to two logits of each object at stride 4.
+
+    STM's refinement with norms, which also sees the coarse masks, and levels and masks
+    of two references that are laid out as the current frame is.
+    """
+
+    dims: tuple[int, int, int]
+    features: int
+    groups: int
+    numerics: Numerics = Numerics()
+
+    def setup(self) -> None:
+        """Projectors of current frame and references, blocks, and the prediction."""
+        width, groups, numerics = self.features, self.groups, self.numerics
+        self.project_current = Projector(width, groups, numerics)
+        self.project_reference = Projector(width, groups, numerics)
+        self.first_convs = [
+            FirstConv(channels, width, name=f"conv{stage}")
+            for stage, channels in enumerate(self.dims, 2)
+        ]
+        self.blocks = [
+            RefineBlock(width, groups, numerics, name=f"block{stage}")
+            for stage in (2, 3, 4)
+        ]
+        self.predict = Conv(2, 1, numerics=numerics)
+
+    def place(self, levels: Levels) -> Float[Array, "h w D"]:
+        """Of the current frame."""
+        return self.project_current(levels.res4[None])[0]
+
+    def reference_place(self, levels: Levels) -> Float[Array, "h w D"]:
+        """Of a reference."""
+        return self.project_reference(levels.res4[None])[0]
+
+    def kernels(self) -> tuple[Kernels, ...]:
+        """First convolutions of the blocks, from stride 4 to 16."""
+        return tuple(conv() for conv in self.first_convs)
+
+    def __call__(
+        self, joined: tuple[Float[Array, "O H W F"], ...]
+    ) -> Float[Array, "O H4 W4 2"]:
+        """Logits from the sums of the first convolutions, strides 4, 8 and 16."""
+        x = None
+        for block, own in zip(self.blocks[::-1], joined[::-1], strict=True):
+            x = block(own, x)
+        return self.predict(nn.relu(x))
