@@ -181,4 +181,6 @@ class Method(nn.Module):
         memory = self.init_memory(height, width, masks.shape[0], self.slots(1))
         query, keep = self.encode(frame)
         memory = self.memorize(memory, frame, keep, probs, moment)
-        return self.segment(memory, query, frame, everything).logits
+        kind = self.inputs
+        inputs = None if kind is None else kind.example((height, width))
+        return self.segment(memory, query, frame, everything, inputs).logits

@@ -11,6 +11,7 @@ from typing import Any
 from vos_jax.errors import InputError
 from vos_jax.methods import stm
 from vos_jax.methods.base import Method, ReadConfig
+from vos_jax.methods.dmn_aoa import model as dmn_aoa
 from vos_jax.methods.entry import Entry
 from vos_jax.methods.hmmn import model as hmmn
 from vos_jax.methods.lcm import model as lcm
@@ -25,6 +26,7 @@ METHODS: dict[str, Entry] = {
     **lcm.ENTRIES,
     **stcn.ENTRIES,
     **rde.ENTRIES,
+    **dmn_aoa.ENTRIES,
 }
 """The methods of the package by their names."""
 

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | 3.1 | | base features | `Reductions` |
 | 3.3 | | projectors | `Projector` |
-| 3.1 | | references of RefineNet, aligned | `move_reference` |
+| 3.1 | | its references | `references` |
 | 3.1 | | RefineNet | `RefineNet`, `RefineBlock` |
 | 4.3 | | coarse masks without proposals | `MaskHead` |
 """
@@ -17,11 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from vos_jax.nn.layers import Conv, GroupNorm, convolve
+from vos_jax.nn.layers import Conv, GroupNorm
 from vos_jax.nn.numerics import Numerics
 from vos_jax.nn.resnet import Features
-from vos_jax.ops.patches import cosine_correspondence, move_patches
-from vos_jax.ops.resample import block_mean, upsample
+from vos_jax.ops.resample import upsample
 
 STRIDES = (4, 8, 16)
 """Of the levels."""
@@ -87,54 +86,6 @@ class MaskHead(nn.Module):
         return jax.nn.sigmoid(x[..., 0].astype(jnp.float32))
 
 
-class Reference(NamedTuple):
-    """A frame that RefineNet looks at beside the current one.
-
-    Attributes:
-      levels: Of the frame.
-      place: Its projection, by which it is aligned.
-      mask: Of the objects, means over cells of stride 4, float32.
-    """
-
-    levels: Levels
-    place: Float[Array, "*b h w D"]
-    mask: Float[Array, "*o H4 W4"]
-
-
-def move_reference(
-    current: Float[Array, "h w D"],
-    reference: Reference,
-    alpha: float,
-    move_masks: bool,
-    numerics: Numerics,
-) -> tuple[Levels, Float[Array, "O H4 W4"]]:
-    """Lays a reference's levels and masks out as the current frame is.
-
-    `S_ij = softmax_j(alpha cos(current_i, reference_j))`, the manner of sec. 3.3's
-    eqs. 2 and 3. One S of the cells at stride 16 moves whole patches of each level:
-    a correspondence at stride 4 would have 256 times the entries.
-    """
-    precision = numerics.precision
-    s = cosine_correspondence(current, reference.place, alpha, precision=precision)
-    sides = (STRIDES[-1] // stride for stride in STRIDES)
-    levels = [
-        move_patches(level, s, side, precision=precision)
-        for level, side in zip(reference.levels, sides, strict=True)
-    ]
-    mask = reference.mask
-    if move_masks:
-        channels = jnp.moveaxis(mask, 0, -1)
-        mask = jnp.moveaxis(move_patches(channels, s, 4, precision=precision), -1, 0)
-    return Levels(*levels), mask
-
-
-def mask_levels(
-    mask: Float[Array, "*b H4 W4"],
-) -> tuple[Array, Array, Array]:
-    """A mask of stride 4 at the strides of the levels, by area."""
-    return mask, block_mean(mask, 2), block_mean(mask, 4)
-
-
 class NormResBlock(nn.Module):
     """`x + norm(conv(relu(norm(conv(relu(x))))))`."""
 
@@ -172,9 +123,10 @@ class Kernels(NamedTuple):
 
 
 class FirstConv(nn.Module):
-    """The parameters of a 3x3 convolution over a block's inputs, joined in this order:
+    """The parameters of a 3x3 convolution over what a block is given.
 
-    current level, coarse mask; first level, its mask; previous level, its mask.
+    In this order: current level, coarse mask; first level and mask; previous level and
+    mask.
     """
 
     channels: int
@@ -199,16 +151,6 @@ class FirstConv(nn.Module):
             jnp.concatenate([coarse, first_mask, previous_mask], axis=2),
             bias,
         )
-
-
-def convolve_masks(
-    masks: tuple[Float[Array, "O H W"], ...], kernel: Array, numerics: Numerics
-) -> Float[Array, "O H W F"]:
-    """The share of the coarse, the first and the previous mask in a first convolution.
-
-    A batch of objects with few channels: as a product over the cells' neighbours.
-    """
-    return convolve(jnp.stack(masks, axis=-1), kernel, numerics)
 
 
 class RefineBlock(nn.Module):

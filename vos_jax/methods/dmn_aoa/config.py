@@ -1,4 +1,4 @@
-"""Hyper-parameters of DMN-AOA (Liang et al., ICCV 2021), secs. 3.2 to 4.1 and table 3."""
+"""Hyper-parameters of DMN-AOA (Liang et al., ICCV 2021), secs. 3 to 4.3."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from vos_jax.ops.matching import Average
 from vos_jax.ops.memory_bank import Policy
 
 Sampling = Literal["first+prev", "first", "prev"]
-"""Frames that are in the memory beside every N-th: the first, the one before, or both."""
+"""Frames in the memory beside every N-th: the first, the one before, or both."""
 
 MEMORY_SAMPLING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {

@@ -14,13 +14,13 @@ are refined.
 | 3.2 | | time code | `ops.time_code` |
 | 3.2 | 1 | template | `DMNAOA.read`; `ops.object_read` |
 | 3.3 | | AOA: projectors | `blocks.Projector` |
-| 3.3 | 2, 3 | alignment weights, aligned proposals | `DMNAOA.compare`; `ops.alignment` |
+| 3.3 | 2, 3 | alignment of proposals | `DMNAOA.compare`; `ops.alignment` |
 | 3.1 | | matcher | `DMNAOA.match`; `ops.matching` |
 | 3.1 | | coarse masks | `DMNAOA.find` |
-| 3.1 | | RefineNet | `DMNAOA.refine`, `DMNAOA.join`; `blocks.RefineNet` |
+| 3.1 | | RefineNet | `DMNAOA.refine`; `references`; `blocks.RefineNet` |
 | 3.4 | | several objects | `stm.merge_objects`; `ops.soft_aggregation` |
 | 4.1 | | training | `objective` |
-| 4.1 | | frames in the memory | `DMNAOA.readable`; `MEMORY_SAMPLING` |
+| 4.1 | | frames in the memory | `memory.readable`; `config.MEMORY_SAMPLING` |
 
 No program was published. What the paper leaves open is as in the works that it takes
 the parts from: STM for the memory and RefineNet, DMM-Net for the matching layer.
@@ -33,115 +33,52 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from vos_jax.methods import torch_names
 from vos_jax.methods.base import Encoded, Method, Segmentation
 from vos_jax.methods.dmn_aoa.blocks import (
     STRIDES,
-    Kernels,
     Levels,
     MaskHead,
     Projector,
     Reductions,
-    Reference,
     RefineNet,
-    convolve_masks,
-    mask_levels,
-    move_reference,
 )
 from vos_jax.methods.dmn_aoa.config import DMNAOAConfig
+from vos_jax.methods.dmn_aoa.memory import (
+    Keep,
+    Memory,
+    Slot,
+    corner_of,
+    empty_memory,
+    follow,
+    readable,
+)
+from vos_jax.methods.dmn_aoa.names import torch_table
 from vos_jax.methods.dmn_aoa.proposals import COUNT, PROPOSALS, TrainingInputs
+from vos_jax.methods.dmn_aoa.references import (
+    Alignment,
+    FirstConvs,
+    Reference,
+    keep_first,
+)
 from vos_jax.methods.entry import Entry
 from vos_jax.methods.inputs import InputKind
 from vos_jax.methods.stm import merge_objects
-from vos_jax.nn.encoders import KeyValueHead
-from vos_jax.nn.layers import Conv, convolve, normalize_image
+from vos_jax.nn.encoders import KeyValue, KeyValueHead
+from vos_jax.nn.layers import Conv, normalize_image
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.alignment import align, compare_unaligned
 from vos_jax.ops.boxes import enlarge, paste, tight_boxes
 from vos_jax.ops.matching import match
-from vos_jax.ops.memory_bank import FIRST, KEPT, PREVIOUS, Bank, Moment
+from vos_jax.ops.memory_bank import Bank, Moment
 from vos_jax.ops.object_read import object_read
-from vos_jax.ops.padding import crop, grid_size, pad, padding
+from vos_jax.ops.padding import pad
 from vos_jax.ops.read import product_of
 from vos_jax.ops.resample import block_mean
 from vos_jax.ops.roi_align import roi_align, roi_align_levels
 from vos_jax.ops.soft_aggregation import soft_aggregate
 from vos_jax.ops.time_code import time_code
 from vos_jax.types import Proposals
-
-
-class Keep(NamedTuple):
-    """What is kept of a frame until it is memorised.
-
-    Attributes:
-      levels: Its base features.
-      boxes: Of the objects, in pixels without padding, where they are better known than
-        from the masks: in pre-training. None to take the masks'.
-      shows: With `boxes`: objects that the frame shows.
-    """
-
-    levels: Levels
-    boxes: Float[Array, "O 4"] | None = None
-    shows: Bool[Array, " O"] | None = None
-
-
-class Slot(NamedTuple):
-    """What the memory has of a frame.
-
-    Attributes:
-      key: Matched with the query's.
-      value: What is read.
-      shows: Whether the frame shows the object; else it is read only where no other is.
-    """
-
-    key: Float[Array, "*b s s Ck"]
-    value: Float[Array, "*b s s Cv"]
-    shows: Bool[Array, "*b"]
-
-
-class Track(NamedTuple):
-    """Where and when an object is.
-
-    Attributes:
-      box: Its last one, in pixels of the padded frame.
-      began: Index of its first frame.
-    """
-
-    box: Float[Array, "*b 4"]
-    began: Int[Array, "*b"]
-
-
-class Memory(NamedTuple):
-    """What is remembered.
-
-    A first frame is kept for each object and not for each group of objects that share
-    it: there may be as many groups as objects, and the memory has to have that room.
-
-    Attributes:
-      time: Index of the latest frame.
-      track: `Track` of each object, in one slot.
-      bank: `Slot` entries `[N, O, ...]`; None without DMN.
-      template: Features of each object in its first frame, in one slot; None with DMN.
-      first: `Reference` of each object's first frame, in one slot. Without
-        `late_objects` one `Reference` for all. None without RefineNet.
-      previous: `Reference` of the latest frame; None without RefineNet.
-      labels: Objects' pixels in the latest frame; None where overlaps do not count.
-      coarse: Coarse masks of the frame that was segmented; None unless `keep_coarse`.
-      similarity: Of objects and proposals, likewise; None without matcher.
-      weights: Of proposals for objects, likewise.
-    """
-
-    time: Int[Array, ""]
-    track: Bank
-    bank: Bank | None
-    template: Bank | None
-    first: Bank | Reference | None
-    previous: Reference | None
-    labels: Bool[Array, "O H W"] | None
-    coarse: Float[Array, "O H W"] | None
-    similarity: Float[Array, "O P"] | None
-    weights: Float[Array, "O P"] | None
 
 
 class Found(NamedTuple):
@@ -204,55 +141,9 @@ class DMNAOA(Method):
 
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
         """Empty banks, and references of zeros."""
-        config, dtype = self.config, self.config.numerics.compute_dtype
-        rows, columns = grid_size(height, width)
-        size = config.object_size
-        features = jnp.zeros((objects, size, size, config.object_dim), dtype)
-        bank = first = previous = None
-        if config.use_dmn:
-            grid = (rows, columns) if config.frame_memory else (size, size)
-            key, value = (
-                jnp.zeros((objects, *grid, channels), dtype)
-                for channels in (config.key_dim, config.object_dim)
-            )
-            bank = memory_bank.empty(Slot(key, value, jnp.zeros(objects, bool)), slots)
-        if config.use_refinenet:
-            previous = self._empty_reference(rows, columns, objects)
-            first = previous
-            if config.late_objects:
-                mask = previous.mask
-                of_each = jax.tree.map(
-                    lambda x: jnp.zeros((objects, *x.shape), x.dtype), previous
-                )
-                first = memory_bank.single(of_each._replace(mask=mask))
-        overlaps = config.use_matcher and config.iou_weight > 0
-        table = config.keep_coarse and config.use_matcher
-        pairs = jnp.zeros((objects, max(COUNT, objects + 1))) if table else None
-        track = Track(jnp.zeros((objects, 4)), jnp.zeros(objects, jnp.int32))
-        return Memory(
-            time=jnp.int32(-1),
-            track=memory_bank.single(track),
-            bank=bank,
-            template=None if config.use_dmn else memory_bank.single(features),
-            first=first,
-            previous=previous,
-            labels=jnp.zeros((objects, height, width), bool) if overlaps else None,
-            coarse=jnp.zeros((objects, height, width)) if config.keep_coarse else None,
-            similarity=pairs,
-            weights=pairs,
-        )
+        return empty_memory(self.config, height, width, objects, slots)
 
-    def _empty_reference(self, rows: int, columns: int, objects: int) -> Reference:
-        config, dtype = self.config, self.config.numerics.compute_dtype
-        levels = [
-            jnp.zeros((rows * side, columns * side, channels), dtype)
-            for side, channels in zip((4, 2, 1), config.level_dims, strict=True)
-        ]
-        return Reference(
-            Levels(*levels),
-            jnp.zeros((rows, columns, config.refine_dim), dtype),
-            jnp.zeros((objects, 4 * rows, 4 * columns)),
-        )
+    # Memory
 
     def memorize(
         self,
@@ -266,67 +157,42 @@ class DMNAOA(Method):
 
         Boxes are those of the most probable objects, soft masks are what is learned.
         """
-        config = self.config
+        config, (height, width, _) = self.config, frame.shape
         names = jnp.arange(1, len(probs))[:, None, None]
         pixels = jnp.argmax(probs, axis=0)[None] == names
         boxes, shows = tight_boxes(pixels)
         if keep.boxes is not None:
             assert keep.shows is not None
             boxes, shows = keep.boxes, keep.shows
-        track = self._follow(memory.track, boxes, shows, frame.shape, moment)
+        track = follow(memory.track, boxes, shows, (height, width), moment)
         mask = block_mean(pad(probs[1:, ..., None])[..., 0], STRIDES[0])
         is_first = moment.first & moment.active
-        memory = memory._replace(
-            time=moment.time,
-            track=track,
-            labels=None if memory.labels is None else pixels,
-        )
-        if memory.bank is not None:
+        bank, template = memory.bank, memory.template
+        if bank is not None:
             entry = self.make_entry(keep.levels, mask, track, moment.time)
             slot = Slot(*entry, shows | moment.first)
-            bank = memory_bank.write(memory.bank, config.policy, slot, moment)
-            memory = memory._replace(bank=bank)
-        if memory.template is not None:
+            bank = memory_bank.write(bank, config.policy, slot, moment)
+        if template is not None:
             features = self.pool(keep.levels, track.entries.box[0])
             template = memory_bank.overwrite(
-                memory.template, 0, features, is_first, moment.time
+                template, 0, features, is_first, moment.time
             )
-            memory = memory._replace(template=template)
-        if memory.previous is None:
-            return memory
-        place = self.refine_net.reference_place(keep.levels)
-        reference = Reference(keep.levels, place, mask)
-        first = _keep_first(memory.first, reference, is_first, moment.time)
-        return memory._replace(first=first, previous=reference)
-
-    def _follow(
-        self,
-        track: Bank,
-        boxes: Float[Array, "O 4"],
-        shows: Bool[Array, " O"],
-        shape: tuple[int, ...],
-        moment: Moment,
-    ) -> Bank:
-        """Boxes in the latest frame; the last one of what it does not show."""
-        height, width, _ = shape
-        everywhere = jnp.array([0, 0, width, height], jnp.float32)
-        corner = self._corner(height, width)
-        known = track.filled[0] & ~moment.first
-        last = jnp.where(
-            known[:, None], track.entries.box[0], (everywhere + corner)[None]
+        first, previous = memory.first, memory.previous
+        if first is not None:
+            place = self.refine_net.reference_place(keep.levels)
+            previous = Reference(keep.levels, place, mask)
+            first = keep_first(first, previous, is_first, moment.time)
+        return memory._replace(
+            time=moment.time,
+            track=track,
+            bank=bank,
+            template=template,
+            first=first,
+            previous=previous,
+            labels=None if memory.labels is None else pixels,
         )
-        box = jnp.where(shows[:, None], boxes + corner[None], last)
-        began = jnp.where(moment.first, moment.time, track.entries.began[0])
-        entry = Track(box, began)
-        return memory_bank.overwrite(track, 0, entry, moment.active, moment.time)
 
-    @staticmethod
-    def _corner(height: int, width: int) -> Float[Array, " 4"]:
-        """Where a frame's boxes begin in the padded frame."""
-        top, left = padding(height)[0], padding(width)[0]
-        return jnp.array([left, top, left, top], jnp.float32)
-
-    # Features of objects
+    # Features
 
     def encode(self, frame: Float[Array, "H W 3"]) -> Encoded:
         """The frame's base features (sec. 3.1)."""
@@ -343,6 +209,19 @@ class DMNAOA(Method):
             levels, STRIDES, boxes, config.object_size, precision=config.precision
         )
 
+    def pool_masks(
+        self, masks: Float[Array, "O H4 W4"], boxes: Float[Array, "O 4"]
+    ) -> Float[Array, "O s s"]:
+        """Each object's mask of stride 4 in its own box."""
+        size, precision = self.config.object_size, self.config.precision
+
+        def pool(mask: Array, box: Array) -> Array:
+            feature, boxes = mask[..., None], box[None]
+            pooled = roi_align(feature, boxes, STRIDES[0], size, precision=precision)
+            return pooled[0, ..., 0]
+
+        return jax.vmap(pool)(masks, enlarge(boxes, self.config.box_pad))
+
     def add_time(
         self, features: Float[Array, "*o h w C"], offset: Int[Array, " O"]
     ) -> Float[Array, "O h w C"]:
@@ -356,26 +235,17 @@ class DMNAOA(Method):
         mask: Float[Array, "O H4 W4"],
         track: Bank,
         time: Int[Array, ""],
-    ) -> Any:
+    ) -> KeyValue:
         """Key and value of each object from features and soft mask (sec. 3.2)."""
-        config, (box, began) = self.config, (x[0] for x in track.entries)
-        if config.frame_memory:
-            features = jnp.concatenate(
-                [
-                    block_mean(jnp.moveaxis(level, -1, 0), STRIDES[-1] // stride)
-                    for level, stride in zip(levels, STRIDES, strict=True)
-                ]
-            )
-            features = jnp.moveaxis(features, 0, -1)[None].astype(levels.res4.dtype)
-            mask = block_mean(mask, STRIDES[-1] // STRIDES[0])[..., None]
+        box, began = (x[0] for x in track.entries)
+        if self.config.frame_memory:
+            features, mask = _whole_frame(levels, mask)
         else:
-            features = self.pool(levels, box)
-            pool = jax.vmap(lambda x, box: roi_align(x, box, STRIDES[0], config.object_size, precision=config.precision))
-            boxes = enlarge(box, config.box_pad)[:, None]
-            mask = pool(mask[..., None], boxes)[:, 0]
+            features, mask = self.pool(levels, box), self.pool_masks(mask, box)
         features = self.add_time(features, time - began)
-        joined = jnp.concatenate([features, mask.astype(features.dtype)], axis=-1)
-        return self.memory_encoder(joined)
+        mask = mask[..., None].astype(features.dtype)
+        entry: KeyValue = self.memory_encoder(jnp.concatenate([features, mask], -1))
+        return entry
 
     def query_key(
         self, levels: Levels, track: Bank, time: Int[Array, ""]
@@ -383,8 +253,6 @@ class DMNAOA(Method):
         """What each object asks its memory, where it was in the frame before."""
         box, began = (x[0] for x in track.entries)
         return self.query_encoder(self.add_time(self.pool(levels, box), time - began))
-
-    # Template
 
     def read(
         self, memory: Memory, query: Levels, active: Bool[Array, " O"]
@@ -398,26 +266,12 @@ class DMNAOA(Method):
             self.query_key(query, memory.track, memory.time + 1),
             bank.entries.key,
             bank.entries.value,
-            self.readable(bank, memory.time),
+            readable(bank, config.memory_sampling, memory.time),
             implementation=config.read,
             precision=config.precision,
         )
 
-    def readable(self, bank: Bank, time: Int[Array, ""]) -> Bool[Array, "N O"]:
-        """Slots that are read: of the frames that `memory_sampling` says.
-
-        Those that do not show an object are left out, unless there are no others.
-        """
-        sampling, slot = self.config.memory_sampling, jnp.arange(bank.capacity)[:, None]
-        chosen = bank.filled
-        if sampling == "first":
-            chosen &= slot != PREVIOUS
-        if sampling == "prev":
-            chosen &= (bank.time == time) | (slot >= KEPT)
-        showing = chosen & bank.entries.shows
-        return jnp.where(showing.any(0, keepdims=True), showing, chosen)
-
-    # Coarse masks
+    # Masks
 
     def segment(
         self,
@@ -430,18 +284,13 @@ class DMNAOA(Method):
         """Finds the objects among the proposals and refines their masks (sec. 3.1)."""
         seen, (height, width, _) = memory, frame.shape
         if isinstance(inputs, TrainingInputs):
-            box = (inputs.query_boxes + self._corner(height, width)[None])[None]
-            entries = seen.track.entries._replace(box=box)
-            seen = seen._replace(track=seen.track._replace(entries=entries))
+            boxes = inputs.query_boxes + corner_of(height, width)[None]
+            seen = seen.looking_at(boxes)
             inputs = inputs.proposals
         template = self.read(seen, query, active)
         found = self.find(seen, query, template, (height, width), active, inputs)
         if self.config.keep_coarse:
-            memory = memory._replace(
-                coarse=found.coarse,
-                similarity=found.similarity,
-                weights=found.weights,
-            )
+            memory = memory._replace(**found._asdict())
         if not self.config.use_refinenet:
             return Segmentation(soft_aggregate(found.coarse, active), memory)
         logits = self.refine(memory, query, found.coarse, active)
@@ -456,29 +305,38 @@ class DMNAOA(Method):
         active: Bool[Array, " O"],
         proposals: Proposals | None,
     ) -> Found:
-        """Coarse masks: the proposals' masks, weighted by how well they match."""
-        if not self.config.use_matcher:
-            return Found(self.paste(memory, template, size))
+        """Coarse masks: the proposals' masks, weighted by how well they match.
+
+        Args:
+          memory: Whose boxes the templates are laid out in.
+          query: Levels of the frame.
+          template: What `read` returns.
+          size: Height and width of the frame.
+          active: Objects that there are.
+          proposals: Of the frame; None without matcher.
+        """
+        config, corner = self.config, corner_of(*size)
+        if not config.use_matcher:
+            boxes = enlarge(memory.track.entries.box[0], config.box_pad)
+            boxes = lax.stop_gradient(boxes) - corner[None]
+            return Found(paste(self.mask_head(template), boxes, *size))
         assert proposals is not None
-        corner = self._corner(*size)
-        count = len(proposals.valid)
+        count, masks = len(proposals.valid), proposals.masks
         similarity = self.compare(template, query, proposals.boxes + corner[None])
-        masks = proposals.masks.reshape(count, -1)
+        alike = similarity
         if memory.labels is not None:
-            pixels = memory.labels.reshape(len(active), -1)
-            overlap = _overlaps(pixels, masks)
-            matched = similarity + self.config.iou_weight * overlap
-        else:
-            matched = similarity
-        weights = self.match(matched, proposals.valid, active)
+            alike += config.iou_weight * _overlaps(memory.labels, masks)
+        weights = self.match(alike, proposals.valid, active)
         own = weights
-        if self.config.hard_test:
+        if config.hard_test:
             own = jax.nn.one_hot(jnp.argmax(weights, axis=-1), weights.shape[-1])
+        # Null proposals have no mask, whatever stands in their places.
         own = jnp.where(proposals.valid[None], own[:, :count], 0)
-        total = product_of("highest", "on,np->op", own, masks.astype(jnp.float32))
-        coarse = _clip(total).reshape(-1, *size)
-        columns = weights.shape[-1] - count
-        return Found(coarse, jnp.pad(similarity, [(0, 0), (0, columns)]), weights)
+        masks = masks.reshape(count, -1).astype(jnp.float32)
+        coarse = _clip(product_of("highest", "on,np->op", own, masks))
+        beyond = weights.shape[-1] - count
+        similarity = jnp.pad(similarity, [(0, 0), (0, beyond)])
+        return Found(coarse.reshape(-1, *size), similarity, weights)
 
     def compare(
         self,
@@ -511,26 +369,16 @@ class DMNAOA(Method):
     ) -> Float[Array, "O P"]:
         """Weights of proposals for objects, and of null proposals behind them."""
         config, (objects, count) = self.config, similarity.shape
-        extra = max(COUNT, objects + 1, count) - count
+        beyond = max(COUNT, objects + 1, count) - count
         return match(
-            jnp.pad(similarity, [(0, 0), (0, extra)]),
-            jnp.pad(valid, (0, extra)),
+            jnp.pad(similarity, [(0, 0), (0, beyond)]),
+            jnp.pad(valid, (0, beyond)),
             active,
             n_grad=config.n_grad,
             n_proj=config.n_proj,
             step=config.match_step,
             average=config.average,
         )
-
-    def paste(
-        self, memory: Memory, template: Float[Array, "O s s C"], size: tuple[int, int]
-    ) -> Float[Array, "O H W"]:
-        """Coarse masks from templates alone, each in the box where it was asked."""
-        boxes = memory.track.entries.box[0] - self._corner(*size)[None]
-        boxes = lax.stop_gradient(enlarge(boxes, self.config.box_pad))
-        return paste(self.mask_head(template), boxes, *size)
-
-    # Refinement
 
     def refine(
         self,
@@ -540,57 +388,74 @@ class DMNAOA(Method):
         active: Bool[Array, " O"],
     ) -> Float[Array, "O H4 W4 2"]:
         """Two logits of each object at stride 4, from coarse masks (sec. 3.1)."""
-        mask = block_mean(pad(coarse[..., None])[..., 0], STRIDES[0])
-        return self.refine_net(self.join(memory, query, mask, active))
-
-    def join(
-        self,
-        memory: Memory,
-        query: Levels,
-        coarse: Float[Array, "O H4 W4"],
-        active: Bool[Array, " O"],
-    ) -> tuple[Float[Array, "O H W F"], ...]:
-        """The first convolutions of RefineNet's blocks, strides 4, 8 and 16.
-
-        Of the current and the previous frame once. Of the first frame once, too, where
-        all objects have the same; only where one came later, which a branch asks, it is
-        convolved again for it.
-        """
+        assert memory.first is not None
         assert memory.previous is not None
-        current = self.refine_net.place(query)
-        kernels = self.refine_net.kernels()
-        config, numerics = self.config, self.config.numerics
+        config, net = self.config, self.refine_net
+        mask = block_mean(pad(coarse[..., None])[..., 0], STRIDES[0])
+        place = net.place(query)
+        alignment = Alignment(place, config.alpha, config.move_masks, config.numerics)
+        convs = FirstConvs(net.kernels(), alignment)
+        joined = convs(query, mask, memory.previous, memory.first, active)
+        logits: Array = net(joined)
+        return logits
 
-        def move(reference: Reference) -> tuple[Levels, Array]:
-            return move_reference(
-                current, reference, config.alpha, config.move_masks, numerics
-            )
 
-        levels, previous_mask = move(memory.previous)
-        shared = []
-        for here, before, kernel in zip(query, levels, kernels, strict=True):
-            both = jnp.concatenate([here, before], axis=-1)[None]
-            bias = kernel.bias.astype(both.dtype)[None, None, None]
-            shared.append(convolve(both, kernel.frame, numerics) + bias)
+def _whole_frame(
+    levels: Levels, mask: Float[Array, "O H4 W4"]
+) -> tuple[Float[Array, "1 h w C"], Float[Array, "O h w"]]:
+    """Features of the frame, and masks, as means over cells of stride 16."""
+    means = [
+        block_mean(jnp.moveaxis(level, -1, 0), STRIDES[-1] // stride)
+        for level, stride in zip(levels, STRIDES, strict=True)
+    ]
+    features = jnp.moveaxis(jnp.concatenate(means), 0, -1)[None]
+    mask = block_mean(mask, STRIDES[-1] // STRIDES[0])
+    return features.astype(levels.res4.dtype), mask
 
-        def join_first(first: Reference) -> tuple[list[Array], Array]:
-            """Sums of what a first frame and what all share, and its masks, moved."""
-            levels, mask = move(first)
-            sums = [
-                x + convolve(level[None], kernel.first, numerics)
-                for x, level, kernel in zip(shared, levels, kernels, strict=True)
-            ]
-            return sums, mask
 
-        def add_masks(sums: list[Array], mask: Array) -> tuple[Array, ...]:
-            masks = zip(*map(mask_levels, (coarse, mask, previous_mask)), strict=True)
-            return tuple(
-                x + convolve_masks(own, kernel.masks, numerics)
-                for x, own, kernel in zip(sums, masks, kernels, strict=True)
-            )
+def _clip(x: Array) -> Array:
+    """Clips to [0, 1] and passes all gradients on.
 
-        first = memory.first
-        if isinstance(first, Reference):
-            return add_masks(*join_first(first))
-        assert first is not None
-        return _by_first_frames(first, active, join_first, add_masks)
+    Else a wrong proposal that counts more than once could not be made to count less.
+    """
+    return lax.stop_gradient(jnp.clip(x, 0, 1)) + (x - lax.stop_gradient(x))
+
+
+def _overlaps(
+    pixels: Bool[Array, "O H W"], masks: Bool[Array, "N H W"]
+) -> Float[Array, "O N"]:
+    """Intersection over union of objects and proposals; 0 of empty masks."""
+    own, other = (x.reshape(len(x), -1).astype(jnp.float32) for x in (pixels, masks))
+    common = product_of("highest", "op,np->on", own, other)
+    joint = own.sum(1)[:, None] + other.sum(1)[None] - common
+    return common / jnp.maximum(joint, 1)
+
+
+_ENTRY = Entry(
+    DMNAOA,
+    DMNAOAConfig(),
+    torch_table,
+    ("*.num_batches_tracked",),
+    parts={
+        "use_dmn": {True: ("memory_encoder", "query_encoder")},
+        "use_matcher": {
+            True: ("project_template", "project_proposal"),
+            False: ("mask_head",),
+        },
+        "use_refinenet": {True: ("refine_net",)},
+    },
+)
+
+ENTRIES = {
+    "dmn-aoa": _ENTRY,
+    "dmn-aoa-tiny": _ENTRY._replace(
+        config=DMNAOAConfig(
+            backbone=ResNetConfig(depth=18, width=32, zero_init=True),
+            level_dims=(24, 24, 48),
+            align_dim=48,
+            refine_dim=48,
+            groups=8,
+        )
+    ),
+}
+"""By name."""

@@ -72,9 +72,7 @@ def _mirror(inputs: Proposals) -> Proposals:
     boxes, masks = inputs.boxes, inputs.masks
     width = masks.shape[-1]
     left, right = width - boxes[..., 2:3], width - boxes[..., 0:1]
-    flipped = jnp.concatenate(
-        [left, boxes[..., 1:2], right, boxes[..., 3:4]], axis=-1
-    )
+    flipped = jnp.concatenate([left, boxes[..., 1:2], right, boxes[..., 3:4]], axis=-1)
     return inputs._replace(boxes=flipped, masks=masks[..., ::-1])
 
 
