@@ -23,6 +23,7 @@ from vos_jax.methods.dmn_aoa.references import Alignment, Reference, for_each
 from vos_jax.methods.weights import variable_shapes
 from vos_jax.ops import memory_bank
 from vos_jax.ops.alignment import align, compare_unaligned
+from vos_jax.ops.boxes import tight_boxes
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.object_read import object_read
 from vos_jax.ops.padding import padding
@@ -251,6 +252,9 @@ class Run:
             if given is not None:
                 background = jnp.clip(1 - given[t].sum(0, keepdims=True), 0)
                 probs = jnp.concatenate([background, given[t]])
+                # Not of the most probable objects, as of what was found.
+                boxes, shows = tight_boxes(jnp.asarray(given[t] > 0.5))
+                keep = keep._replace(boxes=boxes, shows=shows)
         memory = _memorize(method, variables, memory, keep, frames[-1], probs, t)
         self._add_box(memory, top, left)
 
