@@ -12,6 +12,7 @@ import numpy as np
 from vos_jax.ops.guidance import Kernel, kernel_guided_read
 from vos_jax.ops.guided_read import Cells, guided_read
 from vos_jax.ops.l2_read import l2_read
+from vos_jax.ops.object_read import object_read
 from vos_jax.ops.position_map import position_map
 from vos_jax.ops.read import space_time_read
 
@@ -106,6 +107,29 @@ def gaussian(kernel, o, slots, row, column) -> np.ndarray:
     there = np.divmod(kernel.centre[slots, o].reshape(len(slots), -1), width)
     distance = (there[0] - row) ** 2.0 + (there[1] - column) ** 2.0
     return np.exp(-distance / (2 * kernel.sigma[slots, o][:, None] ** 2.0)).reshape(-1)
+
+
+def object_bank(slots=4, objects=3, cells=(2, 3), dims=(5, 6), seed=0) -> Args:
+    """A bank whose objects have queries of their own."""
+    (_, key, value), rest = bank(slots, objects, cells, dims, seed)
+    rng = np.random.default_rng((seed, 1))
+    return (_normal(rng, objects, *cells, dims[0]), key, value), rest
+
+
+def _object_loops(query, key, value, filled, dtype=np.float64):
+    """Each object by itself."""
+    return np.concatenate(
+        [
+            attention(own, key[:, [o]], value[:, [o]], filled[:, [o]], dtype=dtype)
+            for o, own in enumerate(query)
+        ]
+    )
+
+
+def _object_bank_ordered(args, order):
+    (query, *bank), rest = args
+    (_, *bank), rest = _banks_ordered(((query, *bank), rest), order)
+    return (query[order], *bank), rest
 
 
 def guided_bank(slots=4, objects=3, cells=(3, 4), dims=(5, 6), seed=0) -> Args:
@@ -386,6 +410,20 @@ READS: Mapping[str, Read] = {
         _more_slots,
         guided_bank,
         lambda: guided_bank(8, 2, (8, 8), (4, 4)),
+        8 * 2 * 64 * 64,
+    ),
+    "object": Read(
+        object_read,
+        object_bank,
+        _object_loops,
+        ({},),
+        object_bank,
+        _object_bank_ordered,
+        (_without_one, _without_all),
+        _hidden_slots,
+        _more_slots,
+        object_bank,
+        lambda: object_bank(8, 2, (8, 8), (4, 4)),
         8 * 2 * 64 * 64,
     ),
     "guided": Read(

@@ -4,7 +4,7 @@ Each is read, cut, moved and coloured with a generator of its own, so that one m
 alone has the bits of the same one in a stream of them elsewhere.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,7 @@ from vos_jax.data.augmentation import (
     warp_labels,
     window_matrix,
 )
+from vos_jax.data.clip_inputs import ClipInputs, stacked
 from vos_jax.data.colour import recolour
 from vos_jax.data.perturbation import perturb
 from vos_jax.data.recipes import Recipe
@@ -40,6 +41,8 @@ class Example(NamedTuple):
       times: The video's labelled frames that the clip's frames are from.
       given: bool `[O, H, W]`, perturbed masks of the first frame, where asked for.
       skipped: The errors of the videos that could not be read instead of it.
+      inputs: What comes with the frames after the first, a NamedTuple of arrays
+        `[T - 1, ...]`, where it is read.
     """
 
     frames: np.ndarray
@@ -49,6 +52,7 @@ class Example(NamedTuple):
     times: tuple[int, ...]
     given: np.ndarray | None = None
     skipped: tuple[str, ...] = ()
+    inputs: Any = None
 
 
 class Clips:
@@ -62,6 +66,7 @@ class Clips:
         seed: int,
         batch: int,
         skip_bad: bool = False,
+        inputs: ClipInputs | None = None,
     ) -> None:
         """Chooses the videos that are long enough.
 
@@ -71,6 +76,7 @@ class Clips:
           seed: From 0 to 2**32 - 1.
           batch: Examples in a global batch.
           skip_bad: Take another video where a file cannot be read.
+          inputs: What to read with every frame after the first; None for nothing.
 
         Raises:
           InputError: An argument is out of range, or no video is long enough.
@@ -82,8 +88,14 @@ class Clips:
         self.seed = seed
         self.batch = batch
         self.skip_bad = skip_bad
+        self.inputs = inputs
         sampling.example_generator(seed, 0, 0)
         videos = source.videos
+        if inputs is not None and inputs.count() != len(videos):
+            raise InputError(
+                f"inputs are of {inputs.count()} videos, the source has {len(videos)};"
+                " give the same data sets"
+            )
         self._accepted = [i for i, each in enumerate(videos) if recipe.accepts(each)]
         if not self._accepted:
             raise InputError(
@@ -157,6 +169,9 @@ class Clips:
                     name=described.name,
                     times=tuple(times),
                     given=self._given(labels[0], ids.size, rng),
+                    inputs=self._read_inputs(
+                        video, times, stored.frames[places], geometries, size
+                    ),
                 )
         return None
 
@@ -193,6 +208,26 @@ class Clips:
             frames.append(recolour(frame, colour, recipe.blur.draw(rng)))
         return np.stack(frames)
 
+    def _read_inputs(
+        self,
+        video: int,
+        times: list[int],
+        frames: np.ndarray,
+        geometries: list[Geometry],
+        size: tuple[int, int],
+    ) -> Any:
+        """Reads what comes with all frames but the first, and moves it with them."""
+        if self.inputs is None:
+            return None
+        height, width = frames.shape[1:3]
+        clip = self.inputs.clip(video, times, (height, width))
+        return stacked(
+            [
+                clip.warp(index, frames[index], geometries[index], size)
+                for index in range(1, len(times))
+            ]
+        )
+
     def _given(
         self, labels: np.ndarray, count: int, rng: np.random.Generator
     ) -> np.ndarray | None:
@@ -214,17 +249,21 @@ def batch_at(
     batch: int,
     *,
     skip_bad: bool = False,
+    inputs: ClipInputs | None = None,
 ) -> ClipBatch:
     """Makes the global batch of a step, the one that `train_batches` gives there.
 
     Returns:
       NumPy arrays: frames `[B, T, H, W, 3]`, labels `[B, T, H, W]`, valid `[B, O]`,
-      and given `[B, O, H, W]` where the recipe perturbs.
+      given `[B, O, H, W]` where the recipe perturbs, and inputs `[B, T - 1, ...]` where
+      they are read.
 
     Raises:
       InputError: As `Clips` and `Clips.example`.
     """
-    clips = Clips(source, recipe, seed=seed, batch=batch, skip_bad=skip_bad)
+    clips = Clips(
+        source, recipe, seed=seed, batch=batch, skip_bad=skip_bad, inputs=inputs
+    )
     examples = [clips.example(step, index) for index in range(batch)]
     given = [example.given for example in examples if example.given is not None]
     return ClipBatch(
@@ -232,4 +271,5 @@ def batch_at(
         labels=np.stack([example.labels for example in examples]),
         valid=np.stack([example.valid for example in examples]),
         given=np.stack(given) if given else None,
+        inputs=None if inputs is None else stacked([each.inputs for each in examples]),
     )

@@ -7,14 +7,15 @@ when the first is asked for, and kept off accelerators.
 import atexit
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from vos_jax.data.clips import Clips
+from vos_jax.data.clip_inputs import ClipInputs
+from vos_jax.data.clips import Clips, Example
 from vos_jax.data.recipes import Recipe
 from vos_jax.data.source import Source
 from vos_jax.errors import InputError
@@ -33,11 +34,12 @@ def train_batches(
     workers: int | None = None,
     prefetch: int = 2,
     skip_bad: bool = False,
+    inputs: ClipInputs | None = None,
 ) -> Iterator[ClipBatch]:
     """Yields the batches of the steps from `first_step` on, without end.
 
-    The bits depend on source, recipe, seed, batch and step alone. Close the iterator,
-    or let go of it, to stop its threads.
+    The bits depend on source, inputs, recipe, seed, batch and step alone. Close the
+    iterator, or let go of it, to stop its threads.
 
     Args:
       source: Where from; read by several threads at once.
@@ -50,6 +52,7 @@ def train_batches(
       workers: Examples made at a time; by default as many as there are cores.
       prefetch: Batches kept ready.
       skip_bad: Warn, once for each file that cannot be read, and take another video.
+      inputs: What to read with every frame after the first; None for nothing.
 
     Returns:
       An iterator of this host's part, NumPy arrays as `batch_at` returns them.
@@ -58,7 +61,9 @@ def train_batches(
       InputError: An argument is out of range, TensorFlow is not installed; or, at the
         batch concerned, as `Clips.example`.
     """
-    clips = Clips(source, recipe, seed=seed, batch=batch, skip_bad=skip_bad)
+    clips = Clips(
+        source, recipe, seed=seed, batch=batch, skip_bad=skip_bad, inputs=inputs
+    )
     if not 0 <= host < hosts:
         raise InputError(f"host={host} of hosts={hosts}: number hosts from 0")
     if batch % hosts:
@@ -105,8 +110,7 @@ class _Loader:
             return tuple(np.zeros(*each) for each in shapes)
         if example.skipped:
             self._skipped[place] = example.skipped
-        arrays = example.frames, example.labels, example.valid
-        return arrays if example.given is None else (*arrays, example.given)
+        return _arrays(example)
 
     def check(self, number: int) -> None:
         """Raises or warns what happened in the making of batch `number`."""
@@ -118,14 +122,30 @@ class _Loader:
                     self._warned.add(message)
                     warnings.warn(f"skipped: {message}", stacklevel=3)
 
-    def shapes(self, size: tuple[Any, Any]) -> tuple[tuple[tuple[Any, ...], Any], ...]:
-        """Of an example's arrays, in the order of `ClipBatch`, with their types."""
-        recipe = self.clips.recipe
-        clip = (recipe.frames, *size)
-        shapes = ((*clip, 3), np.uint8), (clip, np.uint8), ((recipe.objects,), np.bool_)
-        if recipe.perturb is None:
-            return shapes
-        return *shapes, ((recipe.objects, *size), np.bool_)
+    def shapes(self, size: tuple[int, int]) -> list[tuple[tuple[Any, ...], Any]]:
+        """Of an example's arrays, in the order of `_arrays`, with their types."""
+        recipe, inputs = self.clips.recipe, self.clips.inputs
+        clip, masks = (recipe.frames, *size), (recipe.objects, *size)
+        shapes: list[tuple[tuple[Any, ...], Any]] = [
+            ((*clip, 3), np.uint8),
+            (clip, np.uint8),
+            ((recipe.objects,), np.bool_),
+        ]
+        if recipe.perturb is not None:
+            shapes.append((masks, np.bool_))
+        leaves = () if inputs is None else inputs.empty(size)
+        shapes += [((recipe.frames - 1, *leaf.shape), leaf.dtype) for leaf in leaves]
+        return shapes
+
+    def batch(self, arrays: Sequence[np.ndarray]) -> ClipBatch:
+        """Makes a batch of the stacked arrays of its examples."""
+        recipe, inputs = self.clips.recipe, self.clips.inputs
+        frames, labels, valid, *others = arrays
+        given = None if recipe.perturb is None else others.pop(0)
+        batch = ClipBatch(frames, labels, valid, given)
+        if inputs is None:
+            return batch
+        return batch._replace(inputs=type(inputs.empty(recipe.size))(*others))
 
 
 def _stream(
@@ -140,16 +160,34 @@ def _stream(
         for number in count():
             arrays = next(iterators[0])
             loader.check(number)
-            yield ClipBatch(*arrays)
+            yield loader.batch(arrays)
     finally:
         stop()
         atexit.unregister(stop)
 
 
+def _arrays(example: Example) -> tuple[np.ndarray, ...]:
+    given = () if example.given is None else (example.given,)
+    inputs = () if example.inputs is None else example.inputs
+    return example.frames, example.labels, example.valid, *given, *inputs
+
+
+def _common(
+    shapes: list[list[tuple[tuple[Any, ...], Any]]],
+) -> list[tuple[tuple[Any, ...], Any]]:
+    """Shapes that hold for all sizes, None for a side that differs."""
+    merged = []
+    for each in zip(*shapes, strict=True):
+        sides = zip(*(shape for shape, _ in each), strict=True)
+        shape = tuple(x[0] if len(set(x)) == 1 else None for x in sides)
+        merged.append((shape, each[0][1]))
+    return merged
+
+
 def _dataset(loader: _Loader, tf: Any, workers: int, prefetch: int) -> Any:
     recipe = loader.clips.recipe
     # TensorFlow need not know a size that changes from batch to batch.
-    shapes = loader.shapes((None, None) if recipe.other_sizes else recipe.size)
+    shapes = _common([loader.shapes(size) for size in recipe.sizes])
 
     def load(place: Any) -> Any:
         arrays = tf.numpy_function(loader.load, [place], [d for _, d in shapes])

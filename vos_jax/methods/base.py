@@ -171,7 +171,10 @@ class Method(nn.Module):
     def __call__(
         self, frame: Float[Array, "H W 3"], masks: Float[Array, "O H W"]
     ) -> Float[Array, "O+1 H W"]:
-        """Segments a frame from itself; touches every parameter, for `init`."""
+        """Segments a frame from itself; touches every parameter, for `init`.
+
+        What else the method takes is the example of its `inputs`.
+        """
         everything = jnp.ones(masks.shape[0], bool)
         moment = Moment(jnp.int32(0), everything, everything, jnp.bool_(False))
         masks = masks.astype(jnp.float32)

@@ -54,10 +54,26 @@ def roi_align(
     start, end = boxes[:, :2] / stride - 0.5, boxes[:, 2:] / stride - 0.5
     columns = matrix(start[:, 0], end[:, 0], width).astype(feature.dtype)
     rows = matrix(start[:, 1], end[:, 1], height).astype(feature.dtype)
-    # Rows first: one product for all boxes, and what is left is as wide as the frame.
-    bands = product_of(precision, "nsh,hwc->nswc", rows, feature)
-    bands = bands.astype(feature.dtype)
-    pooled = product_of(precision, "ntw,nswc->nstc", columns, bands)
+    pool = partial(_pool, precision)
+    # What is left of the axis that goes first is short: let that be the longer one.
+    if width > height:
+        return pool(columns, rows, feature.swapaxes(0, 1)).swapaxes(1, 2)
+    return pool(rows, columns, feature)
+
+
+def _pool(
+    precision: lax.PrecisionLike,
+    first: Float[Array, "N s x"],
+    second: Float[Array, "N s y"],
+    feature: Float[Array, "x y C"],
+) -> Float[Array, "N s s C"]:
+    """One product for all boxes, then one for each bin of the first axis."""
+    bands = product_of(precision, "nax,xyc->nayc", first, feature)
+    # Repeated, so that no band is moved in memory.
+    second = jnp.broadcast_to(second[:, None], (*first.shape[:2], *second.shape[1:]))
+    pooled = product_of(
+        precision, "naby,nayc->nabc", second, bands.astype(feature.dtype)
+    )
     return pooled.astype(feature.dtype)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vos_jax.data.source import Labelled, Video
+from vos_jax.data.source import FrameName, Labelled, Video
 from vos_jax.data.sources.files import check_root, read_frame, size_text
 from vos_jax.errors import InputError
 from vos_jax.media.dataset_lists import read_json
@@ -60,6 +60,12 @@ class CocoSource:
     images: tuple[CocoImage, ...]
     folder: Path
     annotations: Path
+
+    def frame_name(self, video: int, time: int) -> FrameName:
+        """Names an image as its file, without extension."""
+        return FrameName(
+            None, str(PurePosixPath(self.images[video].file).with_suffix(""))
+        )
 
     def read(self, video: int, times: Sequence[int]) -> Labelled:
         """Reads an image and its labels, once for each of `times`, which are all 0.

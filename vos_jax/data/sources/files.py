@@ -6,12 +6,12 @@ found when they are read.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
-from vos_jax.data.source import Labelled, Video
+from vos_jax.data.source import FrameName, Labelled, Video
 from vos_jax.data.sources.labels import load_8_bit
 from vos_jax.errors import InputError
 from vos_jax.media.listing import IMAGE_SUFFIXES, LABEL_SUFFIXES, files_by_stem
@@ -41,11 +41,22 @@ class FileSource:
       videos: As listed.
       files: Those of each video.
       read_mask: Reads a mask file as labels `uint8 [H, W]`; see `labels`.
+      still: Whether they are still images, whose names are those of their videos.
     """
 
     videos: tuple[Video, ...]
     files: tuple[VideoFiles, ...]
     read_mask: Callable[[Path], np.ndarray]
+    still: bool = False
+
+    def frame_name(self, video: int, time: int) -> FrameName:
+        """Names the labelled frame `time` of the video of that index, as its file."""
+        name = self.videos[video].name
+        stem = Path(self.files[video].frames[time]).stem
+        if not self.still:
+            return FrameName(name, stem)
+        # Of the pair's name the folders: the file may have an ending of its own.
+        return FrameName(None, str(PurePosixPath(name).with_name(stem)))
 
     def read(self, video: int, times: Sequence[int]) -> Labelled:
         """Reads the labelled frames `times` of the video of that index.

@@ -167,6 +167,7 @@ def open_pascal_voc(
         videos=tuple(Video(name, 1) for name in files),
         files=tuple(files.values()),
         read_mask=read_ids,
+        still=True,
     )
 
 
@@ -208,6 +209,7 @@ def open_sbd(
         videos=tuple(Video(name, 1) for name in files),
         files=tuple(files.values()),
         read_mask=read_instances,
+        still=True,
     )
 
 
@@ -253,6 +255,7 @@ def _open(
                 videos=tuple(Video(name, 1) for name in names),
                 files=_pair(root, layout, {name: images[name] for name in names}),
                 read_mask=READERS[kind],
+                still=True,
             )
     wanted = ", or ".join(str(layout) for layout in layouts)
     raise InputError(f"{root} holds no {wanted}; check the path")

@@ -220,7 +220,8 @@ class RefineNet(nn.Module):
         self, joined: tuple[Float[Array, "O H W F"], ...]
     ) -> Float[Array, "O H4 W4 2"]:
         """Logits from the sums of the first convolutions, strides 4, 8 and 16."""
-        x = None
-        for block, own in zip(self.blocks[::-1], joined[::-1], strict=True):
-            x = block(own, x)
+        fine, middle, coarse = self.blocks
+        x = coarse(joined[2])
+        x = middle(joined[1], x)
+        x = fine(joined[0], x)
         return self.predict(nn.relu(x))

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from vos_jax.data.proposals import COUNT
 from vos_jax.methods.dmn_aoa.blocks import Levels
 from vos_jax.methods.dmn_aoa.config import DMNAOAConfig, Sampling
-from vos_jax.methods.dmn_aoa.proposals import COUNT
 from vos_jax.methods.dmn_aoa.references import Reference, empty_reference, for_each
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import KEPT, PREVIOUS, Bank, Moment
@@ -98,7 +98,8 @@ def empty_memory(
     """Nothing yet, for frames of a size and so many objects and slots."""
     dtype, (rows, columns) = config.numerics.compute_dtype, grid_size(height, width)
     side, channels = config.object_size, config.object_dim
-    bank = template = first = previous = None
+    bank = template = previous = None
+    first: Bank | Reference | None = None
     if config.use_dmn:
         grid = (objects, *((rows, columns) if config.frame_memory else (side, side)))
         slot = Slot(

@@ -26,13 +26,14 @@ No program was published. What the paper leaves open is as in the works that it 
 the parts from: STM for the memory and RefineNet, DMM-Net for the matching layer.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from vos_jax.data.proposals import COUNT
 from vos_jax.methods.base import Encoded, Method, Segmentation
 from vos_jax.methods.dmn_aoa.blocks import (
     STRIDES,
@@ -53,7 +54,7 @@ from vos_jax.methods.dmn_aoa.memory import (
     readable,
 )
 from vos_jax.methods.dmn_aoa.names import torch_table
-from vos_jax.methods.dmn_aoa.proposals import COUNT, PROPOSALS, TrainingInputs
+from vos_jax.methods.dmn_aoa.proposals import PROPOSALS, TrainingInputs
 from vos_jax.methods.dmn_aoa.references import (
     Alignment,
     FirstConvs,

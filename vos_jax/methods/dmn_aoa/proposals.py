@@ -1,25 +1,23 @@
-"""Object proposals, what DMN-AOA takes with every frame (ICCV 2021, sec. 3.1)."""
+"""What DMN-AOA takes with every frame after the first: `vos_jax.types.Proposals`."""
 
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vos_jax.data.proposals import COUNT, REGIONS, open_proposals, select
 from vos_jax.errors import InputError
-from vos_jax.methods.inputs import InputKind, InputReader, Size
+from vos_jax.methods.inputs import InputKind, Size
 from vos_jax.types import Proposals
 
-COUNT = 30
-"""Proposals of a frame, at most (sec. 4.1)."""
-
-_SHAPES = {"boxes": (4,), "masks": None, "scores": (), "valid": ()}
-"""What follows the axis of proposals; masks have the frame's size."""
+# Of the examples' sides: shares of the frame's.
+_SIDES = (0.15, 0.3, 0.6)
 
 
 class TrainingInputs(NamedTuple):
-    """Proposals, and where to look for the objects.
+    """Proposals, and where objects were, for a network that cannot tell yet.
 
     Attributes:
       proposals: Of the frame; None for a network that takes none.
@@ -31,85 +29,79 @@ class TrainingInputs(NamedTuple):
     query_boxes: Float[Array, "O 4"]
 
 
-def _open(path: Path) -> InputReader:
-    # Files of proposals need libraries that nothing else does.
-    from vos_jax.data.proposals.reader import open_proposals
+def check_proposals(proposals: Any, size: Size) -> None:
+    """Checks types and shapes of the proposals of one frame `[H, W]`.
 
-    reader: InputReader = open_proposals(path)
-    return reader
-
-
-def _check(inputs: Any, size: Size) -> None:
-    """Raises `InputError` unless these are proposals of a frame of a size."""
-    if isinstance(inputs, TrainingInputs):
-        inputs = inputs.proposals
-    if not isinstance(inputs, Proposals):
+    Raises:
+      InputError: They are none, or do not fit a frame of that size.
+    """
+    if not isinstance(proposals, Proposals):
         raise InputError(
-            f"inputs: {type(inputs).__name__} is no vos_jax.Proposals; make one of"
-            " boxes, masks, scores and valid"
+            f"inputs are {type(proposals).__name__}; give vos_jax.Proposals(boxes,"
+            " masks, scores, valid)"
         )
-    count = np.shape(inputs.masks)[:1]
-    for name, rest in _SHAPES.items():
-        found = np.shape(getattr(inputs, name))
-        expected = (*count, *(size if rest is None else rest))
-        if not count or found != expected:
-            raise InputError(
-                f"inputs: proposals' {name} {list(found)} do not fit a frame of"
-                f" {size[0]} x {size[1]}; use boxes [N, 4], masks [N, H, W], scores"
-                " [N] and valid [N]"
-            )
-    if not count[0]:
+    shapes = {name: tuple(np.shape(x)) for name, x in proposals._asdict().items()}
+    count = shapes["valid"][0] if shapes["valid"] else 0
+    expected = Proposals((count, 4), (count, *size), (count,), (count,))
+    if shapes != expected._asdict() or not count:
+        given = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        height, width = size
         raise InputError(
-            "inputs: proposals of length 0; use at least one, which need not be valid"
+            f"proposals have {given}; for this frame give boxes [N, 4], masks"
+            f" [N, {height}, {width}], scores [N] and valid [N]"
         )
-    for name in ("masks", "valid"):
-        if (found := jnp.result_type(getattr(inputs, name))) != jnp.bool_:
-            raise InputError(f"inputs: proposals' {name} are {found}; use bool")
+    kinds = Proposals("fiu", "b", "fiu", "b")
+    for name, x in proposals._asdict().items():
+        # The extended types of JAX have a kind of their own.
+        floats = "f" in getattr(kinds, name) and jnp.issubdtype(x.dtype, jnp.floating)
+        if x.dtype.kind not in getattr(kinds, name) and not floats:
+            wanted = "bool" if getattr(kinds, name) == "b" else "float32"
+            raise InputError(f"proposals have {name} of {x.dtype}; give {wanted}")
 
 
-def _mirror(inputs: Proposals) -> Proposals:
-    """Proposals of the frame flipped left to right."""
-    boxes, masks = inputs.boxes, inputs.masks
-    width = masks.shape[-1]
-    left, right = width - boxes[..., 2:3], width - boxes[..., 0:1]
-    flipped = jnp.concatenate([left, boxes[..., 1:2], right, boxes[..., 3:4]], axis=-1)
-    return inputs._replace(boxes=flipped, masks=masks[..., ::-1])
+def mirror_proposals(proposals: Proposals) -> Proposals:
+    """The proposals of the frame flipped left to right."""
+    width = proposals.masks.shape[-1]
+    x0, y0, x1, y1 = (proposals.boxes[..., side] for side in range(4))
+    return proposals._replace(
+        boxes=jnp.stack([width - x1, y0, width - x0, y1], axis=-1),
+        masks=proposals.masks[..., ::-1],
+    )
 
 
-def _example(size: Size) -> Proposals:
-    """Ellipses in rows and columns over the frame, which overlap."""
+def example_proposals(size: Size) -> Proposals:
+    """As many rectangles as there are slots, all over a frame of that size."""
     height, width = size
-    rows, columns = 5, 6
-    number = np.arange(COUNT)
-    y = (number // columns + 0.5) / rows * height
-    x = (number % columns + 0.5) / columns * width
-    radius_y, radius_x = 0.75 * height / rows, 0.75 * width / columns
-    in_y = (np.arange(height) + 0.5 - y[:, None]) / radius_y
-    in_x = (np.arange(width) + 0.5 - x[:, None]) / radius_x
-    masks = in_y[:, :, None] ** 2 + in_x[:, None] ** 2 < 1
-    # At least a pixel, in the smallest frames.
-    masks[number, y.astype(int), x.astype(int)] = True
-    across, down = masks.any(1), masks.any(2)
-    edges = (
-        across.argmax(1),
-        down.argmax(1),
-        width - across[:, ::-1].argmax(1),
-        height - down[:, ::-1].argmax(1),
-    )
-    return Proposals(
-        np.stack(edges, 1).astype(np.float32),
-        masks,
-        np.linspace(1, 0.5, COUNT, dtype=np.float32),
-        np.ones(COUNT, bool),
+    masks = np.zeros((COUNT, height, width), np.bool_)
+    places = np.random.default_rng(0).random((COUNT, 2))
+    for number, (y, x) in enumerate(places):
+        share = _SIDES[number % len(_SIDES)]
+        top, left = int(y * (1 - share) * height), int(x * (1 - share) * width)
+        rows, columns = (max(1, int(share * side)) for side in size)
+        masks[number, top : top + rows, left : left + columns] = True
+    # None is suppressed: for benchmarks, all slots have something to do.
+    return select(masks, np.linspace(1, 0.1, COUNT), size, iou=1)
+
+
+def proposals_kind(*, nms_first: bool = False) -> InputKind:
+    """Proposals as inputs.
+
+    Args:
+      nms_first: As for `vos_jax.data.proposals.open_proposals`.
+    """
+    return InputKind(
+        name="proposals",
+        open=partial(open_proposals, nms_first=nms_first),
+        advice=(
+            "name a file of COCO results with --proposals, or 'regions' for the region"
+            " proposer, which needs no file"
+        ),
+        check=check_proposals,
+        mirror=mirror_proposals,
+        example=example_proposals,
+        of_frames=REGIONS,
     )
 
 
-PROPOSALS = InputKind(
-    name="object proposals",
-    open=_open,
-    advice="give --proposals FILE or FOLDER of COCO results, or --proposals regions",
-    check=_check,
-    mirror=_mirror,
-    example=_example,
-)
-"""The inputs of a network that matches proposals."""
+PROPOSALS = proposals_kind()
+"""As the paper takes them: the best thirty, then what overlaps is left out."""

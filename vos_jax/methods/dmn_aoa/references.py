@@ -202,8 +202,8 @@ class FirstConvs(NamedTuple):
             def take(x: Array) -> Array:
                 return lax.dynamic_index_in_dim(x, slot, keepdims=False)
 
-            frame = jax.tree.map(take, (of_each.levels, of_each.place))
-            return Reference(*frame, of_each.mask)
+            levels = Levels(*map(take, of_each.levels))
+            return Reference(levels, take(of_each.place), of_each.mask)
 
         def apart() -> tuple[Array, ...]:
             def look_again(before: tuple[Array, _Seen], slot: Array) -> Any:
