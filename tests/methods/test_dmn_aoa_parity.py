@@ -141,7 +141,7 @@ def test_the_dynamic_memory_network_agrees(reference, variables):
 
 def test_adaptive_object_alignment_agrees(reference, variables):
     own = _under(reference, "aoa/")
-    run = METHOD.bind(variables)
+    run = METHOD.bind(variables).matcher
     template = run.project_template(jnp.asarray(_last(own["template"])))
     proposals = run.project_proposal(jnp.asarray(_last(own["proposal"])))
     found = align(template, proposals, implementation="reference")

@@ -13,10 +13,8 @@ are refined.
 | 3.2 | | DMN: memory and query encoder | `DMNAOA.make_entry`, `DMNAOA.query_key` |
 | 3.2 | | time code | `ops.time_code` |
 | 3.2 | 1 | template | `DMNAOA.read`; `ops.object_read` |
-| 3.3 | | AOA: projectors | `blocks.Projector` |
-| 3.3 | 2, 3 | alignment of proposals | `DMNAOA.compare`; `ops.alignment` |
-| 3.1 | | matcher | `DMNAOA.match`; `ops.matching` |
-| 3.1 | | coarse masks | `DMNAOA.find` |
+| 3.3 | 2, 3 | AOA | `matcher.Matcher.compare`; `ops.alignment` |
+| 3.1 | | matcher, coarse masks | `matcher.Matcher`; `ops.matching` |
 | 3.1 | | RefineNet | `DMNAOA.refine`; `references`; `blocks.RefineNet` |
 | 3.4 | | several objects | `stm.merge_objects`; `ops.soft_aggregation` |
 | 4.1 | | training | `objective` |
@@ -26,24 +24,21 @@ No program was published. What the paper leaves open is as in the works that it 
 the parts from: STM for the memory and RefineNet, DMM-Net for the matching layer.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from vos_jax.data.proposals import COUNT
 from vos_jax.methods.base import Encoded, Method, Segmentation
 from vos_jax.methods.dmn_aoa.blocks import (
     STRIDES,
     Levels,
     MaskHead,
-    Projector,
     Reductions,
     RefineNet,
 )
 from vos_jax.methods.dmn_aoa.config import DMNAOAConfig
+from vos_jax.methods.dmn_aoa.matcher import Found, Matcher
 from vos_jax.methods.dmn_aoa.memory import (
     Keep,
     Memory,
@@ -68,33 +63,15 @@ from vos_jax.nn.encoders import KeyValue, KeyValueHead
 from vos_jax.nn.layers import Conv, normalize_image
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
-from vos_jax.ops.alignment import align, compare_unaligned
 from vos_jax.ops.boxes import enlarge, paste, tight_boxes
-from vos_jax.ops.matching import match
 from vos_jax.ops.memory_bank import Bank, Moment
 from vos_jax.ops.object_read import object_read
 from vos_jax.ops.padding import pad
-from vos_jax.ops.read import product_of
 from vos_jax.ops.resample import block_mean
 from vos_jax.ops.roi_align import roi_align, roi_align_levels
 from vos_jax.ops.soft_aggregation import soft_aggregate
 from vos_jax.ops.time_code import time_code
 from vos_jax.types import Proposals
-
-
-class Found(NamedTuple):
-    """What is known of the objects before RefineNet.
-
-    Attributes:
-      coarse: Masks in [0, 1].
-      similarity: Of objects and proposals, float32; None without matcher. Columns
-        beyond the proposals are null proposals'.
-      weights: Of proposals for objects, likewise.
-    """
-
-    coarse: Float[Array, "O H W"]
-    similarity: Float[Array, "O P"] | None = None
-    weights: Float[Array, "O P"] | None = None
 
 
 class DMNAOA(Method):
@@ -112,9 +89,7 @@ class DMNAOA(Method):
             self.memory_encoder = KeyValueHead(*dims, numerics)
             self.query_encoder = Conv(config.key_dim, numerics=numerics)
         if config.use_matcher:
-            dims = config.align_dim, config.groups
-            self.project_template = Projector(*dims, numerics)
-            self.project_proposal = Projector(*dims, numerics)
+            self.matcher = Matcher(config)
         else:
             self.mask_head = MaskHead(config.refine_dim, config.groups, numerics)
         if config.use_refinenet:
@@ -322,64 +297,11 @@ class DMNAOA(Method):
             boxes = lax.stop_gradient(boxes) - corner[None]
             return Found(paste(self.mask_head(template), boxes, *size))
         assert proposals is not None
-        count, masks = len(proposals.valid), proposals.masks
-        similarity = self.compare(template, query, proposals.boxes + corner[None])
-        alike = similarity
-        if memory.labels is not None:
-            alike += config.iou_weight * _overlaps(memory.labels, masks)
-        weights = self.match(alike, proposals.valid, active)
-        own = weights
-        if config.hard_test:
-            own = jax.nn.one_hot(jnp.argmax(weights, axis=-1), weights.shape[-1])
-        # Null proposals have no mask, whatever stands in their places.
-        own = jnp.where(proposals.valid[None], own[:, :count], 0)
-        masks = masks.reshape(count, -1).astype(jnp.float32)
-        coarse = _clip(product_of("highest", "on,np->op", own, masks))
-        beyond = weights.shape[-1] - count
-        similarity = jnp.pad(similarity, [(0, 0), (0, beyond)])
-        return Found(coarse.reshape(-1, *size), similarity, weights)
-
-    def compare(
-        self,
-        template: Float[Array, "O s s C"],
-        query: Levels,
-        boxes: Float[Array, "N 4"],
-    ) -> Float[Array, "O N"]:
-        """How alike objects and proposals are (sec. 3.3, eqs. 2 and 3)."""
-        config, precision = self.config, self.config.precision
-        template = self.project_template(template)
-        proposals = self.project_proposal(self.pool(query, boxes))
-        if not config.use_aoa:
-            return compare_unaligned(
-                template, proposals, config.aoa_center, precision=precision
-            )
-        return align(
-            template,
-            proposals,
-            config.alpha,
-            config.aoa_center,
-            implementation=config.read,
-            precision=precision,
-        ).similarity
-
-    def match(
-        self,
-        similarity: Float[Array, "O N"],
-        valid: Bool[Array, " N"],
-        active: Bool[Array, " O"],
-    ) -> Float[Array, "O P"]:
-        """Weights of proposals for objects, and of null proposals behind them."""
-        config, (objects, count) = self.config, similarity.shape
-        beyond = max(COUNT, objects + 1, count) - count
-        return match(
-            jnp.pad(similarity, [(0, 0), (0, beyond)]),
-            jnp.pad(valid, (0, beyond)),
-            active,
-            n_grad=config.n_grad,
-            n_proj=config.n_proj,
-            step=config.match_step,
-            average=config.average,
+        features = self.pool(query, proposals.boxes + corner[None])
+        found: Found = self.matcher(
+            template, features, proposals, active, memory.labels
         )
+        return found
 
     def refine(
         self,
@@ -414,24 +336,6 @@ def _whole_frame(
     return features.astype(levels.res4.dtype), mask
 
 
-def _clip(x: Array) -> Array:
-    """Clips to [0, 1] and passes all gradients on.
-
-    Else a wrong proposal that counts more than once could not be made to count less.
-    """
-    return lax.stop_gradient(jnp.clip(x, 0, 1)) + (x - lax.stop_gradient(x))
-
-
-def _overlaps(
-    pixels: Bool[Array, "O H W"], masks: Bool[Array, "N H W"]
-) -> Float[Array, "O N"]:
-    """Intersection over union of objects and proposals; 0 of empty masks."""
-    own, other = (x.reshape(len(x), -1).astype(jnp.float32) for x in (pixels, masks))
-    common = product_of("highest", "op,np->on", own, other)
-    joint = own.sum(1)[:, None] + other.sum(1)[None] - common
-    return common / jnp.maximum(joint, 1)
-
-
 _ENTRY = Entry(
     DMNAOA,
     DMNAOAConfig(),
@@ -439,10 +343,7 @@ _ENTRY = Entry(
     ("*.num_batches_tracked",),
     parts={
         "use_dmn": {True: ("memory_encoder", "query_encoder")},
-        "use_matcher": {
-            True: ("project_template", "project_proposal"),
-            False: ("mask_head",),
-        },
+        "use_matcher": {True: ("matcher",), False: ("mask_head",)},
         "use_refinenet": {True: ("refine_net",)},
     },
 )

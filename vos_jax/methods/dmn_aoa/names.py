@@ -25,8 +25,8 @@ def torch_table(config: DMNAOAConfig) -> torch_names.Table:
         table |= torch_names.conv(("memory_encoder", "value"), "dmn.mem_value")
         table |= torch_names.conv(("query_encoder",), "dmn.query")
     if config.use_matcher:
-        table |= _projector(("project_template",), "aoa.proj_t")
-        table |= _projector(("project_proposal",), "aoa.proj_p")
+        table |= _projector(("matcher", "project_template"), "aoa.proj_t")
+        table |= _projector(("matcher", "project_proposal"), "aoa.proj_p")
     else:
         for layer, name in (("conv", "conv"), ("predict", "pred")):
             table |= torch_names.conv(("mask_head", layer), f"mask_head.{name}")
