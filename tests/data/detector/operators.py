@@ -23,7 +23,8 @@ def prepare_torchvision() -> None:
         library.define(f"qnms{boxes}")
         library.define(
             "roi_align(Tensor input, Tensor rois, float spatial_scale,"
-            " int pooled_height, int pooled_width, int sampling_ratio, bool aligned) -> Tensor"
+            " int pooled_height, int pooled_width, int sampling_ratio, bool aligned)"
+            " -> Tensor"
         )
         library.impl("nms", _nms, "CPU")
         import torchvision

@@ -116,5 +116,5 @@ def test_weights_that_do_not_fit_are_told_in_one_line(built, arrays, change, sai
 
 @pytest.mark.slow
 def test_a_device_that_is_not_there_is_told(built):
-    with pytest.raises(InputError, match="device nowhere: .*; use cpu"):
+    with pytest.raises(InputError, match=r"device nowhere: .*; use cpu"):
         Detector(built, "nowhere")

@@ -13,6 +13,7 @@ from vos_jax.data.detector import run
 from vos_jax.data.detector.groups import sequence_group, still_groups, video_group
 from vos_jax.data.detector.network import Detections
 from vos_jax.data.detector.run import propose
+from vos_jax.data.proposals.coco_results import CocoResults
 from vos_jax.errors import InputError
 from vos_jax.evaluation import read_dataset
 
@@ -68,6 +69,30 @@ def test_the_file_says_what_the_detector_found(folder, tmp_path):
             mask = tools.decode(entry["segmentation"]).astype(bool)
             np.testing.assert_array_equal(mask, expected.masks[best])
     assert [path.name for path in tmp_path.iterdir() if path != folder] == [out.name]
+
+
+def test_the_reader_of_proposals_finds_the_same_masks_and_scores(folder, tmp_path):
+    root = write_davis(tmp_path / "davis", ["alpha", "beta"], count=3)
+    sequences = read_dataset("davis2017", root, "val")
+    groups = [sequence_group(each.name, each.frames) for each in sequences]
+    propose(detect, groups, tmp_path / "sequences", settings=SETTINGS, batch=2)
+    single = tmp_path / "proposals.json"
+    propose(detect, [video_group(folder)], single, settings=SETTINGS, batch=2)
+    for path, named in (
+        (tmp_path / "sequences", [(group.name, group) for group in groups]),
+        (single, [(None, video_group(folder))]),
+    ):
+        results = CocoResults(path)
+        for sequence, group in named:
+            for time, frame in enumerate(group.frames(0)):
+                image = results.find(sequence, f"{time:05d}")
+                assert image is not None
+                read_back, expected = results.candidates(image), found_in(frame)
+                np.testing.assert_array_equal(read_back.scores, expected.scores[::-1])
+                for mask, other in zip(
+                    read_back.masks, expected.masks[::-1], strict=True
+                ):
+                    np.testing.assert_array_equal(mask, other)
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2])

@@ -15,6 +15,7 @@ import numpy as np
 
 from vos_jax.data.detector.groups import Group
 from vos_jax.data.detector.network import Detections
+from vos_jax.data.proposals.run_lengths import text_of
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path, make_folder, write_error
 from vos_jax.media.lock import lock_folder
@@ -180,19 +181,8 @@ def _result(image: int, found: Detections, index: int) -> dict[str, Any]:
         "category_id": int(found.categories[index]),
         "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
         "score": float(found.scores[index]),
-        "segmentation": {"size": list(mask.shape), "counts": _counts(mask)},
+        "segmentation": {"size": list(mask.shape), "counts": text_of(mask)},
     }
-
-
-def _counts(mask: np.ndarray) -> str:
-    """Run lengths of a mask, compressed."""
-    try:
-        from pycocotools import mask as tools
-    except ImportError as error:
-        raise InputError(
-            "masks are written with pycocotools; pip install 'vos_jax[detector]'"
-        ) from error
-    return tools.encode(np.asfortranarray(mask, np.uint8))["counts"].decode("ascii")
 
 
 # The side file: a line with what the run is, then a line for each batch.
