@@ -6,8 +6,13 @@ from pathlib import Path
 from vos_jax.cli import options
 
 
-def add_picture_options(parser: argparse.ArgumentParser, method: str) -> None:
-    """The video and the network; `method` is the one to use by default."""
+def add_picture_options(
+    parser: argparse.ArgumentParser, method: str, out: str = "PNG"
+) -> None:
+    """The video and the network; `method` is the one to use by default.
+
+    `out` says what is written: one picture, or a folder of some.
+    """
     parser.add_argument("video", nargs="?", type=Path, help="a file or a folder")
     parser.add_argument("--mask", type=Path, metavar="PATH", help="of its first frame")
     parser.add_argument(
@@ -16,4 +21,4 @@ def add_picture_options(parser: argparse.ArgumentParser, method: str) -> None:
     parser.add_argument("--method", default=method, metavar="NAME")
     parser.add_argument("--weights", type=Path, metavar="PATH")
     options.add_set_option(parser, options.SET_METHOD)
-    parser.add_argument("--out", type=Path, required=True, metavar="PNG")
+    parser.add_argument("--out", type=Path, required=True, metavar=out)

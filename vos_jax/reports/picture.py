@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vos_jax.data.synthetic import generate_clip
+from vos_jax.data.synthetic import Clip, generate_clip
 from vos_jax.errors import InputError
 from vos_jax.media import atomic_path, make_folder, open_frames, read_first_mask
 from vos_jax.ops.padding import STRIDE, padding
@@ -43,7 +43,7 @@ def first_frames(
         raise InputError("give either a video with --mask or --generated SEED")
     count = last + 1
     if video is None:
-        clip = generate_clip(generated or 0, count, _GENERATED_SIZE, _GENERATED_OBJECTS)
+        clip = generated_clip(generated or 0, count)
         return clip.frames, clip.labels[0]
     if mask is None:
         raise InputError(f"{video}: say with --mask where its first mask is")
@@ -51,6 +51,11 @@ def first_frames(
     if len(frames) < count:
         raise InputError(f"{video}: has {len(frames)} frames; use a --frame below that")
     return frames, read_first_mask(mask, frames.shape[1:3])
+
+
+def generated_clip(seed: int, count: int) -> Clip:
+    """The first frames of the clip that pictures are drawn of, and all its labels."""
+    return generate_clip(seed, count, _GENERATED_SIZE, _GENERATED_OBJECTS)
 
 
 def select_ids(labels: np.ndarray, wanted: Sequence[int] | None) -> list[int]:
