@@ -436,7 +436,8 @@ def draw_memory(found: Look, cell: tuple[int, int]) -> Any:
     more = f" {left_out} frames with smaller shares are not shown." if left_out else ""
     figure.supxlabel(
         f"Colour: weight of a memory cell in the template; all {cells} cells add up to"
-        f" 1, and would have {1 / cells:.2g} each if all were alike.\nPercentages: a"
+        f" 1, and would have {1 / cells:.2g} each if all were alike; weak ones"
+        " are transparent.\nPercentages: a"
         f" frame's share.{more} Red: the box that asks, with its cells."
         f" {found.source}",
         fontsize=8,
