@@ -17,7 +17,7 @@ from PIL import Image
 from tests.clips import read_masks, write_frames, write_masks
 from vos_jax.cli import _parser, main
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.methods import METHODS
+from vos_jax.methods import METHODS, create
 
 ASSETS = Path(str(resources.files("vos_jax"))) / "assets"
 SHIPPED = {name: ASSETS / f"{name.replace('-', '_')}.safetensors" for name in METHODS}
@@ -49,6 +49,12 @@ def changes(method):
     if family(method) != "hmmn":
         options += ["--top-k", "4"]
     return options
+
+
+def inputs_of(method):
+    """Where a method takes more than frames, what it takes of frames alone."""
+    kind = create(method).inputs
+    return [] if kind is None else ["--proposals", kind.of_frames]
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +101,7 @@ def segment(files):
         command = ["segment", str(files / "frames"), "--mask", str(files / mask)]
         command[3] += ".png" if mask != "masks" else ""
         command += ["--method", method, "--weights", str(WEIGHTS[method])]
+        command += inputs_of(method)
         assert main([*command, "--out", str(out), *options]) == 0
         return done.setdefault(words, out)
 
@@ -112,7 +119,8 @@ def evaluate(files):
         root = files / dataset.rstrip("0123456789").removesuffix("-vos")
         command = ["evaluate", "--dataset", dataset, "--root", str(root)]
         command += ["--split", split, "--method", method, "--out", str(out)]
-        assert main([*command, "--weights", str(WEIGHTS[method]), *options]) == 0
+        command += ["--weights", str(WEIGHTS[method]), *inputs_of(method)]
+        assert main([*command, *options]) == 0
         return out
 
     return run
@@ -208,6 +216,18 @@ def test_a_data_set_with_every_option_of_its_own(evaluate, method, capsys):
     out = evaluate(method, "davis2016", *wide)
     assert "T-Mean" in capsys.readouterr().out
     checked_masks(out / "masks" / "clip", ids=1)
+
+
+@EVERY
+def test_inputs_are_asked_for_and_refused(files, method, capsys):
+    command = ["segment", str(files / "frames"), "--mask", str(files / "first.png")]
+    command += ["--method", method, "--weights", str(WEIGHTS[method])]
+    command += ["--out", str(files / f"refused-{method}")]
+    takes = create(method).inputs is not None
+    assert main([*command, *([] if takes else ["--inputs", "regions"])]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ("with every frame" if takes else "takes nothing but frames") in line
+    assert not (files / f"refused-{method}").exists()
 
 
 def test_the_small_networks_are_of_all_methods():

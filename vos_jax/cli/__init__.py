@@ -12,13 +12,25 @@ from vos_jax.cli import (
     evaluate,
     export,
     options,
+    propose,
     score,
     segment,
     train,
 )
 from vos_jax.cli.script import run_script
 
-_COMMANDS = (demo, segment, convert, evaluate, score, train, export, data, bench)
+_COMMANDS = (
+    demo,
+    segment,
+    convert,
+    evaluate,
+    score,
+    train,
+    export,
+    propose,
+    data,
+    bench,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_weights_option(parser)
     options.add_set_option(parser, options.SET_METHOD)
+    options.add_inputs_option(parser, "made of the frames by default")
     options.add_cache_option(parser)
     options.add_json_option(parser)
     parser.set_defaults(run=run)
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> None:
     try:
         report = run_demo(
             *(method, variables, args.out, args.clips),
-            title=options.title(args.method, args.weights),
+            title=options.title(args.method, args.weights, args.inputs),
+            inputs=args.inputs,
         )
     except OSError as error:
         raise InputError(f"{args.out}: {error.strerror}; use another --out") from error

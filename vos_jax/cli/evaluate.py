@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
         root=args.root,
         weights_id=model.weights_id,
+        inputs=args.inputs,
         size=args.size,
         flip=args.flip,
         title=model.title,

@@ -59,6 +59,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="what the network computes in (float32); bfloat16 takes half the memory",
     )
     add_set_option(parser, SET_METHOD)
+    add_inputs_option(parser, "must be given where a method takes any")
     parser.add_argument(
         "--size",
         type=int,
@@ -79,6 +80,19 @@ def add_weights_option(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help=".safetensors made by `vos-jax convert`; -tiny methods bring their own,"
         " and the name of one stands for these",
+    )
+
+
+def add_inputs_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--proposals`; `what` says where none are given."""
+    parser.add_argument(
+        "--proposals",
+        "--inputs",
+        type=Path,
+        dest="inputs",
+        metavar="PATH",
+        help="what else than frames a method takes, object proposals for one: a file or"
+        f" folder, or `regions` to make them of the frames; {what}",
     )
 
 
@@ -151,12 +165,14 @@ def load_model_of(args: argparse.Namespace) -> LoadedModel:
     overrides = _overrides(args)
     method, variables = model.load_model(args.method, args.weights, **overrides)
     weights_id = model.fingerprint(args.method, args.weights)
-    return LoadedModel(method, variables, weights_id, title(args.method, args.weights))
+    named = title(args.method, args.weights, args.inputs)
+    return LoadedModel(method, variables, weights_id, named)
 
 
-def title(method: str, weights: Path | None) -> str:
-    """Names a model in one phrase."""
-    return f"{method}, weights {weights or 'that ship with it'}"
+def title(method: str, weights: Path | None, inputs: Path | None = None) -> str:
+    """Names a model, and what else than frames it gets, in one phrase."""
+    named = f"{method}, weights {weights or 'that ship with it'}"
+    return named if inputs is None else f"{named}, inputs {inputs}"
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:

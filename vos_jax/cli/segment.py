@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
         input=args.input,
         mask=args.mask,
         out=args.out,
+        inputs=args.inputs,
         size=args.size,
         flip=args.flip,
         reverse=args.reverse,

@@ -19,7 +19,9 @@ from vos_jax.media import FrameSource, atomic_path, open_frames
 from vos_jax.media.fingerprint import fingerprint_frames
 from vos_jax.media.lock import lock_folder
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import InputReader, open_inputs
 from vos_jax.runtime.out_of_memory import memory_told
+from vos_jax.runtime.progress import Progress
 
 _START_OVER = "remove the folder"
 
@@ -49,6 +51,7 @@ def segment_dataset(
     split: str | None = None,
     root: Path | None = None,
     weights_id: str = "",
+    inputs: Path | None = None,
     size: int | None = None,
     flip: bool = False,
     title: str | None = None,
@@ -68,6 +71,8 @@ def segment_dataset(
       split: Of the data set.
       root: The data set's folder. It may move: what its files hold counts.
       weights_id: Names the weights.
+      inputs: What else the method takes, for all sequences: what `InputKind.open` of
+        its `inputs` takes. None for a method that takes nothing.
       size: Shorter side to compute at.
       flip: Average with the mirrored video.
       title: Method and weights in words, for a first line on stderr, which one for each
@@ -78,8 +83,10 @@ def segment_dataset(
 
     Raises:
       InputError: `out` holds masks of other settings, frames or annotations, or masks
-        that no run has noted there; or the input is unusable.
+        that no run has noted there; or the input is unusable or missing.
     """
+    reader = open_inputs(method.inputs, inputs)
+    identity = None if reader is None else reader.identity
     settings = {
         "dataset": sequences[0].dataset,
         "split": split,
@@ -90,6 +97,8 @@ def segment_dataset(
         "size": size,
         "flip": flip,
     }
+    if identity is not None:
+        settings["inputs"] = identity
 
     opened: dict[str, _Opened] = {}
 
@@ -99,7 +108,8 @@ def segment_dataset(
         if not folder.exists():
             return False
         found = _open(sequence)
-        run = describe_run(method, weights_id, *found, size=size, flip=flip)
+        about = (method, weights_id, *found)
+        run = describe_run(*about, size=size, flip=flip, inputs=identity)
         is_whole = RunFolder(
             *(folder, run),
             go_on=True,
@@ -112,6 +122,8 @@ def segment_dataset(
 
     with _claim(out, settings, sequences):
         finished = {sequence.name for sequence in sequences if is_done(sequence)}
+        if reader is not None:
+            _check_inputs(reader, [x for x in sequences if x.name not in finished])
     if title is not None:
         what = " ".join(filter(None, (sequences[0].dataset, split)))
         facts = what, plural(len(sequences), "sequence")
@@ -126,6 +138,8 @@ def segment_dataset(
         run = FileRun(
             **found._asdict(),
             masks=out / sequence.name,
+            inputs=reader,
+            sequence=sequence.name,
             size=size,
             flip=flip,
             resume=True,
@@ -157,6 +171,16 @@ def _open(sequence: Sequence) -> _Opened:
     index_of = {name: index for index, name in enumerate(source.names)}
     given = {index_of[stem]: x for stem, x in given_labels(sequence).items()}
     return _Opened(source, fingerprint_frames(folder, source.names), given)
+
+
+def _check_inputs(reader: InputReader, sequences: list[Sequence]) -> None:
+    """Checks that all sequences have inputs before the first one is segmented."""
+    with Progress("check inputs", len(sequences), "sequence") as progress:
+        for sequence in sequences:
+            source = open_frames(sequence.frames[0].parent)
+            first = min(map(source.names.index, given_labels(sequence)))
+            reader.video(sequence.name, source.names[first:], source.size)
+            progress.update()
 
 
 @contextmanager

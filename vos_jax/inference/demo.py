@@ -15,6 +15,7 @@ from vos_jax.inference.run_folder import DATASET_FILE, discard
 from vos_jax.media import blend, contact_sheet, open_frames, read_labels, write_labels
 from vos_jax.media.atomic import atomic_path
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import of_frames
 
 HELD_OUT = 2
 """First number of the seeds of clips that neither training nor validation draws."""
@@ -62,11 +63,13 @@ def run_demo(
     out: Path,
     clips: int = 3,
     title: str | None = None,
+    inputs: Path | None = None,
 ) -> Report:
     """Generates, segments, scores and draws.
 
     Writes `data/` (DAVIS layout), `masks/`, `<clip>.mp4` overlays and `sheet.png`.
-    `title` is that of `segment_dataset`.
+    `title` and `inputs` are those of `segment_dataset`; without `inputs` what else the
+    method takes is made of the frames.
 
     Returns:
       The scores of the masks just written.
@@ -82,6 +85,7 @@ def run_demo(
         split=SPLIT,
         root=data,
         weights_id="demo",
+        inputs=inputs or of_frames(method.inputs),
         title=title,
         remedy=_REMEDY,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from vos_jax.inference.announce import announce, model_facts, plural, video_facts
 from vos_jax.inference.capacity import segmenting_remedy, state_bytes
 from vos_jax.inference.checks import objects_in
+from vos_jax.inference.frame_inputs import with_inputs
 from vos_jax.inference.result_files import ResultFiles
 from vos_jax.inference.run_folder import RunFolder
 from vos_jax.inference.run_identity import Run, describe_run, frame_order
@@ -25,6 +26,7 @@ from vos_jax.inference.segmenter import (
 from vos_jax.media import FrameSource, prefetch
 from vos_jax.media.lock import lock_folder
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import InputReader, VideoInputs
 from vos_jax.runtime.interrupt import delayed_signals
 from vos_jax.runtime.out_of_memory import check_memory
 from vos_jax.runtime.progress import Progress
@@ -59,6 +61,8 @@ class FileRun:
       fingerprints: Of the frames, by their names.
       given: Label maps by frame index.
       masks: Folder of the mask files.
+      inputs: Where what else the method takes is read; None for one that takes nothing.
+      sequence: Name of the video in a data set, by which that is found.
       scores: Folder of the probabilities beside it, if wanted.
       overlay: An overlay will be drawn beside it.
       allow_damaged: `source` goes past damaged frames.
@@ -79,6 +83,8 @@ class FileRun:
     fingerprints: Mapping[str, str]
     given: Mapping[int, np.ndarray]
     masks: Path
+    inputs: InputReader | None = None
+    sequence: str | None = None
     scores: Path | None = None
     overlay: bool = False
     allow_damaged: bool = False
@@ -104,7 +110,12 @@ class FileRun:
     def __call__(
         self, method: Method, variables: Mapping[str, Any], weights_id: str
     ) -> Report:
-        """Segments and writes what is not done yet."""
+        """Segments and writes what is not done yet.
+
+        Raises:
+          InputError: As `vos_jax.inference.files.segment_files`.
+        """
+        inputs = self._find_inputs()
         objects = len({x for labels in self.given.values() for x in objects_in(labels)})
         prepare = cache(partial(self._segmenter, method, variables, objects))
         if not self.masks.exists():
@@ -128,10 +139,21 @@ class FileRun:
                 segmenter.restore(folder.saved)
             with ResultFiles(folder, self.scores) as writer:
                 checkpoint = partial(self._checkpoint, segmenter, writer, folder)
-                report = self._segment(segmenter, writer, checkpoint)
+                report = self._segment(segmenter, writer, checkpoint, inputs)
                 writer.flush()
             folder.finish()
         return report._replace(skipped=skipped)
+
+    def _find_inputs(self) -> VideoInputs | None:
+        """What comes with the frames, by their places in the order.
+
+        Raises:
+          InputError: A frame lacks it.
+        """
+        if self.inputs is None:
+            return None
+        names = [self.source.names[index] for index in self.order]
+        return self.inputs.video(self.sequence, names, self.source.size)
 
     def _segmenter(
         self, method: Method, variables: Mapping[str, Any], objects: int
@@ -165,6 +187,7 @@ class FileRun:
             scores=self.scores is not None,
             overlay=self.overlay,
             allow_damaged=self.allow_damaged,
+            inputs=None if self.inputs is None else self.inputs.identity,
         )
 
     def _check_memory(
@@ -186,6 +209,7 @@ class FileRun:
         segmenter: VideoSegmenter,
         writer: ResultFiles,
         checkpoint: Callable[[Pending | None], None],
+        inputs: VideoInputs | None,
     ) -> Report:
         indices = self.order[segmenter.index :]
         started = saved = time.monotonic()
@@ -196,9 +220,9 @@ class FileRun:
                 delayed_signals() as act,
                 Progress(self.label, len(indices)) as progress,
             ):
-                frames = self._frames(indices)
-                for index, frame in zip(indices, frames, strict=True):
-                    pending = segmenter(frame, self.given.get(index))
+                pairs = self._read(indices, segmenter.index, inputs)
+                for index, (frame, own) in zip(indices, pairs, strict=True):
+                    pending = segmenter(frame, self.given.get(index), inputs=own)
                     self._write(writer, waiting)
                     waiting = pending
                     times.append(time.monotonic())
@@ -215,12 +239,18 @@ class FileRun:
             raise
         return _report(times, started)
 
-    def _frames(self, indices: range) -> Iterator[np.ndarray]:
-        """The frames at `indices`, read ahead by a thread."""
+    def _read(
+        self, indices: range, begin: int, inputs: VideoInputs | None
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """The frames at `indices` and what comes with them, read ahead by a thread.
+
+        `begin` is the place of the first of them in the order.
+        """
         if not indices:
             return iter(())
         read = self.source.reversed if self.reverse else self.source.frames
-        return prefetch(read(indices[0]), _AHEAD)
+        frames = read(indices[0])
+        return prefetch(with_inputs(frames, inputs, self.size, begin=begin), _AHEAD)
 
     def _write(self, writer: ResultFiles, pending: Pending | None) -> None:
         if pending is None:

@@ -30,6 +30,7 @@ from vos_jax.media.fingerprint import fingerprint_frames
 from vos_jax.media.given_masks import MASK_SUFFIXES
 from vos_jax.media.listing import list_files
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import open_inputs
 from vos_jax.runtime.out_of_memory import memory_told
 from vos_jax.runtime.progress import Progress
 
@@ -45,6 +46,8 @@ class SegmentJob:
       mask: Label file of the first frame, or a folder of label files named like the
         frames they belong to; later ones add objects or correct.
       out: Folder; masks go to `out/masks`, where `.run.json` notes whose they are.
+      inputs: What else the method takes: what `InputKind.open` of its `inputs` takes.
+        None for a method that takes nothing.
       size: Shorter side to compute at; None for the input's own.
       flip: Average with the mirrored video.
       reverse: Go backwards from the last frame, or from the last of several masks.
@@ -59,6 +62,7 @@ class SegmentJob:
     input: Path
     mask: Path
     out: Path
+    inputs: Path | None = None
     size: int | None = None
     flip: bool = False
     reverse: bool = False
@@ -81,8 +85,8 @@ def segment_files(
       weights_id: Names the weights, so that a resumed run cannot mix them.
 
     Raises:
-      InputError: Something in the input is unusable, `out` holds files that no run has
-        noted there, or the disk is full. What was written before stays.
+      InputError: Something in the input is unusable or missing, `out` holds files that
+        no run has noted there, or the disk is full. What was written before stays.
       OutOfMemory: An `InputError` that is a `MemoryError`, too.
     """
     with memory_told(str(job.input), segmenting_remedy(method)):
@@ -93,12 +97,14 @@ def _segment_files(
     method: Method, variables: Mapping[str, Any], job: SegmentJob, weights_id: str
 ) -> Report:
     _check_apart(job)
+    inputs = open_inputs(method.inputs, job.inputs)
     source = open_frames(job.input, allow_damaged=job.allow_damaged)
     run = FileRun(
         source=source,
         given=read_masks(job.mask, source, last=job.reverse),
         fingerprints=fingerprint_frames(job.input, source.names),
         masks=job.out / "masks",
+        inputs=inputs,
         scores=job.out / SCORES if job.save_scores else None,
         overlay=job.overlay,
         allow_damaged=job.allow_damaged,
@@ -116,7 +122,7 @@ def _segment_files(
 
 def _check_apart(job: SegmentJob) -> None:
     """Checks that what is read is not where the run writes and makes way for itself."""
-    for given in (job.input, job.mask):
+    for given in filter(None, (job.input, job.mask, job.inputs)):
         at = given.resolve()
         for name in ("masks", SCORES, OVERLAY):
             target = (job.out / name).resolve()

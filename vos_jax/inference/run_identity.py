@@ -57,6 +57,7 @@ def describe_run(
     scores: bool = False,
     overlay: bool = False,
     allow_damaged: bool = False,
+    inputs: str | None = None,
 ) -> Run:
     """Describes a run before it begins.
 
@@ -72,6 +73,7 @@ def describe_run(
       scores: Write probabilities too.
       overlay: Draw an overlay too.
       allow_damaged: Go past damaged frames.
+      inputs: Identity of what comes with the frames; None where nothing does.
     """
     names = source.names
     settings = {
@@ -83,6 +85,8 @@ def describe_run(
         "reverse": reverse,
         "scores": scores,
     }
+    if inputs is not None:
+        settings["inputs"] = inputs
     order = frame_order(len(names), given, reverse=reverse)
     frames = {names[index]: fingerprints[names[index]] for index in order}
     return Run(settings, frames, overlay, allow_damaged)

@@ -28,6 +28,7 @@ from vos_jax.inference.resume import Saved
 from vos_jax.inference.state import State, label_map
 from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import check_inputs
 from vos_jax.nn.layers import fold_norms
 from vos_jax.ops.image import to_unit_range
 from vos_jax.ops.resample import resize
@@ -138,16 +139,28 @@ class VideoSegmenter:
         frame: np.ndarray,
         labels: np.ndarray | None = None,
         ids: Sequence[int] | None = None,
+        inputs: Any = None,
     ) -> Pending:
-        """Segments one frame, uint8 `[H, W, 3]`; `ids` picks among its `labels`."""
+        """Segments one frame.
+
+        Args:
+          frame: uint8 `[H, W, 3]`.
+          labels: Of its given masks, `[H, W]`.
+          ids: Picks among the labels.
+          inputs: What else the method takes, at the working size; nothing is taken
+            with the first frame.
+        """
         full = self._check_size(frame)
         if labels is not None:
             labels = as_labels(labels, full)
             if self.views and ids is None and not objects_in(labels):
                 labels = None  # Says nothing: all stays as it is found.
-        small = _shrink(jnp.asarray(frame), working_size(*full, self._size))
+        size = working_size(*full, self._size)
+        if self.views or inputs is not None:
+            check_inputs(self._method.inputs, inputs, size)
+        small = _shrink(jnp.asarray(frame), size)
         if self.views:
-            pending = self._advance(small, full)
+            pending = self._advance(small, inputs, full)
             if labels is not None:
                 self._merge(small, labels, ids)
                 pending = _show_given(self._latest(full), labels, ids)
@@ -176,15 +189,20 @@ class VideoSegmenter:
         )
         self.index = saved.position
 
-    def many(self, frames: np.ndarray) -> Int[Array, "K H W"]:
-        """Segments some frames, `[K, H, W, 3]`, in one program; labels only."""
+    def many(self, frames: np.ndarray, inputs: Any = None) -> Int[Array, "K H W"]:
+        """Segments some frames, `[K, H, W, 3]`, in one program; labels only.
+
+        What else the method takes has leaves `[K, ...]`.
+        """
         if not self.views:
             raise no_start()
         full = self._check_size(frames[0])
+        size = working_size(*full, self._size)
+        check_inputs(self._method.inputs, jax.tree.map(lambda x: x[0], inputs), size)
         self._reserve(self.index + len(frames))
-        small = _shrink(jnp.asarray(frames), working_size(*full, self._size))
+        small = _shrink(jnp.asarray(frames), size)
         self.views, labels = _advance_many(
-            self._method, self._variables, self.views, small, full
+            self._method, self._variables, self.views, small, inputs, full
         )
         self.index += len(frames)
         return labels
@@ -221,10 +239,16 @@ class VideoSegmenter:
             for view in self.views
         )
 
-    def _advance(self, frame: Array, full: tuple[int, int]) -> Pending:
+    def _advance(self, frame: Array, inputs: Any, full: tuple[int, int]) -> Pending:
         self._reserve(self.index + 1)
         self.views, labels, probs = _advance(
-            self._method, self._variables, self.views, frame, full, self._with_probs
+            self._method,
+            self._variables,
+            self.views,
+            frame,
+            inputs,
+            full,
+            self._with_probs,
         )
         return Pending(self.index, labels, probs, self._ids)
 
@@ -302,39 +326,51 @@ def _show(
 _present = jax.jit(_show, static_argnums=(1, 2))
 
 
-@partial(jax.jit, static_argnums=(0, 4, 5), donate_argnums=2)
+@partial(jax.jit, static_argnums=(0, 5, 6), donate_argnums=2)
 def _advance(
     method: Method,
     variables: Mapping[str, Any],
     views: tuple[State, ...],
     frame: Float[Array, "h w 3"],
+    inputs: Any,
     full: tuple[int, int],
     with_probs: bool,
 ) -> tuple[tuple[State, ...], Array, Array | None]:
-    views = _step_views(method, variables, views, frame)
+    views = _step_views(method, variables, views, frame, inputs)
     return views, *_show(views, full, with_probs)
 
 
-@partial(jax.jit, static_argnums=(0, 4), donate_argnums=2)
+@partial(jax.jit, static_argnums=(0, 5), donate_argnums=2)
 def _advance_many(
     method: Method,
     variables: Mapping[str, Any],
     views: tuple[State, ...],
     frames: Float[Array, "K h w 3"],
+    inputs: Any,
     full: tuple[int, int],
 ) -> tuple[tuple[State, ...], Int[Array, "K H W"]]:
-    def body(views: tuple[State, ...], frame: Array) -> Any:
-        views = _step_views(method, variables, views, frame)
+    def body(views: tuple[State, ...], given: tuple[Array, Any]) -> Any:
+        views = _step_views(method, variables, views, *given)
         return views, _show(views, full, False)[0]
 
-    return lax.scan(body, views, frames)
+    return lax.scan(body, views, (frames, inputs))
 
 
 def _step_views(
-    method: Method, variables: Mapping[str, Any], views: tuple[State, ...], frame: Array
+    method: Method,
+    variables: Mapping[str, Any],
+    views: tuple[State, ...],
+    frame: Array,
+    inputs: Any,
 ) -> tuple[State, ...]:
-    mirrored = zip(views, (frame, _mirror(frame)), strict=False)
-    return tuple(step_traced(method, variables, v, f)[0] for v, f in mirrored)
+    given = [(frame, inputs)]
+    if len(views) == 2:
+        kind = method.inputs
+        given.append((_mirror(frame), None if kind is None else kind.mirror(inputs)))
+    return tuple(
+        step_traced(method, variables, view, *each)[0]
+        for view, each in zip(views, given, strict=True)
+    )
 
 
 def compiled_programs() -> int:

@@ -16,6 +16,7 @@ from vos_jax.inference.capacity import DEFAULT_FRAMES, reserve_next, slots_for
 from vos_jax.inference.checks import as_frame, as_probs, check_slots, is_traced
 from vos_jax.inference.state import Output, State, encode, first_state, moment_of
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import check_inputs
 from vos_jax.ops.image import to_unit_range
 
 
@@ -78,12 +79,17 @@ def step(
       variables: As given to `start`.
       state: Of the frame before; stays valid and can be stepped again.
       frame: `[H, W, 3]` like the first one.
-      inputs: What else the method takes with each frame; STM takes nothing.
+      inputs: What else `method.inputs` says that it takes with each frame.
 
     Returns:
       The new state, and logits and probabilities at the frame's size.
+
+    Raises:
+      InputError: The frame is of another size, or the inputs are not what is taken.
     """
-    frame = as_frame(frame, state.frame.shape[:2])
+    height, width, _ = state.frame.shape
+    frame = as_frame(frame, (height, width))
+    check_inputs(method.inputs, inputs, (height, width))
     if not is_traced(state):
         state = reserve_next(method, state)
     return _step_jitted(method, variables, state, frame, inputs)

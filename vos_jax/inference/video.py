@@ -1,12 +1,15 @@
 """A whole video: frames in, label maps out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Reversible, Sized
+from itertools import islice
 from typing import Any
 
 import jax
 import numpy as np
 
 from vos_jax.errors import InputError
+from vos_jax.inference.checks import no_start
+from vos_jax.inference.frame_inputs import Backwards, Given, read_ahead
 from vos_jax.inference.segmenter import FrameResult, Pending, VideoSegmenter
 from vos_jax.methods.base import Method
 
@@ -19,6 +22,9 @@ def stream_video(
     variables: Mapping[str, Any],
     frames: Iterable[np.ndarray],
     first_labels: Masks,
+    *,
+    inputs: Given | None = None,
+    size: int | None = None,
     **options: Any,
 ) -> Iterator[FrameResult]:
     """Segments frames as they come; yields each frame's result one frame later.
@@ -29,13 +35,17 @@ def stream_video(
       frames: uint8 `[H, W, 3]` each, any iterable, of any length.
       first_labels: `[H, W]`, or a mapping of frame index to labels; index 0 must be
         in it.
+      inputs: What else the method takes, by the index of the frame: what a reader of
+        `method.inputs` finds for the video, or a sequence. Of the first frame nothing
+        is read. A thread reads these, and so takes a few frames ahead.
+      size: Shorter side to compute at; None computes at the frames' own.
       **options: Of `VideoSegmenter`.
     """
-    given = first_labels if isinstance(first_labels, Mapping) else {0: first_labels}
-    segmenter = VideoSegmenter(method, variables, **options)
+    given = _by_index(first_labels, 0)
+    segmenter = VideoSegmenter(method, variables, size=size, **options)
     previous: Pending | None = None
-    for time, frame in enumerate(frames):
-        pending = segmenter(frame, given.get(time))
+    for time, (frame, own) in enumerate(read_ahead(frames, inputs, size)):
+        pending = segmenter(frame, given.get(time), inputs=own)
         if previous is not None:
             yield previous.result()
         previous = pending
@@ -51,6 +61,7 @@ def segment_video(
     *,
     reverse: bool = False,
     chunk: int | None = None,
+    inputs: Given | None = None,
     **options: Any,
 ) -> np.ndarray:
     """Segments a whole video.
@@ -65,30 +76,39 @@ def segment_video(
       reverse: Go from the last frame to the first.
       chunk: Frames of an array to segment in one compiled `scan`; by default 8 on an
         accelerator and 1, which is faster there, on a CPU.
+      inputs: What else the method takes, as for `stream_video`, by the index of the
+        frame in the video, with `reverse`, too.
       **options: `size`, `flip`, as for `VideoSegmenter`.
 
     Returns:
       uint8 labels `[T, H, W]`, in the order of the video.
 
     Raises:
-      InputError: No frames, no labels for the frame to begin with, or sizes differ.
+      InputError: No frames, no labels for the frame to begin with, sizes differ, or
+        inputs are missing, not taken or do not fit.
     """
     if reverse:
         backwards = _backwards(frames)
         last = len(backwards) - 1
         given = _by_index(first_labels, last)
         given = {last - index: labels for index, labels in given.items()}
+        turned = None if inputs is None else Backwards(inputs, len(backwards))
         return segment_video(
-            method, variables, backwards, given, chunk=chunk, **options
+            *(method, variables, backwards, given),
+            chunk=chunk,
+            inputs=turned,
+            **options,
         )[::-1]
     given = _by_index(first_labels, 0)
     if isinstance(frames, Sized):
         options.setdefault("length", len(frames))
     chunk = _default_chunk() if chunk is None else chunk
     if isinstance(frames, np.ndarray) and frames.ndim == 4 and chunk > 1:
-        labels = _scan_video(method, variables, frames, given, chunk, options)
+        labels = _scan_video(method, variables, frames, given, chunk, inputs, options)
     else:
-        results = stream_video(method, variables, frames, given, **options)
+        results = stream_video(
+            method, variables, frames, given, inputs=inputs, **options
+        )
         labels = [result.labels for result in results]
     if not len(labels):
         raise InputError("frames: none given")
@@ -129,18 +149,25 @@ def _scan_video(
     frames: np.ndarray,
     given: Mapping[int, np.ndarray],
     chunk: int,
+    inputs: Given | None,
     options: Mapping[str, Any],
 ) -> list[np.ndarray]:
     """Whole chunks by `scan`; frames with labels and the last few one by one."""
+    if len(frames) and 0 not in given:
+        raise no_start()
     segmenter = VideoSegmenter(method, variables, **options)
+    pairs = read_ahead(frames, inputs, options.get("size"))
     labels: list[Any] = []
     index = 0
     while index < len(frames):
         stop = index + chunk
         if stop <= len(frames) and not any(index <= i < stop for i in given):
-            labels.extend(segmenter.many(frames[index:stop]))
+            own = [each for _, each in islice(pairs, chunk)]
+            together = jax.tree.map(lambda *x: np.stack(x), *own)
+            labels.extend(segmenter.many(frames[index:stop], together))
             index = stop
         else:
-            labels.append(segmenter(frames[index], given.get(index)).labels)
+            frame, own = next(pairs)
+            labels.append(segmenter(frame, given.get(index), inputs=own).labels)
             index += 1
     return [np.asarray(x) for x in labels]

@@ -171,7 +171,10 @@ class Method(nn.Module):
     def __call__(
         self, frame: Float[Array, "H W 3"], masks: Float[Array, "O H W"]
     ) -> Float[Array, "O+1 H W"]:
-        """Segments a frame from itself; touches every parameter, for `init`."""
+        """Segments a frame from itself; touches every parameter, for `init`.
+
+        What else the method takes is the example of its `inputs`.
+        """
         everything = jnp.ones(masks.shape[0], bool)
         moment = Moment(jnp.int32(0), everything, everything, jnp.bool_(False))
         masks = masks.astype(jnp.float32)
@@ -181,4 +184,6 @@ class Method(nn.Module):
         memory = self.init_memory(height, width, masks.shape[0], self.slots(1))
         query, keep = self.encode(frame)
         memory = self.memorize(memory, frame, keep, probs, moment)
-        return self.segment(memory, query, frame, everything).logits
+        kind = self.inputs
+        inputs = None if kind is None else kind.example((height, width))
+        return self.segment(memory, query, frame, everything, inputs).logits

@@ -73,6 +73,8 @@ class InputKind(NamedTuple):
       mirror: Inputs of the frame flipped left to right; traceable.
       example: Inputs that fit a frame of a size, with some content, made of nothing:
         for benchmarks, and for the shapes of programs.
+      of_frames: The word for which `open` makes a reader that needs frames alone, for
+        what is generated; None where there is no such reader.
     """
 
     name: str
@@ -81,6 +83,29 @@ class InputKind(NamedTuple):
     check: Callable[[Any, Size], None]
     mirror: Callable[[Any], Any]
     example: Callable[[Size], Any]
+    of_frames: str | None = None
+
+
+def open_inputs(kind: InputKind | None, given: Path | None) -> InputReader | None:
+    """Opens what a user names for a method; None for a method that takes nothing.
+
+    Raises:
+      InputError: It is missing, not wanted, or cannot be opened.
+    """
+    if kind is None:
+        if given is not None:
+            raise InputError(
+                f"inputs {given}: this method takes nothing but frames; leave them out"
+            )
+        return None
+    if given is None:
+        raise _missing(kind)
+    return kind.open(given)
+
+
+def of_frames(kind: InputKind | None) -> Path | None:
+    """What to open for videos that come with nothing but frames, as generated ones."""
+    return Path(kind.of_frames) if kind is not None and kind.of_frames else None
 
 
 def check_inputs(kind: InputKind | None, inputs: Any, size: Size) -> None:
@@ -94,7 +119,11 @@ def check_inputs(kind: InputKind | None, inputs: Any, size: Size) -> None:
             raise InputError("inputs: this method takes nothing but frames; leave them")
         return
     if inputs is None:
-        raise InputError(
-            f"inputs: this method takes {kind.name} with every frame; {kind.advice}"
-        )
+        raise _missing(kind)
     kind.check(inputs, size)
+
+
+def _missing(kind: InputKind) -> InputError:
+    return InputError(
+        f"inputs: this method takes {kind.name} with every frame; {kind.advice}"
+    )

@@ -23,13 +23,16 @@ VERSION = 1
 
 _SCALES = (1, 2, 4)
 _CLUSTERS = (4, 8)
-_TEXTURE = 2.0
+# Objects and what is behind them often differ by nothing else.
+_TEXTURE = 5.0
 _SAMPLED = 7
 _STEPS = 8
 _COMPONENTS = 20
 _SMALLEST_COMPONENT = 0.001
 _AREAS = (0.004, 0.5)
 _REACH = 2
+# Up to this share of the frame a larger region is the likelier object.
+_LARGE = 0.1
 _SAME = 0.8
 # Room around a mask for its dilations.
 _ROOM = 3
@@ -119,12 +122,13 @@ def _edges(image: Floats, unit: float) -> Floats:
 def _cluster(features: Floats, count: int) -> NDArray[np.intp]:
     """Assigns every pixel to a cluster: k-means of every seventh, farthest first."""
     some = features[::_SAMPLED]
+    lengths = (some**2).sum(axis=1)
     mean = some.mean(axis=0)
-    first = _squared(some, mean[None])[:, 0].argmin()
+    first = (lengths + _squared(some, mean[None])[:, 0]).argmin()
     centres = some[first][None]
     nearest = _squared(some, centres)[:, 0]
     for _ in range(count - 1):
-        centres = np.concatenate([centres, some[nearest.argmax()][None]])
+        centres = np.concatenate([centres, some[(lengths + nearest).argmax()][None]])
         nearest = np.minimum(nearest, _squared(some, centres[-1:])[:, 0])
     for _ in range(_STEPS):
         member = _squared(some, centres).argmin(axis=1)
@@ -139,8 +143,8 @@ def _cluster(features: Floats, count: int) -> NDArray[np.intp]:
 
 
 def _squared(points: Floats, centres: Floats) -> Floats:
-    """Squared distances `[points, centres]`."""
-    return np.stack([((points - each) ** 2).sum(axis=1) for each in centres], axis=1)
+    """Squared distances `[points, centres]`, but for what all centres share."""
+    return (centres**2).sum(axis=1) - 2 * (points @ centres.T)
 
 
 def _components(clusters: NDArray[np.intp], count: int) -> list[Region]:
@@ -160,15 +164,14 @@ def _components(clusters: NDArray[np.intp], count: int) -> list[Region]:
 
 
 def _candidates(components: list[Region]) -> Iterator[Region]:
-    """Yields the components and the unions of two that touch, holes filled."""
+    """Yields the components, and the unions of two that touch with their seams."""
     wide = [_pad(each, _REACH) for each in components]
     wide = [each._replace(mask=_dilate(each.mask, _REACH)) for each in wide]
-    for region in components:
-        yield _fill(region)
+    yield from components
     for one, other in combinations(range(len(components)), 2):
         seam = _common(wide[one], wide[other])
         if seam is not None:
-            yield _fill(_union(components[one], components[other], seam))
+            yield _union(components[one], components[other], seam)
 
 
 def _common(one: Region, other: Region) -> Region | None:
@@ -200,12 +203,20 @@ def _cut(region: Region, top: int, left: int, bottom: int, right: int) -> np.nda
 
 
 def _pad(region: Region, room: int) -> Region:
-    return Region(region.top - room, region.left - room, np.pad(region.mask, room))
+    return Region(region.top - room, region.left - room, _padded(region.mask, room))
+
+
+def _padded(mask: np.ndarray, room: int) -> np.ndarray:
+    """What NumPy's function does in thirty times the time."""
+    height, width = mask.shape
+    wide = np.zeros((height + 2 * room, width + 2 * room), np.bool_)
+    wide[room : room + height, room : room + width] = mask
+    return wide
 
 
 def _fill(region: Region) -> Region:
     """Fills what is not connected with the outside of the box."""
-    outside, count = ndimage.label(~np.pad(region.mask, 1))
+    outside, count = ndimage.label(~_padded(region.mask, 1))
     if count == 1:
         return region
     return region._replace(mask=(outside != outside[0, 0])[1:-1, 1:-1])
@@ -224,43 +235,42 @@ def _dilate(mask: np.ndarray, times: int) -> np.ndarray:
 
 
 def _score(region: Region, edges: Floats) -> _Scored | None:
-    """Scores a region: by the edge along its outline, and for being compact and whole.
+    """Scores a region by the edge along its outline, for being compact, whole, large.
 
     Returns:
       None for one that is too small or too large.
     """
-    area = int(region.mask.sum())
-    least, most = _AREAS
-    if not least * edges.size <= area <= most * edges.size:
+    least, most = (share * edges.size for share in _AREAS)
+    # Without its holes it is no larger than its box.
+    if region.mask.size < least or np.count_nonzero(region.mask) > most:
         return None
-    height, width = edges.shape
-    region = Region(
-        max(region.top, 0),
-        max(region.left, 0),
-        region.mask[
-            max(-region.top, 0) : height - region.top,
-            max(-region.left, 0) : width - region.left,
-        ],
+    region = _within(_fill(region), edges.shape)
+    area = int(np.count_nonzero(region.mask))
+    if not least <= area <= most:
+        return None
+    wide = _pad(region, _ROOM)
+    near = _dilate(~wide.mask, 1)
+    outline = np.count_nonzero(near & wide.mask)
+    # From two pixels inside to one outside.
+    band = _within(
+        wide._replace(mask=_dilate(near, 1) & _dilate(wide.mask, 1)), edges.shape
     )
-    padded = np.pad(region.mask, _ROOM)
-    outside = ~padded
-    near = _dilate(outside, 1)
-    outline = int((near & padded).sum())
-    band = _dilate(near, 1) & _dilate(padded, 1)
-    top, left = region.top - _ROOM, region.left - _ROOM
-    rows = slice(max(-top, 0), height - top)
-    columns = slice(max(-left, 0), width - left)
-    band = band[rows, columns]
-    seen = edges[max(top, 0) : max(top, 0) + band.shape[0]]
-    seen = seen[:, max(left, 0) : max(left, 0) + band.shape[1]]
-    edge = float(seen[band].mean())
-    border = _border_pixels(region, (height, width))
+    seen = edges[band.top : band.bottom, band.left : band.right]
+    edge = float(seen[band.mask].mean())
+    border = min(1.0, _border_pixels(region, edges.shape) / outline)
     compact = min(1.0, 4 * np.pi * area / outline**2)
-    score = edge * (1 - min(1.0, border / outline)) * compact**0.5
-    return _Scored(region, area, score)
+    large = min(1.0, area / (_LARGE * edges.size))
+    return _Scored(region, area, edge * (1 - border) * (compact * large) ** 0.5)
 
 
-def _border_pixels(region: Region, size: tuple[int, int]) -> int:
+def _within(region: Region, size: tuple[int, ...]) -> Region:
+    """Leaves out what lies beyond the frame."""
+    top, left = max(region.top, 0), max(region.left, 0)
+    bottom, right = min(region.bottom, size[0]), min(region.right, size[1])
+    return Region(top, left, _cut(region, top, left, bottom, right))
+
+
+def _border_pixels(region: Region, size: tuple[int, ...]) -> int:
     """Pixels of a region on the border of the frame."""
     mask = region.mask
     on = np.zeros(mask.shape, np.bool_)

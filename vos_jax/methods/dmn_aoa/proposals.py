@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from vos_jax.data.proposals import COUNT, open_proposals, select
+from vos_jax.data.proposals import COUNT, REGIONS, open_proposals, select
 from vos_jax.errors import InputError
 from vos_jax.methods.inputs import InputKind, Size
 from vos_jax.types import Proposals
@@ -85,6 +85,7 @@ def proposals_kind(*, nms_first: bool = False) -> InputKind:
         check=check_proposals,
         mirror=mirror_proposals,
         example=example_proposals,
+        of_frames=REGIONS,
     )
 
 
