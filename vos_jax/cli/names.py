@@ -2,7 +2,7 @@
 
 METHODS = (
     *("stm", "stm-tiny", "hmmn", "hmmn-tiny", "lcm", "lcm-tiny"),
-    *("stcn", "rde", "rde-tiny"),
+    *("stcn", "rde", "rde-tiny", "dmn-aoa", "dmn-aoa-tiny"),
 )
 """All of `vos_jax.METHODS`."""
 

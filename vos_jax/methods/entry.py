@@ -21,8 +21,8 @@ class Entry(NamedTuple):
         None where none were published.
       torch_ignored: Published names that carry no parameter, as glob patterns.
       parts: Parts of the variables, as paths, by the value of a field that a network
-        has them for: True, or an entry of a tuple. Weights that have more of them serve
-        a network with fewer, too, without.
+        has them for: True, False, or an entry of a tuple. Weights that have more of
+        them serve a network with fewer, too, without.
       reads: Other methods whose weights are its own, or would be without their `parts`.
       extends: A method whose network is this one's without `parts`, so that training
         may begin with its weights.

@@ -11,6 +11,7 @@ from typing import Any
 from vos_jax.errors import InputError
 from vos_jax.methods import stm
 from vos_jax.methods.base import Method, ReadConfig
+from vos_jax.methods.dmn_aoa import model as dmn_aoa
 from vos_jax.methods.entry import Entry
 from vos_jax.methods.hmmn import model as hmmn
 from vos_jax.methods.lcm import model as lcm
@@ -25,6 +26,7 @@ METHODS: dict[str, Entry] = {
     **lcm.ENTRIES,
     **stcn.ENTRIES,
     **rde.ENTRIES,
+    **dmn_aoa.ENTRIES,
 }
 """The methods of the package by their names."""
 
@@ -36,12 +38,13 @@ def find_entry(name: str) -> Entry:
     """What is known of a method.
 
     Args:
-      name: One of `METHODS`, or `FILE.py` for the `entry` of a Python file, or
-        `FILE.py:NAME` for another `Entry` in it.
+      name: One of `METHODS`, with `-` or `_`, or `FILE.py` for the `entry` of a Python
+        file, or `FILE.py:NAME` for another `Entry` in it.
 
     Raises:
       InputError: There is none of that name, or the file has none that works.
     """
+    name = known_name(name)
     if name in METHODS:
         return METHODS[name]
     place = _place(name)
@@ -51,6 +54,12 @@ def find_entry(name: str) -> Entry:
     if not path.is_file():
         raise InputError(f"method {name!r}: there is no file {path}")
     return _entry_in(path, entry)
+
+
+def known_name(name: str) -> str:
+    """A name as in `METHODS`, where it is one of them with `_` for `-`."""
+    hyphened = name.replace("_", "-")
+    return hyphened if hyphened in METHODS else name
 
 
 def unknown_method(name: str, known: Iterable[str]) -> InputError:
@@ -71,14 +80,14 @@ def stored_name(name: str) -> str:
     """The name that weights remember: without the folders of a file."""
     place = _place(name)
     if place is None:
-        return name
+        return known_name(name)
     path, entry = place
     return path.name if entry == _DEFAULT else f"{path.name}:{entry}"
 
 
 def _place(name: str) -> tuple[Path, str] | None:
     """A file and the name of an entry in it; None where a name stands for no file."""
-    found = None if name in METHODS else _IN_FILE.fullmatch(name)
+    found = None if known_name(name) in METHODS else _IN_FILE.fullmatch(name)
     return found and (Path(found["path"]), found["name"] or _DEFAULT)
 
 

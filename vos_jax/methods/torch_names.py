@@ -48,6 +48,15 @@ def norm(path: _Path, name: str) -> Table:
     return {leaf: Source((f"{name}.{end}",), "vector") for leaf, end in leaves.items()}
 
 
+def group_norm(path: _Path, name: str) -> Table:
+    """A group norm, which has no statistics."""
+    leaves = {"scale": "weight", "bias": "bias"}
+    return {
+        ("params", *path, leaf): Source((f"{name}.{end}",), "vector")
+        for leaf, end in leaves.items()
+    }
+
+
 def conv_norm(path: _Path, conv_name: str, norm_name: str, bias: bool = False) -> Table:
     """A `ConvNorm`."""
     rows = conv if bias else kernel

@@ -25,6 +25,7 @@ from vos_jax.methods.registry import (
     METHODS,
     create,
     find_entry,
+    known_name,
     method_file,
     stored_name,
     unknown_method,
@@ -44,6 +45,7 @@ def shipped_weights(name: str) -> Path:
     Raises:
       InputError: None ship for it.
     """
+    name = known_name(name)
     folder = Path(str(resources.files("vos_jax"))) / "assets"
     path = folder / f"{name.replace('-', '_')}.safetensors"
     if not path.is_file():
@@ -67,7 +69,7 @@ def weights_file(name: str, path: str | Path | None) -> Path:
     """
     if path is None:
         return shipped_weights(name)
-    if str(path) in METHODS and not Path(path).exists():
+    if known_name(str(path)) in METHODS and not Path(path).exists():
         return shipped_weights(str(path))
     return Path(path)
 
@@ -164,12 +166,12 @@ def _fitted(
         wanted = network.get(option, False)
         if option in parts:
             has, needs = _values(x), _values(wanted)
-            if lacking := [p for v in needs - has for p in parts[option][v]]:
+            if lacking := _paths(parts[option], needs - has):
                 raise InputError(
                     f"{path}: its weights lack {' and '.join(lacking)}, which"
                     f" {option}={wanted!r} needs; leave that option out"
                 )
-            surplus.update(p for v in has - needs for p in parts[option][v])
+            surplus.update(_paths(parts[option], has - needs))
         elif wanted != x:
             raise InputError(
                 f"{path}: its weights are for {option}={x!r}; leave that option out"
@@ -179,7 +181,12 @@ def _fitted(
 
 def _values(field: Any) -> set[Any]:
     """What an entry of `parts` is by, in a field that is a flag or a tuple."""
-    return set(field) if isinstance(field, tuple) else {field} - {False}
+    return set(field) if isinstance(field, tuple) else {field}
+
+
+def _paths(parts: Mapping[Any, tuple[str, ...]], values: set[Any]) -> list[str]:
+    """What a network has for some values of a field."""
+    return [path for value in values for path in parts.get(value, ())]
 
 
 def _without(paths: set[str], variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +265,7 @@ def convert(name: str, source: str | Path, target: str | Path) -> dict[str, int]
         table = resnet(backbone)
         ignored: tuple[str, ...] = ("*.num_batches_tracked", "fc.*", "layer4.*")
         config = {"depth": backbone.depth, "width": backbone.width}
-    elif name not in METHODS and method_file(name) is None:
+    elif known_name(name) not in METHODS and method_file(name) is None:
         raise unknown_method(name, [*METHODS, *BACKBONES])
     else:
         method = create(name)

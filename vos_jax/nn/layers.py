@@ -1,9 +1,10 @@
-"""Convolutions and frozen normalisation."""
+"""Convolutions and normalisation."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -13,7 +14,8 @@ from vos_jax.ops.convolution import conv, conv_few_products
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
-_BATCH_NORM_EPSILON = 1e-5
+_EPSILON = 1e-5
+"""Of every norm, as in PyTorch; Linen's own is a tenth of it."""
 
 
 def normalize_image(image: Float[Array, "*b H W 3"]) -> Float[Array, "*b H W 3"]:
@@ -94,8 +96,42 @@ class FrozenNorm(nn.Module):
 
 
 def _affine(scale: Array, bias: Array, mean: Array, var: Array) -> tuple[Array, Array]:
-    scale = scale / jnp.sqrt(var + _BATCH_NORM_EPSILON)
+    scale = scale / jnp.sqrt(var + _EPSILON)
     return scale, bias - mean * scale
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation (Wu & He, ECCV 2018), computed in float32.
+
+    A group of channels has mean 0 and variance 1 over each image before every channel
+    is scaled and shifted. Nothing of it can be folded: it depends on the image.
+    """
+
+    groups: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Normalises, in the type that comes in."""
+        batch, channels = x.shape[0], x.shape[-1]
+        ones, zeros = nn.initializers.ones, nn.initializers.zeros
+        scale = self.param("scale", ones, (channels,), jnp.float32)
+        bias = self.param("bias", zeros, (channels,), jnp.float32)
+
+        def mean(each: Float[Array, "B H W C"]) -> Float[Array, "B 1 1 C"]:
+            """Of a channel's group, first over the cells: channels lie closest."""
+            of_channel = each.mean((1, 2), dtype=jnp.float32)
+            of_group = of_channel.reshape(batch, self.groups, -1).mean(-1)
+            each = jnp.repeat(of_group, channels // self.groups, axis=-1)
+            return each[:, None, None]
+
+        wide = x.astype(jnp.float32)
+        centre = mean(wide)
+        # A variance is a small difference where the mean is large: not that of squares.
+        inverse = jax.lax.rsqrt(mean(jnp.square(wide - centre)) + _EPSILON)
+        gain = inverse * scale[None, None, None]
+        shift = bias[None, None, None] - centre * gain
+        return (wide * gain + shift).astype(x.dtype)
 
 
 class ConvNorm(nn.Module):

@@ -1,10 +1,11 @@
 """What DMN-AOA takes with every frame after the first: `vos_jax.types.Proposals`."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from vos_jax.data.proposals import COUNT, REGIONS, open_proposals, select
 from vos_jax.errors import InputError
@@ -13,6 +14,19 @@ from vos_jax.types import Proposals
 
 # Of the examples' sides: shares of the frame's.
 _SIDES = (0.15, 0.3, 0.6)
+
+
+class TrainingInputs(NamedTuple):
+    """Proposals, and where objects were, for a network that cannot tell yet.
+
+    Attributes:
+      proposals: Of the frame; None for a network that takes none.
+      query_boxes: Of the objects in the frame before, in place of those of what was
+        found there; in pixels of the frame without padding.
+    """
+
+    proposals: Proposals | None
+    query_boxes: Float[Array, "O 4"]
 
 
 def check_proposals(proposals: Any, size: Size) -> None:

@@ -1,0 +1,1 @@
+"""DMN-AOA (Liang et al., ICCV 2021)."""
