@@ -44,7 +44,7 @@ def _clips(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig,
     """As many videos as there is time to store the proposals of."""
     options = {"size": size, "objects": objects, "difficulty": (0.2, 0.6)}
     return (
-        DataConfig(source="generated", options={"count": 400, "length": 16, **options}),
+        DataConfig(source="generated", options={"count": 300, "length": 8, **options}),
     )
 
 
@@ -62,16 +62,16 @@ def experiment() -> Experiment:
             max_skip=3,
             skip_steps=0,
         ),
-        batch=8,
-        steps=1200,
+        batch=4,
+        steps=600,
         optimizer=OptimizerConfig(
-            name="adamw", learning_rate=1e-3, warmup_steps=100, weight_decay=1e-4
+            name="adamw", learning_rate=1e-3, warmup_steps=50, weight_decay=1e-4
         ),
-        objective=DMNAOALoss(boxes="given"),
+        objective=DMNAOALoss(boxes="given", most_proposals=12),
         step=StepConfig(norms="batch", ema_decay=0.995, clip_norm=1.0),
         validation=(_VALIDATION,),
-        validate_every=600,
-        checkpoint_every=200,
+        validate_every=300,
+        checkpoint_every=100,
     )
 
 
@@ -96,7 +96,7 @@ def main() -> Experiment:
             schedule="cosine",
             frozen=("backbone/*/norm/*",),
         ),
-        objective=DMNAOALoss(),
+        objective=DMNAOALoss(most_proposals=12),
         step=StepConfig(ema_decay=0.995, clip_norm=1.0),
         validate_every=400,
     )

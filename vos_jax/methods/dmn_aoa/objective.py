@@ -62,6 +62,7 @@ class DMNAOALoss:
         assignment by true overlap, as in DMM-Net.
       n_grad: Gradient steps of the matching layer, which has more of them in tests.
       n_proj: Rounds of projections after each.
+      most_proposals: Of a frame, the best ones: fewer take less time. None for all.
     """
 
     boxes: Boxes = "predicted"
@@ -71,6 +72,7 @@ class DMNAOALoss:
     match_loss_weight: float = 0.0
     n_grad: int = 10
     n_proj: int = 5
+    most_proposals: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("boxes", Boxes), ("memory", ClipMemory)):
@@ -89,8 +91,10 @@ class DMNAOALoss:
                 f"objective box_shift={self.box_shift!r}: use less than 0.5, or no box"
                 " would be left"
             )
-        for name in ("n_grad", "n_proj"):
+        for name in ("n_grad", "n_proj", "most_proposals"):
             value = getattr(self, name)
+            if value is None and name == "most_proposals":
+                continue
             if type(value) is not int or value < 1:
                 raise InputError(
                     f"objective {name}={value!r}: use a whole number of at least 1"
@@ -168,7 +172,7 @@ class DMNAOALoss:
             image=later(frames),
             query=later(encoded.query),
             labels=later(labels),
-            inputs=clip.inputs,
+            inputs=jax.tree.map(lambda x: x[:, : self.most_proposals], clip.inputs),
             query_boxes=query_boxes,
         )
         seen = _Seen(memory, _first_probs(labels[0], len(clip.valid)))
