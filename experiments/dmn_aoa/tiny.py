@@ -8,12 +8,8 @@ the first, of the network's own in the second.
     vos-jax train dmn_aoa/tiny:main --workdir runs/dmn_aoa_tiny2 \
         --set weights=runs/dmn_aoa_tiny1/weights.safetensors
 
-Proposals are made of every frame as it is read, which takes longer than the steps on a
-machine of few cores. Made once and stored they are the same:
-
-    vos-jax data regions dmn_aoa/tiny --out regions.json
-    vos-jax train dmn_aoa/tiny --workdir runs/dmn_aoa_tiny1 --data . \
-        --set data.0.inputs=regions.json
+Proposals are made of every frame as it is read, which takes longer than the steps do.
+How they are stored once is in `experiments/dmn_aoa/README.md`.
 
 Nothing is pretrained, so that norms of the backbone follow the batch until the second
 stage freezes them. What the stages reach is in `benchmarks/README.md`.
