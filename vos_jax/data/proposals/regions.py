@@ -2,7 +2,9 @@
 
 It stands in for a detector where nothing is to be downloaded: on generated clips, which
 look like nothing that detectors know. It sees one frame and no masks. Masks are worked
-on within their boxes, which makes a frame of 128 x 208 cost 0.1 s of one core.
+on within their boxes: a frame of 128 x 208 takes some 0.2 s of one core, one of 480 x 854
+two. On generated clips (difficulty 0.2 to 0.6) the mean best IoU is about 0.75 among the
+thirty and 0.68 after suppression; on photographs it is far from a detector's, 0.4.
 
     frame -> features at three scales -> clusters of 4 and of 8 -> connected components
     -> they and unions of two that touch -> scored by the edge that they lie on
@@ -36,6 +38,8 @@ _LARGE = 0.1
 _SAME = 0.8
 # Room around a mask for its dilations.
 _ROOM = 3
+# Neighbours that are connected; made once, for it takes as long as a small mask.
+_FOUR = ndimage.generate_binary_structure(2, 1)
 
 Floats = NDArray[np.float32]
 
@@ -151,7 +155,7 @@ def _components(clusters: NDArray[np.intp], count: int) -> list[Region]:
     """The largest connected components of all clusters, the largest first."""
     found = []
     for cluster in range(count):
-        labels, _ = ndimage.label(clusters == cluster)
+        labels, _ = ndimage.label(clusters == cluster, _FOUR)
         sizes = np.bincount(labels.ravel())
         boxes = ndimage.find_objects(labels)
         large = sizes >= _SMALLEST_COMPONENT * clusters.size
@@ -216,7 +220,7 @@ def _padded(mask: np.ndarray, room: int) -> np.ndarray:
 
 def _fill(region: Region) -> Region:
     """Fills what is not connected with the outside of the box."""
-    outside, count = ndimage.label(~_padded(region.mask, 1))
+    outside, count = ndimage.label(~_padded(region.mask, 1), _FOUR)
     if count == 1:
         return region
     return region._replace(mask=(outside != outside[0, 0])[1:-1, 1:-1])
@@ -273,6 +277,9 @@ def _within(region: Region, size: tuple[int, ...]) -> Region:
 def _border_pixels(region: Region, size: tuple[int, ...]) -> int:
     """Pixels of a region on the border of the frame."""
     mask = region.mask
+    inside = region.top > 0 and region.left > 0
+    if inside and region.bottom < size[0] and region.right < size[1]:
+        return 0
     on = np.zeros(mask.shape, np.bool_)
     on[0] |= region.top == 0
     on[-1] |= region.bottom == size[0]
