@@ -292,8 +292,7 @@ def setting_of(
 ) -> Setting:
     """How a row is evaluated, by what there is of `CHANGES` and `DETECTORS`."""
     own = weights["F0" if row.weights == "F0" else row.setting]
-    inputs = proposals[row.proposals] if row.proposals else None
-    return Setting(CHANGES[row.setting], own, inputs=inputs)
+    return Setting(CHANGES[row.setting], own, inputs=proposals.get(row.proposals))
 
 
 def _ready(
