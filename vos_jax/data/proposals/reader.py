@@ -17,7 +17,7 @@ REGIONS = "regions"
 """The word for the region proposer, in place of a file."""
 
 # A clip asks for the same frame a few times, and a static one for all of its views.
-_KEPT = 64
+_KEPT = 16
 
 
 class VideoProposals:
@@ -82,7 +82,12 @@ class VideoProposals:
 
 
 class ProposalReader:
-    """Reads the proposals of any video that a file knows, or of any frame."""
+    """Reads the proposals of any video that a file knows, or of any frame.
+
+    Attributes:
+      identity: Of the proposals, down to their content.
+      iou: Boxes that overlap by more are suppressed.
+    """
 
     def __init__(
         self, results: CocoResults | None, iou: float = 0.4, nms_first: bool = False
@@ -94,7 +99,7 @@ class ProposalReader:
           iou: As for `select`.
           nms_first: As for `select`.
         """
-        self._results, self._iou, self._nms_first = results, iou, nms_first
+        self._results, self.iou, self._nms_first = results, iou, nms_first
         made = f"{REGIONS} {VERSION}" if results is None else results.identity
         self.identity = f"{made}{f' iou {iou:g}' if iou != 0.4 else ''}"
         self.identity += " nms first" if nms_first else ""
@@ -114,8 +119,20 @@ class ProposalReader:
         Raises:
           InputError: A frame is not listed, or with another size.
         """
+        candidates = self._candidates(sequence, names, size)
+        return VideoProposals(candidates, self.iou, self._nms_first)
+
+    def all_of(
+        self, sequence: str | None, names: Sequence[str], size: Size
+    ) -> VideoProposals:
+        """As `video`, but nothing is suppressed: the best thirty, for their quality."""
+        return VideoProposals(self._candidates(sequence, names, size), 1.0, False)
+
+    def _candidates(
+        self, sequence: str | None, names: Sequence[str], size: Size
+    ) -> Callable[[int, np.ndarray], Candidates]:
         if self._results is None:
-            return VideoProposals(_regions, self._iou, self._nms_first)
+            return _regions
         results = self._results
         found = [self._find(results, sequence, name, size) for name in names[1:]]
         first = results.find(sequence, names[0]) if names else None
@@ -127,7 +144,7 @@ class ProposalReader:
                 image = self._find(results, sequence, names[index], size)
             return results.candidates(image)
 
-        return VideoProposals(candidates, self._iou, self._nms_first)
+        return candidates
 
     def empty(self, size: Size) -> Proposals:
         """What a frame without proposals gives: the shapes and types of any."""
