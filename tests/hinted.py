@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.bench.toy import Toy, ToyConfig
+from vos_jax.data.augmentation import warp_labels
 from vos_jax.errors import InputError
 from vos_jax.methods.base import Segmentation
 from vos_jax.methods.entry import Entry
@@ -26,6 +27,10 @@ class Hints(NamedTuple):
 
     map: Any
     weight: Any
+
+
+def no_hints(size):
+    return Hints(np.full(size, 0.5, np.float32), np.float32(4))
 
 
 def shrink(stored, size):
@@ -54,6 +59,9 @@ class HintFile:
                 raise InputError(f"{self.path}: hints of {key} are of another size")
         return HintsOfVideo(self, keys)
 
+    def empty(self, size):
+        return no_hints(size)
+
 
 class HintsOfVideo:
     def __init__(self, file, keys):
@@ -65,6 +73,11 @@ class HintsOfVideo:
         self.read_indices.append(index)
         return shrink(self.file.maps[self.keys[index]], size)
 
+    def warp(self, index, frame, geometry, size):
+        assert index, "nothing comes with the first frame"
+        stored = self.file.maps[self.keys[index]]
+        return shrink(warp_labels(stored, geometry, size), size)
+
 
 class Light:
     identity = "light"
@@ -74,6 +87,13 @@ class Light:
 
     def read(self, index, frame, size):
         return shrink(frame.mean(-1), size)
+
+    def warp(self, index, frame, geometry, size):
+        light = frame.mean(-1).astype(np.uint8)
+        return shrink(warp_labels(light, geometry, size), size)
+
+    def empty(self, size):
+        return no_hints(size)
 
 
 def check(inputs, size):
@@ -87,7 +107,7 @@ HINTS = InputKind(
     advice="name a file of them with --proposals, or `light`",
     check=check,
     mirror=lambda hints: hints._replace(map=hints.map[..., ::-1]),
-    example=lambda size: Hints(np.full(size, 0.5, np.float32), np.float32(4)),
+    example=no_hints,
     of_frames="light",
 )
 

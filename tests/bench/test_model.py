@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.bench.toy import toy
+from tests.hinted import hinted
 from tests.methods.hmmn_weights import narrow
 from vos_jax.bench import model as bench
 from vos_jax.bench.model import ModelOptions, ModelResult
@@ -67,6 +68,12 @@ def test_memory_is_that_of_the_state(
     assert row.slots == model[0].slots(12) == 4
     assert row.state_mb == state_bytes(model[0], (32, 40), 2, 12) / 1e6
     assert row.step_temp_mb is not None and row.step_temp_mb > 0
+
+
+def test_what_comes_with_frames_goes_to_the_stages_that_need_it() -> None:
+    options = replace(TINY, memory_frames=(1,))
+    result = bench.bench_model(*hinted(), options)
+    assert all(row.time_ms is not None for row in result.stages)
 
 
 @pytest.mark.slow

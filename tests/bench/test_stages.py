@@ -25,7 +25,7 @@ class Kept(SimpleNamespace):
     """A method of which only the memory matters: a bank without content."""
 
     def __init__(self, policy: Policy, slots: Callable[[int], int] | None = None):
-        super().__init__(policy=policy, slots=slots or policy.slots)
+        super().__init__(policy=policy, slots=slots or policy.slots, inputs=None)
 
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Bank:
         return memory_bank.empty(jnp.zeros((objects, 0)), slots)
@@ -173,9 +173,8 @@ def test_what_is_timed_gives_no_copy_of_the_memory() -> None:
     query, _ = jax.eval_shape(stages.encode, variables, stages.frame)
     arguments = variables, state.memory, query
     read = jax.eval_shape(stages.read, *arguments, jnp.ones(OBJECTS, bool))
-    segment = jax.eval_shape(
-        stages.segment, *arguments, state._replace(ids=jnp.ones(OBJECTS, jnp.int32))
-    )
+    state = state._replace(ids=jnp.ones(OBJECTS, jnp.int32))
+    segment = jax.eval_shape(stages.segment, *arguments, state, None)
     track = state.memory.bank.entries.track.shape
     fine = [(2, 4, 6, 12), (2, 8, 12, 8)]
     assert sorted(x.shape for x in read) == sorted([(2, 2, 3, 16), *fine, track])

@@ -4,6 +4,7 @@ import pytest
 
 import vos_jax
 from tests.bench.toy import toy
+from tests.hinted import hinted
 from vos_jax.bench import stream as bench
 from vos_jax.bench.stream import StreamOptions, bench_stream
 from vos_jax.errors import InputError
@@ -27,6 +28,12 @@ def test_a_memory_that_grows_is_seen_growing() -> None:
     rows = bench_stream(*toy(), options)
     assert rows[-1].state_mb > rows[0].state_mb
     assert rows[-1].programs > rows[0].programs
+
+
+def test_what_comes_with_frames_comes_with_every_one() -> None:
+    options = StreamOptions(frames=21, height=16, width=16)
+    (row,) = bench_stream(*hinted(every=None), options)
+    assert row.frames_per_s > 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.bench.toy import toy
+from tests.hinted import hinted
 from vos_jax.bench import train as bench
 from vos_jax.bench import train_rows
 from vos_jax.bench.train import TrainOptions, TrainResult
@@ -38,9 +38,9 @@ OPTIONS = TrainOptions(workers=(1, 2), repeats=4, small=True)
 
 
 def begin_toy(experiment, source):
-    """A method that compiles in a moment instead of the experiment's."""
+    """A method that compiles in a moment, and takes more than frames as well."""
     assert not experiment.twins
-    return toy()
+    return hinted()
 
 
 def run_on_two_devices() -> None:

@@ -7,12 +7,14 @@ import warnings
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
 from vos_jax.data.augmentation import Affine, Spline
+from vos_jax.data.clip_inputs import ClipInputs
 from vos_jax.data.clips import Clips, batch_at
 from vos_jax.data.colour import MEAN_COLOUR, Blur, Colour
 from vos_jax.data.pipeline import train_batches
@@ -479,3 +481,40 @@ def test_an_argument_out_of_range_is_named_before_the_first_batch(change, named)
     with pytest.raises(InputError, match=named) as error:
         train_batches(Painted(), SMALL, **({"seed": 0, "batch": 4} | change))
     assert "\n" not in str(error.value)
+
+
+class Placed(NamedTuple):
+    matrix: np.ndarray
+    time: np.ndarray
+
+
+class PlacedInputs:
+    """A reader of what depends on frame, geometry and size."""
+
+    identity = "places"
+
+    def video(self, sequence, names, size):
+        return self
+
+    def warp(self, index, frame, geometry, size):
+        return Placed(geometry.matrix, np.full(size, frame[0, 0, 1]))
+
+    def empty(self, size):
+        return Placed(np.zeros((3, 3)), np.zeros(size, np.uint8))
+
+
+@pytest.mark.parametrize("perturb", [None, (0.85, 1.0)])
+def test_inputs_come_with_their_frames_at_every_size(perturb):
+    sizes = ((40, 32), (32, 48))
+    recipe = replace(SMALL, frames=4, other_sizes=sizes, perturb=perturb)
+    inputs = ClipInputs([(Painted(), PlacedInputs())])
+    for step, batch in enumerate(taken(4, recipe=recipe, inputs=inputs)):
+        expected = batch_at(Painted(), recipe, 3, step, 4, inputs=inputs)
+        assert (batch.given is None) == (perturb is None)
+        for mine, theirs in zip(batch.inputs, expected.inputs, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+            assert mine.dtype == theirs.dtype
+        assert batch.inputs.time.shape == (4, 3, *recipe.size_at(step))
+        clips = Clips(Painted(), recipe, seed=3, batch=4)
+        times = [clips.example(step, index).times[1:] for index in range(4)]
+        np.testing.assert_array_equal(batch.inputs.time[..., 0, 0], times)

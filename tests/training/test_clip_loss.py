@@ -143,7 +143,7 @@ def with_true_masks(loss_of, variables):
 @pytest.fixture(scope="module")
 def remembering(variables, partly_known):
     """A plain loop that remembers given masks of the middle frame: constants."""
-    frames, labels, valid, _ = partly_known
+    frames, labels, valid, *_ = partly_known
 
     def loss(params, masks):
         weights = {**variables, "params": params}

@@ -212,9 +212,8 @@ class _Rows:
 
         def run(state: State) -> Any:
             for _ in range(cycle):
-                state, out = step.call(
-                    self._stages.variables, state, self._stages.frame
-                )
+                given = self._stages.frame, self._stages.inputs
+                state, out = step.call(self._stages.variables, state, *given)
             return out
 
         whole = self._time(run, lambda: (jax.tree.map(jnp.copy, state),))

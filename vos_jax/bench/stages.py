@@ -36,8 +36,13 @@ class Stages:
         size: tuple[int, int],
         objects: int,
     ) -> None:
-        """Draws a frame of height and width `size`, and its masks."""
+        """Draws a frame of height and width `size`, its masks, and what comes with it.
+
+        What else the method takes is the example of its `inputs`.
+        """
         self.method, self.variables = method, variables
+        kind = method.inputs
+        self.inputs = None if kind is None else jax.device_put(kind.example(size))
         self.frame, self._masks = _picture(*size, objects)
 
     def start(self, frames: int) -> State:
@@ -89,17 +94,23 @@ class Stages:
         return _without(memory, out)
 
     def segment(
-        self, variables: Mapping[str, Any], memory: Any, query: Any, state: State
+        self,
+        variables: Mapping[str, Any],
+        memory: Any,
+        query: Any,
+        state: State,
+        inputs: Any,
     ) -> Any:
         """Logits, and what of the memory is new."""
-        out = self.method.apply(
-            variables, memory, query, state.frame, state.active, method="segment"
-        )
+        known = memory, query, state.frame, state.active, inputs
+        out = self.method.apply(variables, *known, method="segment")
         return _without(memory, out)
 
-    def step(self, variables: Mapping[str, Any], state: State, frame: Any) -> Any:
+    def step(
+        self, variables: Mapping[str, Any], state: State, frame: Any, inputs: Any
+    ) -> Any:
         """State and output, as in inference."""
-        return step_traced(self.method, variables, state, frame)
+        return step_traced(self.method, variables, state, frame, inputs)
 
     # Programs, and what they are timed on.
 
@@ -111,16 +122,17 @@ class Stages:
             "memorize": compile_program(
                 self.memorize, variables, *split_memory(state), donate=(1,)
             ),
-            "segment": compile_program(self.segment, variables, memory, query, state),
+            "segment": compile_program(
+                self.segment, variables, memory, query, state, self.inputs
+            ),
             "step": self.compile_step(state),
             "read": compile_program(self.read, variables, memory, query, state.active),
         }
 
     def compile_step(self, state: State) -> Program:
         """The step of states like this one, whose shapes are enough."""
-        return compile_program(
-            self.step, self.variables, state, self.frame, donate=(1,)
-        )
+        given = self.frame, self.inputs
+        return compile_program(self.step, self.variables, state, *given, donate=(1,))
 
     def cycle(self, memorize: Program, empty: State) -> int | None:
         """Frames from one that is remembered to the next, or None if none is again."""
@@ -184,8 +196,8 @@ class Stages:
             "encode": lambda: (variables, self.frame),
             "memorize": lambda: (variables, *split_memory(_copy(state))),
             "read": lambda: (variables, memory, query, state.active),
-            "segment": lambda: (variables, memory, query, state),
-            "step": lambda: (variables, _copy(state), self.frame),
+            "segment": lambda: (variables, memory, query, state, self.inputs),
+            "step": lambda: (variables, _copy(state), self.frame, self.inputs),
         }
 
 

@@ -120,6 +120,10 @@ def _video_rows(
 ) -> list[StreamRow]:
     pictures, labels = _pictures(options, objects)
     before = compiled_programs()
+    kind = method.inputs
+    # Anew in every frame it takes the way from the host, as in a video.
+    size = options.height, options.width
+    inputs = None if kind is None else kind.example(size)
     segment = VideoSegmenter(method, variables)
     latest = segment(pictures[0], labels)
     progress.update()
@@ -128,7 +132,7 @@ def _video_rows(
         started = time.perf_counter()
         for index in range(begin, end):
             # One frame is always under way while the next one is handed over.
-            following = segment(pictures[index % _PICTURES])
+            following = segment(pictures[index % _PICTURES], inputs=inputs)
             latest.result()
             latest = following
             progress.update()

@@ -44,6 +44,7 @@ from vos_jax.bench.train_rows import (
     input_row,
     mean_row,
 )
+from vos_jax.data.clip_inputs import ClipInputs
 from vos_jax.data.clips import batch_at
 from vos_jax.data.pipeline import train_batches
 from vos_jax.data.source import Source
@@ -52,6 +53,7 @@ from vos_jax.runtime.machine import machine
 from vos_jax.runtime.mesh import check_batch, make_mesh, replicated, shard_batch
 from vos_jax.runtime.progress import Progress
 from vos_jax.training.experiment import Experiment
+from vos_jax.training.inputs import open_clip_inputs
 from vos_jax.training.start import begin, open_data
 from vos_jax.training.step import TrainStep, create_train_state, make_train_step
 from vos_jax.types import ClipBatch
@@ -116,13 +118,13 @@ def bench_train(
     turns = [(height, width) for height, width in experiment.recipe.sizes]
     total = 2 * len(workers) + len(set(turns))
     with Progress("bench_train", total, unit="part") as progress:
+        steps = _Steps(experiment, source, data, mesh)
         # First, because it is the quickest to fail where data are damaged.
-        inputs = _Inputs(experiment, source, options)
+        inputs = _Inputs(experiment, source, options, steps.clip_inputs)
         alone = []
         for count in workers:
             alone.append(inputs.time_alone(count))
             progress.update()
-        steps = _Steps(experiment, source, mesh)
         ceilings = steps.ceilings(options.small)
         rows: dict[Size, StepRow] = {}
         for number, size in enumerate(turns):
@@ -148,9 +150,14 @@ class _Inputs:
     """The pipeline; every measurement goes on with the clips of later steps."""
 
     def __init__(
-        self, experiment: Experiment, source: Source, options: TrainOptions
+        self,
+        experiment: Experiment,
+        source: Source,
+        options: TrainOptions,
+        clip_inputs: ClipInputs | None = None,
     ) -> None:
         self._experiment, self._source = experiment, source
+        self._clip_inputs = clip_inputs
         self._options = options
         self._turn = len(experiment.recipe.sizes)
         self._next_step = 0
@@ -207,6 +214,7 @@ class _Inputs:
             batch=self._experiment.batch,
             first_step=self._next_step,
             workers=workers,
+            inputs=self._clip_inputs,
         )
 
 
@@ -219,13 +227,19 @@ class _Steps:
 
     Attributes:
       state: That the newest step leaves, the only one there is: steps use theirs up.
+      clip_inputs: What else the method takes with the frames.
     """
 
-    def __init__(self, experiment: Experiment, source: Source, mesh: Mesh) -> None:
+    def __init__(
+        self, experiment: Experiment, source: Source, data: Path | None, mesh: Mesh
+    ) -> None:
         # Twins are weights, which no figure depends on.
         self._experiment = replace(experiment, twins=False)
         self._source, self._mesh = source, mesh
         self._method, variables = begin(self._experiment, source)
+        self.clip_inputs = open_clip_inputs(
+            self._method.inputs, experiment.data, source, data
+        )
         params = variables["params"]
         self._parameters = sum(x.size for x in jax.tree.leaves(params))
         self._optimizer = experiment.optimizer.build(experiment.steps, params)
@@ -322,7 +336,9 @@ class _Steps:
     def _batch(self, step: int) -> ClipBatch:
         experiment = self._experiment
         return batch_at(
-            self._source, experiment.recipe, experiment.seed, step, experiment.batch
+            *(self._source, experiment.recipe, experiment.seed, step),
+            experiment.batch,
+            inputs=self.clip_inputs,
         )
 
     def _place(self, batch: ClipBatch) -> ClipBatch:

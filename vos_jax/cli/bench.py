@@ -227,11 +227,10 @@ def run_train(args: argparse.Namespace) -> None:
     from vos_jax.bench import train as bench_train
     from vos_jax.bench import train_rows
     from vos_jax.runtime.out_of_memory import memory_told
-    from vos_jax.training.experiment_file import load_experiment
 
     # What is wrong with these is told before any file is opened.
     timed = bench_train.TrainOptions(workers=tuple(args.workers), repeats=args.repeats)
-    experiment = load_experiment(args.experiment, args.changes)
+    experiment = options.load_experiment_of(args)
     size = experiment.recipe.size
     less = f"lower batch={experiment.batch} or recipe.size={size} (with --set)"
     with memory_told(f"bench train {args.experiment}", less):

@@ -19,7 +19,7 @@ _SHORT = ("mem_every", "mem_capacity", "top_k", "dtype")
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
-    """`EXPERIMENT`, `--data` and `--set`."""
+    """`EXPERIMENT`, `--data`, `--set` and `--proposals`."""
     parser.add_argument(
         "experiment",
         metavar="EXPERIMENT",
@@ -30,6 +30,16 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="DIR", help="holds the data sets' folders"
     )
     add_set_option(parser, "change a field of the experiment")
+    add_inputs_option(parser, "for all data sets of the experiment that name none")
+
+
+def load_experiment_of(args: argparse.Namespace) -> Any:
+    """The experiment that these options name, and change."""
+    from vos_jax.training.experiment_file import load_experiment
+    from vos_jax.training.inputs import take_inputs
+
+    experiment = load_experiment(args.experiment, args.changes)
+    return take_inputs(experiment, args.inputs)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

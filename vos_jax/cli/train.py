@@ -69,9 +69,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace) -> None:
     from vos_jax.training.experiment import describe, list_fields
-    from vos_jax.training.experiment_file import load_experiment
 
-    experiment = load_experiment(args.experiment, args.changes)
+    experiment = options.load_experiment_of(args)
     if args.json:
         options.print_figures(describe(experiment), as_json=True)
         return
@@ -80,11 +79,10 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from vos_jax.training.experiment_file import load_experiment
     from vos_jax.training.loop import train
 
     options.use_cache_option(args)
-    experiment = load_experiment(args.experiment, args.changes)
+    experiment = options.load_experiment_of(args)
     trained = train(experiment, args.workdir, args.data, skip_bad=args.skip_bad)
     figures = {"weights": str(trained.weights), "steps": trained.steps}
     if trained.best is not None:

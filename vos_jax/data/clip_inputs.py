@@ -1,7 +1,8 @@
-"""What a network takes with every frame of a clip beside the frame: proposals, say.
+"""What a network takes with every frame beside the frame, and who reads it.
 
 A reader knows frames by their names and finds what belongs to each; every data set of a
-training run has its own. Whatever is found is moved exactly as the frame's labels are.
+training run has its own. What comes with a frame of a clip is moved exactly as the
+frame's labels are.
 """
 
 from bisect import bisect_right
@@ -19,13 +20,33 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
-class MovedInputs(Protocol):
-    """What comes with the frames of one video."""
+class FrameInputs(Protocol):
+    """What comes with the frames of one video, to segment it."""
+
+    def read(self, index: int, frame: np.ndarray, size: Size) -> Any:
+        """Reads what comes with a frame.
+
+        Args:
+          index: Of the frame, in the names that the reader was given.
+          frame: uint8 `[H, W, 3]`, as it is stored.
+          size: To compute at; what is returned fits a frame of that size.
+
+        Returns:
+          A NamedTuple of arrays whose shapes depend on `size` alone.
+
+        Raises:
+          InputError: It cannot be read.
+        """
+        ...
+
+
+class VideoInputs(FrameInputs, Protocol):
+    """What comes with the frames of one video, for clips of it as well."""
 
     def warp(
         self, index: int, frame: np.ndarray, geometry: Geometry, size: Size
     ) -> Any:
-        """Reads what comes with a frame that is moved.
+        """Reads what comes with a frame of a clip, moved as that is.
 
         Args:
           index: Of the frame, in the names that the reader was given.
@@ -34,7 +55,7 @@ class MovedInputs(Protocol):
           size: Of the result.
 
         Returns:
-          A NamedTuple of arrays.
+          As `read`.
 
         Raises:
           InputError: It cannot be read.
@@ -42,18 +63,26 @@ class MovedInputs(Protocol):
         ...
 
 
-class MovingReader(Protocol):
-    """Where they come from; called by several threads."""
+class InputReader(Protocol):
+    """Where they come from, files, say, or a function of the frames.
+
+    Several threads may ask at once.
+    """
 
     @property
     def identity(self) -> str:
-        """Says what is read, down to its content."""
+        """Says what is read, down to its content: another one, another result."""
         ...
 
     def video(
         self, sequence: str | None, names: Sequence[str], size: Size
-    ) -> MovedInputs:
-        """Finds the inputs of the named frames, as stored at a size; not the first's.
+    ) -> VideoInputs:
+        """Finds the inputs of a video before anything is computed.
+
+        Args:
+          sequence: Its name in a data set; None for a video by itself.
+          names: Of its frames, without extensions. The first needs no inputs.
+          size: Of the frames as they are stored.
 
         Raises:
           InputError: A frame lacks them, or they are for frames of another size.
@@ -72,7 +101,7 @@ class ClipInputs:
       identity: Of all readers: others, other clips.
     """
 
-    def __init__(self, parts: Sequence[tuple[Source, MovingReader]]) -> None:
+    def __init__(self, parts: Sequence[tuple[Source, InputReader]]) -> None:
         """Takes every data set with its reader.
 
         Args:
@@ -88,7 +117,7 @@ class ClipInputs:
         self._ends = list(accumulate(len(source.videos) for source, _ in parts))
         self.identity = ", ".join(dict.fromkeys(reader.identity for _, reader in parts))
 
-    def clip(self, video: int, times: Sequence[int], size: Size) -> MovedInputs:
+    def clip(self, video: int, times: Sequence[int], size: Size) -> VideoInputs:
         """Finds the inputs of the frames `times` of a video, all but the first.
 
         Args:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vos_jax.data.clip_inputs import InputReader
 from vos_jax.errors import InputError, warn
 from vos_jax.evaluation import Sequence, given_labels
 from vos_jax.inference.announce import announce, model_facts, plural
@@ -19,7 +20,7 @@ from vos_jax.media import FrameSource, atomic_path, open_frames
 from vos_jax.media.fingerprint import fingerprint_frames
 from vos_jax.media.lock import lock_folder
 from vos_jax.methods.base import Method
-from vos_jax.methods.inputs import InputReader, open_inputs
+from vos_jax.methods.inputs import open_inputs
 from vos_jax.runtime.out_of_memory import memory_told
 from vos_jax.runtime.progress import Progress
 

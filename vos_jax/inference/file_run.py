@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vos_jax.data.clip_inputs import InputReader, VideoInputs
 from vos_jax.inference.announce import announce, model_facts, plural, video_facts
 from vos_jax.inference.capacity import segmenting_remedy, state_bytes
 from vos_jax.inference.checks import objects_in
@@ -26,7 +27,6 @@ from vos_jax.inference.segmenter import (
 from vos_jax.media import FrameSource, prefetch
 from vos_jax.media.lock import lock_folder
 from vos_jax.methods.base import Method
-from vos_jax.methods.inputs import InputReader, VideoInputs
 from vos_jax.runtime.interrupt import delayed_signals
 from vos_jax.runtime.out_of_memory import check_memory
 from vos_jax.runtime.progress import Progress

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from vos_jax.data.clip_inputs import FrameInputs, Size
 from vos_jax.errors import InputError
 from vos_jax.inference.checks import check_frame
 from vos_jax.inference.segmenter import working_size
 from vos_jax.media import prefetch
-from vos_jax.methods.inputs import Size, VideoInputs
 
 _AHEAD = 4
 
-Given = VideoInputs | Sequence[Any]
+Given = FrameInputs | Sequence[Any]
 """What comes with the frames of a video: read frame by frame, or all at hand."""
 
 

@@ -4,60 +4,15 @@ A method names its `InputKind`. Whatever goes through videos asks that for a rea
 hands the network what the reader finds for each frame, without looking into it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import numpy as np
-
+from vos_jax.data.clip_inputs import InputReader
 from vos_jax.errors import InputError
 
 Size = tuple[int, int]
 """Height and width in pixels."""
-
-
-class VideoInputs(Protocol):
-    """What comes with the frames of one video."""
-
-    def read(self, index: int, frame: np.ndarray, size: Size) -> Any:
-        """Reads what comes with a frame.
-
-        Args:
-          index: Of the frame, in the names that `InputReader.video` was given.
-          frame: uint8 `[H, W, 3]`, as it is stored.
-          size: To compute at; what is returned fits a frame of that size.
-
-        Returns:
-          A pytree of arrays whose shapes depend on `size` alone.
-
-        Raises:
-          InputError: It cannot be read.
-        """
-        ...
-
-
-class InputReader(Protocol):
-    """Where inputs come from: files, say, or a function of the frames."""
-
-    @property
-    def identity(self) -> str:
-        """Says what is read, down to its content: another one, another result."""
-        ...
-
-    def video(
-        self, sequence: str | None, names: Sequence[str], size: Size
-    ) -> VideoInputs:
-        """Finds the inputs of a video before anything is computed.
-
-        Args:
-          sequence: Its name in a data set; None for a video by itself.
-          names: Of its frames, without extensions. The first needs no inputs.
-          size: Of the frames as they are stored.
-
-        Raises:
-          InputError: A frame lacks them, or they are for frames of another size.
-        """
-        ...
 
 
 class InputKind(NamedTuple):

@@ -143,7 +143,10 @@ class ClipLoss(Protocol):
         step: Int[Array, ""] | int,
         inputs: Any = None,
     ) -> ClipSums:
-        """Of one clip; `inputs` come with every frame after the first."""
+        """Of one clip.
+
+        What comes with every frame after the first is the clip's, or `inputs`.
+        """
         ...
 
 

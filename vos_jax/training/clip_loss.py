@@ -19,6 +19,7 @@ from vos_jax.errors import InputError
 from vos_jax.inference.state import State
 from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import check_inputs
 from vos_jax.methods.objective import ClipSums, StepConfig, frame_loss_at
 from vos_jax.ops.losses import (
     IGNORE,
@@ -47,14 +48,19 @@ def clip_loss(
       key: For losses that draw random numbers; this one draws none.
       config: Of the step.
       step: Optimizer step, for the bootstrapped loss.
-      inputs: What else the method takes with every frame; leaves `[T - 1, ...]`.
+      inputs: In place of the clip's own, for an objective that makes more of them;
+        leaves `[T - 1, ...]`.
 
     Raises:
-      InputError: The clip has a single frame.
+      InputError: The clip has a single frame, or its inputs are not what is taken.
     """
     length = clip.frames.shape[0]
     if length < 2:
         raise InputError(f"clips of {length} frame: use 2 or more, the first is given")
+    if inputs is None:
+        inputs = clip.inputs
+        each = jax.tree.map(lambda x: x[0], inputs)
+        check_inputs(method.inputs, each, clip.frames.shape[1:3])
     labels = known_labels(clip.labels, clip.valid)
     state = _begin(method, variables, clip.frames[0], labels[0], clip.valid, length)
     frame_loss = frame_loss_at(config, step)

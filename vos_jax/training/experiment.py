@@ -24,12 +24,16 @@ class DataConfig:
       folder: Its folder inside `--data`; None for data that are generated.
       options: What else the source takes: a split, a resolution.
       repeat: How many times it counts in an epoch beside the others.
+      inputs: What else the method takes with its frames: what `InputKind.open` of its
+        `inputs` takes, a path inside of `--data`. Without, what can be made of frames
+        alone comes with those that are generated, and a method that takes more asks.
     """
 
     source: str
     folder: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     repeat: int = 1
+    inputs: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +171,10 @@ def with_defaults(config: Any, stored: Any) -> Any:
       config: An `Experiment`, or a part of one.
       stored: What `describe` made of such a one, and JSON of it.
     """
+    if isinstance(config, tuple) and isinstance(stored, list):
+        if len(config) != len(stored):
+            return stored
+        return [with_defaults(*pair) for pair in zip(config, stored, strict=True)]
     if not (dataclasses.is_dataclass(config) and isinstance(stored, Mapping)):
         return stored
     whole = dict(stored)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from PIL import Image
 
+from vos_jax.data.clip_inputs import ClipInputs
 from vos_jax.data.clips import Clips
 from vos_jax.data.pipeline import train_batches
 from vos_jax.data.show import write_batch
@@ -36,8 +37,15 @@ from vos_jax.runtime.progress import Progress
 from vos_jax.training.checkpoints import Checkpoints
 from vos_jax.training.experiment import Experiment, describe
 from vos_jax.training.export import on_host, write_weights
+from vos_jax.training.inputs import open_clip_inputs
 from vos_jax.training.log import TrainLog, draw_curves, read_log
-from vos_jax.training.start import claim, open_data, start_or_resume, write_claim
+from vos_jax.training.start import (
+    check_inputs_claim,
+    claim,
+    open_data,
+    start_or_resume,
+    write_claim,
+)
 from vos_jax.training.step import TrainState, TrainStep, make_train_step
 from vos_jax.training.validate import check_validation, validate
 from vos_jax.training.window import NotFinite, Window
@@ -104,10 +112,21 @@ def train(
             experiment, source, mesh, checkpoints, begun, skip_bad=skip_bad
         )
         first = int(state.step)
+        kind = method.inputs
+        inputs = open_clip_inputs(kind, experiment.data, source, data)
+        identity = None if inputs is None else inputs.identity
+        check_inputs_claim(workdir, begun, identity)
+        watched_inputs = None
+        if watched is not None:
+            watched_inputs = open_clip_inputs(
+                kind, experiment.validation, watched, data
+            )
+            if watched_inputs is not None:
+                check_validation(watched, watched_inputs)
         log = None
         if jax.process_index() == 0:
             announce("train", _facts(experiment, method, mesh, first))
-            write_claim(workdir, experiment, method)
+            write_claim(workdir, experiment, method, identity)
             log = stack.enter_context(TrainLog(workdir, first))
         run = _Run(
             experiment=experiment,
@@ -122,7 +141,9 @@ def train(
                 experiment.objective,
             ),
             source=source,
+            inputs=inputs,
             watched=watched,
+            watched_inputs=watched_inputs,
             checkpoints=checkpoints,
             log=log,
             skip_bad=skip_bad,
@@ -163,7 +184,9 @@ class _Run(NamedTuple):
     method: Method
     step: TrainStep
     source: Source
+    inputs: ClipInputs | None
     watched: Source | None
+    watched_inputs: ClipInputs | None
     checkpoints: Checkpoints
     log: TrainLog | None
     skip_bad: bool
@@ -207,6 +230,7 @@ class _Run(NamedTuple):
         return state, scores
 
     def _clips(self) -> Clips:
+        """All clips, to look at, without what comes with their frames."""
         return Clips(
             self.source,
             self.experiment.recipe,
@@ -226,6 +250,7 @@ class _Run(NamedTuple):
             host=jax.process_index(),
             hosts=jax.process_count(),
             skip_bad=self.skip_bad,
+            inputs=self.inputs,
         )
 
     def _write_row(self, done: int, figures: Mapping[str, float]) -> None:
@@ -253,7 +278,9 @@ class _Run(NamedTuple):
         """Scores; every process finds them by itself instead of waiting for them."""
         with memory_told("validation", _SMALLER_VIDEOS):
             variables = jax.tree.map(jnp.asarray, on_host(state.variables))
-            scores, sheet = validate(self.method, variables, source)
+            scores, sheet = validate(
+                self.method, variables, source, self.watched_inputs
+            )
         self._write_row(done, {f"validation {name}": x for name, x in scores.items()})
         if jax.process_index() == 0:
             folder = self.workdir / "validation"

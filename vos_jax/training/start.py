@@ -34,7 +34,7 @@ from vos_jax.training.optimizers import Optimizer
 from vos_jax.training.step import TrainState, create_train_state
 
 _EXPERIMENT = "experiment.json"
-_ARCHITECTURE = "architecture"
+_ARCHITECTURE, _INPUTS = "architecture", "inputs"
 _TWIN_CLIPS = 16
 # The plain read has the gradients.
 _SETTINGS = {"read": "reference"}
@@ -69,10 +69,12 @@ class Claim(NamedTuple):
     Attributes:
       experiment: As `describe` gives it.
       architecture: Fields of the method's configuration that its weights depend on.
+      inputs: Identity of what comes with the frames; None where nothing does.
     """
 
     experiment: dict[str, Any]
     architecture: dict[str, Any]
+    inputs: str | None = None
 
 
 def claim(workdir: Path, experiment: Experiment) -> Claim | None:
@@ -112,7 +114,8 @@ def read_claim(workdir: Path) -> Claim:
     path = workdir / _EXPERIMENT
     try:
         described = json.loads(read_text(path))
-        begun = Claim(described, described.pop(_ARCHITECTURE, {}))
+        parts = described.pop(_ARCHITECTURE, {}), described.pop(_INPUTS, None)
+        begun = Claim(described, *parts)
         _check_claim(begun)
         return begun
     except OSError as error:
@@ -132,13 +135,30 @@ def _check_claim(begun: Claim) -> None:
         raise TypeError(f"{begun}: is no description of a run")
 
 
-def write_claim(workdir: Path, experiment: Experiment, method: Method) -> None:
+def check_inputs_claim(workdir: Path, begun: Claim | None, inputs: str | None) -> None:
+    """Checks that a run goes on with what came with its frames before.
+
+    Raises:
+      InputError: It is another one, whatever its name.
+    """
+    if begun is not None and begun.inputs != inputs:
+        raise InputError(
+            f"{workdir}: belongs to a run with inputs {begun.inputs!r}, not {inputs!r};"
+            " use another --workdir, or the same inputs"
+        )
+
+
+def write_claim(
+    workdir: Path, experiment: Experiment, method: Method, inputs: str | None = None
+) -> None:
     """Writes whose a working folder is from now on.
 
     Raises:
       InputError: The file cannot be written.
     """
     described = {**describe(experiment), _ARCHITECTURE: architecture(method)}
+    if inputs is not None:
+        described[_INPUTS] = inputs
     with atomic_path(workdir / _EXPERIMENT) as temporary:
         temporary.write_text(json.dumps(described, indent=1) + "\n")
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vos_jax.data.clip_inputs import ClipInputs
 from vos_jax.data.source import Source
 from vos_jax.errors import InputError
 from vos_jax.evaluation import score_frame
@@ -33,21 +34,26 @@ class Validation(NamedTuple):
     sheet: np.ndarray
 
 
-def check_validation(source: Source) -> None:
+def check_validation(source: Source, inputs: ClipInputs | None = None) -> None:
     """Checks what `validate` needs, before hours are spent on the way to it.
 
     Reads one frame of each video.
 
     Raises:
       InputError: A video is too short, has no object in its first frame, or that frame
-        cannot be read.
+        cannot be read; or a frame lacks its inputs.
     """
-    for number, _ in enumerate(source.videos):
-        _first_labels(source, number)
+    for number, video in enumerate(source.videos):
+        labels, _ = _first_labels(source, number)
+        if inputs is not None:
+            inputs.clip(number, range(video.length), labels.shape)
 
 
 def validate(
-    method: Method, variables: Mapping[str, Any], source: Source
+    method: Method,
+    variables: Mapping[str, Any],
+    source: Source,
+    inputs: ClipInputs | None = None,
 ) -> Validation:
     """Segments every video of a source from its first frame's labels and scores it.
 
@@ -58,6 +64,7 @@ def validate(
       method: As trained; its norms are folded here.
       variables: Its weights.
       source: Videos of three or more frames.
+      inputs: What else the method takes with their frames.
 
     Raises:
       InputError: As `check_validation`, or another frame cannot be read.
@@ -73,7 +80,12 @@ def validate(
             row, scores = [], []
             pairs, truth = tee(_read(source, number, video.length))
             frames = (frame for frame, _ in pairs)
-            results = stream_video(method, variables, frames, given, length=length)
+            own = None
+            if inputs is not None:
+                own = inputs.clip(number, range(video.length), given.shape)
+            results = stream_video(
+                method, variables, frames, given, inputs=own, length=length
+            )
             for result, (frame, labels) in zip(results, truth, strict=True):
                 if 0 < result.time < video.length - 1:
                     scores.append(score_frame(result.labels, labels, objects))

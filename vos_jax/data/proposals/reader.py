@@ -17,7 +17,7 @@ REGIONS = "regions"
 """The word for the region proposer, in place of a file."""
 
 # A clip asks for the same frame a few times, and a static one for all of its views.
-_KEPT = 64
+_KEPT = 16
 
 
 class VideoProposals:

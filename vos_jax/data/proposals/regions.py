@@ -36,6 +36,8 @@ _LARGE = 0.1
 _SAME = 0.8
 # Room around a mask for its dilations.
 _ROOM = 3
+# Neighbours that are connected; made once, for it takes as long as a small mask.
+_FOUR = ndimage.generate_binary_structure(2, 1)
 
 Floats = NDArray[np.float32]
 
@@ -151,7 +153,7 @@ def _components(clusters: NDArray[np.intp], count: int) -> list[Region]:
     """The largest connected components of all clusters, the largest first."""
     found = []
     for cluster in range(count):
-        labels, _ = ndimage.label(clusters == cluster)
+        labels, _ = ndimage.label(clusters == cluster, _FOUR)
         sizes = np.bincount(labels.ravel())
         boxes = ndimage.find_objects(labels)
         large = sizes >= _SMALLEST_COMPONENT * clusters.size
@@ -216,7 +218,7 @@ def _padded(mask: np.ndarray, room: int) -> np.ndarray:
 
 def _fill(region: Region) -> Region:
     """Fills what is not connected with the outside of the box."""
-    outside, count = ndimage.label(~_padded(region.mask, 1))
+    outside, count = ndimage.label(~_padded(region.mask, 1), _FOUR)
     if count == 1:
         return region
     return region._replace(mask=(outside != outside[0, 0])[1:-1, 1:-1])
@@ -273,6 +275,9 @@ def _within(region: Region, size: tuple[int, ...]) -> Region:
 def _border_pixels(region: Region, size: tuple[int, ...]) -> int:
     """Pixels of a region on the border of the frame."""
     mask = region.mask
+    inside = region.top > 0 and region.left > 0
+    if inside and region.bottom < size[0] and region.right < size[1]:
+        return 0
     on = np.zeros(mask.shape, np.bool_)
     on[0] |= region.top == 0
     on[-1] |= region.bottom == size[0]

@@ -153,7 +153,10 @@ class ResultFile:
         try:
             return _DECODER.raw_decode(self._text, at)
         except (ValueError, RecursionError) as error:
-            at = error.pos if isinstance(error, json.JSONDecodeError) else at
+            if isinstance(error, json.JSONDecodeError):
+                # A string without an end takes all that is left.
+                cut = error.msg.startswith("Unterminated")
+                at = len(self._text) if cut else error.pos
             raise self._damaged(at, number) from error
 
     def _damaged(self, at: int, number: int | None = None) -> InputError:

@@ -12,6 +12,10 @@ class ConcatSource:
     """The videos of several sources, one source after the other.
 
     To draw from a small source more often, give it under several names.
+
+    Attributes:
+      sources: In their order.
+      videos: Of all of them.
     """
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
@@ -25,8 +29,8 @@ class ConcatSource:
         """
         if not sources:
             raise InputError("no sources to join; give at least one")
-        self._sources = tuple(sources.values())
-        self._ends = list(accumulate(len(each.videos) for each in self._sources))
+        self.sources = tuple(sources.values())
+        self._ends = list(accumulate(len(each.videos) for each in self.sources))
         self.videos: tuple[Video, ...] = tuple(
             video._replace(name=f"{name}/{video.name}")
             for name, source in sources.items()
@@ -37,4 +41,4 @@ class ConcatSource:
         """Reads from the source that the video belongs to."""
         which = bisect_right(self._ends, video)
         first = self._ends[which - 1] if which else 0
-        return self._sources[which].read(video - first, times)
+        return self.sources[which].read(video - first, times)

@@ -50,13 +50,17 @@ def check_proposals(proposals: Any, size: Size) -> None:
             f"proposals have {given}; for this frame give boxes [N, 4], masks"
             f" [N, {height}, {width}], scores [N] and valid [N]"
         )
-    kinds = Proposals("fiu", "b", "fiu", "b")
-    for name, x in proposals._asdict().items():
-        # The extended types of JAX have a kind of their own.
-        floats = "f" in getattr(kinds, name) and jnp.issubdtype(x.dtype, jnp.floating)
-        if x.dtype.kind not in getattr(kinds, name) and not floats:
-            wanted = "bool" if getattr(kinds, name) == "b" else "float32"
-            raise InputError(f"proposals have {name} of {x.dtype}; give {wanted}")
+    for name in ("boxes", "scores"):
+        _check_type(proposals, name, "float32", jnp.number)
+    for name in ("masks", "valid"):
+        _check_type(proposals, name, "bool", jnp.bool_)
+
+
+def _check_type(proposals: Proposals, name: str, wanted: str, kind: Any) -> None:
+    found = getattr(getattr(proposals, name), "dtype", None)
+    if found is None or not jnp.issubdtype(found, kind):
+        given = type(getattr(proposals, name)).__name__ if found is None else found
+        raise InputError(f"proposals have {name} of {given}; give {wanted}")
 
 
 def mirror_proposals(proposals: Proposals) -> Proposals:
