@@ -4,7 +4,7 @@ What a network takes of a frame is a `vos_jax.types.Proposals`, made by `select`
 many candidates as a detector has. The detector itself is no part of this.
 """
 
-from vos_jax.data.proposals.coco_results import ImageResults, write_results
+from vos_jax.data.proposals.coco_writer import ImageResults, write_results
 from vos_jax.data.proposals.reader import REGIONS, ProposalReader, open_proposals
 from vos_jax.data.proposals.select import COUNT, no_proposals, select
 

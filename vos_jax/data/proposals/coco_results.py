@@ -6,24 +6,22 @@ A mask is read and decoded when it is asked for.
 
 import hashlib
 import json
-import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from vos_jax.data.proposals.run_lengths import mask_of, text_of
+from vos_jax.data.proposals.run_lengths import mask_of
 from vos_jax.data.proposals.scan import Place, ResultFile
 from vos_jax.errors import InputError
-from vos_jax.media.atomic import atomic_path
 from vos_jax.media.listing import list_files
 
-_MOST_WRITTEN = 100
 _LEAST_NUMBERS = 6
 _FARTHEST = 1e6
 _WITHOUT_SCORES = 1.0
+_OUTLINES = (-1, -1)
 
 Key = tuple[str, ...]
 """Names of a sequence and a frame, or of a frame alone."""
@@ -136,67 +134,6 @@ class CocoResults:
         return number
 
 
-class ImageResults(NamedTuple):
-    """A frame and its results, to be written.
-
-    Attributes:
-      name: `<sequence>/<frame>.jpg`.
-      size: (height, width).
-      masks: M times bool `[H, W]`.
-      scores: `[M]`.
-    """
-
-    name: str
-    size: tuple[int, int]
-    masks: Sequence[np.ndarray] | np.ndarray
-    scores: np.ndarray
-
-
-def write_results(path: str | Path, images: Iterable[ImageResults]) -> int:
-    """Writes a file of results, whole or not at all: one object, run lengths as text.
-
-    Of each frame the best hundred are written, best first. Frames are taken one by one.
-
-    Returns:
-      The number of frames.
-
-    Raises:
-      InputError: The file cannot be written.
-    """
-    listed: list[str] = []
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write('{"annotations": [')
-        separator = "\n"
-        for number, image in enumerate(images):
-            for entry in _entries(number, image):
-                file.write(separator + json.dumps(entry))
-                separator = ",\n"
-            height, width = image.size
-            about = {"id": number, "file_name": image.name}
-            listed.append(json.dumps({**about, "height": height, "width": width}))
-        file.write('\n], "images": [\n' + ",\n".join(listed) + "\n]}\n")
-    return len(listed)
-
-
-def _entries(number: int, image: ImageResults) -> Iterable[dict[str, Any]]:
-    scores = np.asarray(image.scores, np.float64)
-    for index in np.argsort(-scores, kind="stable")[:_MOST_WRITTEN]:
-        mask = np.asarray(image.masks[index], bool)
-        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        box = [0, 0, 0, 0]
-        if rows.size:
-            corner = int(columns[0]), int(rows[0])
-            box = [*corner, int(columns[-1]) + 1, int(rows[-1]) + 1]
-            box[2:] = box[2] - box[0], box[3] - box[1]
-        yield {
-            "image_id": number,
-            "category_id": 1,
-            "bbox": box,
-            "score": float(f"{scores[index]:.6g}"),
-            "segmentation": {"size": list(mask.shape), "counts": text_of(mask)},
-        }
-
-
 class _Masks(Sequence[np.ndarray]):
     """The masks of a frame, in their file."""
 
@@ -236,40 +173,57 @@ class _Table:
 
     def __init__(self) -> None:
         self.frames, self.places, self.scores = array("q"), array("q"), array("d")
-        self.scored: bool | None = None
+        self._scored: bool | None = None
 
-    def add(self, frame: int, place: Place, score: Any) -> None:
-        """Adds an entry.
+    def add(
+        self, path: Path, frames: np.ndarray, places: "array[int]", scores: list[Any]
+    ) -> None:
+        """Adds the entries of a file.
 
         Raises:
-          ValueError: Its score is none, or others have one and it has not.
+          InputError: A score is none, or others have one and it has not; names it.
         """
-        if self.scored is None:
-            self.scored = score is not None
-        if self.scored != (score is not None):
-            raise ValueError(
-                "it has a score, where entries before it have none"
-                if score is not None
-                else "it has no score, where entries before it have one"
+        if scores and self._scored is None:
+            self._scored = scores[0] is not None
+        if set(map(type, scores)) <= {float, int} and self._scored is not False:
+            column = np.array(scores, np.float64)
+        else:
+            column = np.array([self._score(path, *each) for each in enumerate(scores)])
+        for entry in np.flatnonzero(~np.isfinite(column))[:1]:
+            raise _malformed(
+                path, f"entry {entry}", f"its score {column[entry]} is not finite"
+            )
+        self.frames.frombytes(frames.astype(np.int64).tobytes())
+        self.places.extend(places)
+        self.scores.frombytes(column.astype(np.float64).tobytes())
+
+    def _score(self, path: Path, entry: int, score: Any) -> float:
+        if self._scored != (score is not None):
+            raise _malformed(
+                path,
+                f"entry {entry}",
+                "it has no score, where entries before it have one"
+                if score is None
+                else "it has a score, where entries before it have none",
             )
         if score is None:
-            score = _WITHOUT_SCORES
-        if not isinstance(score, int | float) or isinstance(score, bool):
-            raise ValueError(f"its score {score!r} is no number")
-        if not math.isfinite(score):
-            raise ValueError(f"its score {score} is not finite")
-        self.frames.append(frame)
-        self.places.extend(place)
-        self.scores.append(score)
+            return _WITHOUT_SCORES
+        if type(score) not in (int, float):
+            reason = f"its score {score!r} is no number"
+            raise _malformed(path, f"entry {entry}", reason)
+        return float(score)
 
 
-def _index(opened: ResultFile, number: int, add: Any, table: _Table) -> None:
+def _index(
+    opened: ResultFile, number: int, add: Callable[[Image], int], table: _Table
+) -> None:
     """Adds the images and entries of a file to what there is.
 
     Entries may come before the images that they name.
     """
     ids: dict[Any, int] = {}
-    belongs, sizes, places, scores = array("q"), array("q"), array("q"), []
+    belongs, sizes, places = array("q"), array("q"), array("q")
+    scores: list[Any] = []
     for place, entry in opened.entries():
         try:
             if not isinstance(entry, dict):
@@ -281,26 +235,25 @@ def _index(opened: ResultFile, number: int, add: Any, table: _Table) -> None:
         except (KeyError, TypeError, ValueError) as error:
             raise _malformed(opened.path, f"entry {place.number}", error) from error
     images = _add_images(opened, number, add)
-    frames = [images.get(each, (-1, (0, 0))) for each in ids]
-    names = list(ids)
-    for entry, which in enumerate(belongs):
-        frame, size = frames[which]
-        try:
-            if frame < 0:
-                raise ValueError(f"no image has its image_id {names[which]!r}")
-            found = tuple(sizes[2 * entry : 2 * entry + 2])
-            if found not in (size, (-1, -1)):
-                raise ValueError(
-                    f"its mask is {found[1]}x{found[0]}, its image {size[1]}x{size[0]}"
-                )
-            place = Place(*places[3 * entry : 3 * entry + 3])
-            table.add(frame, place, scores[entry])
-        except ValueError as error:
-            raise _malformed(opened.path, f"entry {entry}", error) from error
+    known = [images.get(each, (-1, _OUTLINES)) for each in ids]
+    which = np.array(belongs, np.int64)
+    frames = np.array([frame for frame, _ in known], np.int64)[which]
+    for entry in np.flatnonzero(frames < 0)[:1]:
+        name = list(ids)[which[entry]]
+        reason = f"no image has its image_id {name!r}"
+        raise _malformed(opened.path, f"entry {entry}", reason)
+    expected = np.array([size for _, size in known], np.int64).reshape(-1, 2)[which]
+    found = np.array(sizes, np.int64).reshape(-1, 2)
+    wrong = (found != expected).any(axis=1) & (found != _OUTLINES).any(axis=1)
+    for entry in np.flatnonzero(wrong)[:1]:
+        (height, width), (rows, columns) = found[entry], expected[entry]
+        reason = f"its mask is {width}x{height}, its image {columns}x{rows}"
+        raise _malformed(opened.path, f"entry {entry}", reason)
+    table.add(opened.path, frames, places, scores)
 
 
 def _add_images(
-    opened: ResultFile, number: int, add: Any
+    opened: ResultFile, number: int, add: Callable[[Image], int]
 ) -> dict[Any, tuple[int, tuple[int, int]]]:
     """Lists the images of a file; returns number and size of each by its id."""
     if not isinstance(opened.images, list):
@@ -322,9 +275,9 @@ def _add_images(
 
 
 def _size_of(segmentation: Any) -> tuple[int, int]:
-    """The size that run lengths say they have; (-1, -1) for outlines."""
+    """The size that run lengths say they have; `_OUTLINES` for outlines."""
     if isinstance(segmentation, list):
-        return -1, -1
+        return _OUTLINES
     height, width = segmentation["size"]
     if not (type(height) is int and type(width) is int):
         raise ValueError(f"size {[height, width]} is none of a mask")
@@ -333,7 +286,7 @@ def _size_of(segmentation: Any) -> tuple[int, int]:
     return height, width
 
 
-def _malformed(path: Path, entry: str, error: Exception) -> InputError:
+def _malformed(path: Path, entry: str, error: Exception | str) -> InputError:
     reason = f"no {error}" if isinstance(error, KeyError) else error
     return InputError(
         f"{path}: {entry} is malformed ({reason}); make the proposals again"

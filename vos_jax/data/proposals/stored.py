@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vos_jax.data.proposals.coco_results import ImageResults, write_results
+from vos_jax.data.proposals.coco_writer import ImageResults, write_results
 from vos_jax.data.proposals.quality import Quality, QualityMeter
 from vos_jax.data.proposals.reader import ProposalReader
 from vos_jax.data.proposals.regions import propose_regions
