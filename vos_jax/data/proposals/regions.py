@@ -2,9 +2,10 @@
 
 It stands in for a detector where nothing is to be downloaded: on generated clips, which
 look like nothing that detectors know. It sees one frame and no masks. Masks are worked
-on within their boxes: a frame of 128 x 208 takes some 0.2 s of one core, one of 480 x 854
-two. On generated clips (difficulty 0.2 to 0.6) the mean best IoU is about 0.75 among the
-thirty and 0.68 after suppression; on photographs it is far from a detector's, 0.4.
+on within their boxes: a frame of 128 x 208 takes some 0.2 s of a core, one of 480 x 854
+two seconds. On generated clips (difficulty 0.2 to 0.6) the mean best IoU is about 0.75
+among the thirty and 0.68 after suppression; on photographs it is 0.4, far from a
+detector's.
 
     frame -> features at three scales -> clusters of 4 and of 8 -> connected components
     -> they and unions of two that touch -> scored by the edge that they lie on
