@@ -253,6 +253,7 @@ def check(
     clip: Clip,
     limits: Limits = _SAME,
     same_masks: bool = False,
+    inputs: Any = None,
 ) -> None:
     """Both programs on the clip; ends the process when they disagree.
 
@@ -264,13 +265,14 @@ def check(
       limits: Of what is found in each frame.
       same_masks: Both remember PyTorch's masks of a frame, so that what differs in one
         of them is not made larger by the next.
+      inputs: What the method takes with every frame; here the same with each.
     """
     state = start(method, variables, clip.frames[0], clip.masks)
     video = begin(chw(clip.frames[0]), given(clip.masks))
     step = jax.jit(partial(step_traced, method))
     worst, mean, share, spread = 0.0, 0.0, 0.0, 0.0
     for frame in clip.frames[1:]:
-        state, out = step(variables, state, jnp.asarray(frame))
+        state, out = step(variables, state, jnp.asarray(frame), inputs)
         theirs = video.step(chw(frame)).numpy()
         if same_masks:
             state = state._replace(probs=jnp.asarray(theirs))

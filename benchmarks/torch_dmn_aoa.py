@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from against_torch import IMAGE_MEAN, IMAGE_STD, aggregate, crop, enlarge, pad, stage
 from torch import Tensor, nn
 
+import vos_jax
 from vos_jax.ops.padding import padding
 
 STRIDES = (4, 8, 16)
@@ -438,62 +439,64 @@ def tight_boxes(labels: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return new, shown
 
 
-def padded(boxes: Tensor, masks: Tensor) -> Proposals:
-    """Proposals of an unpadded frame."""
+def taken(proposals: vos_jax.Proposals) -> Proposals:
+    """A frame's valid proposals, of NumPy arrays without padding."""
+    boxes, masks, _, valid = (torch.from_numpy(x) for x in proposals)
     top, left = (padding(length)[0] for length in masks.shape[1:])
-    return Proposals(boxes + torch.tensor([left, top, left, top]), pad(masks))
+    corner = torch.tensor([left, top, left, top])
+    return Proposals(boxes[valid] + corner, pad(masks[valid].float()))
 
 
 class TorchVideo:
-    """Segments a video frame by frame.
+    """Segments a video frame by frame, with objects that are all in its first one.
 
     Attributes:
-      boxes: The objects' boxes in the latest frame, in pixels of the padded one.
       probs: `[O+1, H, W]` of the latest frame; may be replaced before the next one.
-      similarity: Of the latest frame, `[O, N]`.
-      coarse: Coarse masks of the latest frame, padded.
+      boxes: The objects', of the frame before the latest, in pixels of the padded one.
+      template: Of the latest frame, `[O, C, s, s]`.
+      similarity: Of the latest frame's objects and proposals, `[O, N]`.
+      coarse: The latest frame's coarse masks `[O, H, W]`, padded.
     """
 
-    def __init__(self, model: TorchDMNAOA, frame: Tensor, probs: Tensor) -> None:
-        self._model, self._time = model, 0
+    def __init__(
+        self,
+        model: TorchDMNAOA,
+        proposals: Sequence[Proposals],
+        frame: Tensor,
+        probs: Tensor,
+    ) -> None:
+        """Begins a video; `proposals[t - 1]` are those of frame t."""
+        self._model, self._proposals, self._time = model, proposals, 0
         self._levels = model.encode(frame)
         self._kept: list[Entry] = []
         self._first: Reference | None = None
-        self.probs, objects = probs, len(probs) - 1
-        self.boxes, self._shown = tight_boxes(probs.argmax(0), torch.zeros(objects, 4))
-
-    def replace(self, probs: Tensor, boxes: Tensor) -> None:
-        """Other masks and boxes of the frame before the latest one for the latest."""
-        self.boxes, self._shown = tight_boxes(probs.argmax(0), boxes)
         self.probs = probs
+        self.boxes = torch.zeros(len(probs) - 1, 4)
 
-    def step(self, frame: Tensor, proposals: Proposals) -> Tensor:
+    def step(self, frame: Tensor) -> Tensor:
         """Probabilities `[O+1, H, W]` of the next frame."""
-        model, boxes = self._model, self.boxes
+        model, proposals = self._model, self._proposals[self._time]
         masks = pad(self.probs[1:])
-        entry = model.remember(self._levels, boxes, masks, self._shown, self._time)
+        self.boxes, shown = tight_boxes(self.probs.argmax(0), self.boxes)
+        entry = model.remember(self._levels, self.boxes, masks, shown, self._time)
         before = model.reference(self._levels, masks)
         self._first = self._first or before
-        if self._time == 0 or self._is_kept(self._time):
+        every = model.config.mem_every
+        if self._time == 0 or (every is not None and self._time % every == 0):
             self._kept.append(entry)
             memory = joined(self._kept)
         else:
             memory = joined([*self._kept, entry])
         self._time += 1
-        levels = model.encode(frame)
-        template = model.template(levels, boxes, self._time, memory)
-        self.template = template
+        self._levels = model.encode(frame)
+        self.template = model.template(self._levels, self.boxes, self._time, memory)
+        self.similarity = self.coarse = torch.zeros_like(masks)
         if len(proposals.boxes):
-            self.similarity = model.similarity(levels, template, proposals.boxes)
+            self.similarity = model.similarity(
+                self._levels, self.template, proposals.boxes
+            )
             self.coarse = model.coarse(self.similarity, proposals.masks)
-        else:
-            self.coarse = torch.zeros_like(masks)
-        refined = model.refine(levels, self.coarse, [self._first, before])
+        references = [self._first, before]
+        refined = model.refine(self._levels, self.coarse, references)
         self.probs = crop(aggregate(refined), *frame.shape[1:])
-        self.boxes, self._shown = tight_boxes(self.probs.argmax(0), boxes)
-        self._levels = levels
         return self.probs
-
-    def _is_kept(self, time: int) -> bool:
-        every = self._model.config.mem_every
-        return every is not None and time % every == 0

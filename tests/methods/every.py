@@ -13,10 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.fill import fill, fill_all
+from tests.methods.proposals import proposals_of
 from tests.methods.rde_weights import published_weights
 from vos_jax.convert import convert_state_dict, export_state_dict
 from vos_jax.methods import create, find_entry
 from vos_jax.methods.base import Method
+from vos_jax.methods.dmn_aoa.proposals import PROPOSALS
 from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.resnet import ResNetConfig
 
@@ -53,6 +55,16 @@ NARROW: Mapping[str, Mapping[str, Any]] = {
     "lcm": {**_STM, "local_dim": 8, "position_k": 4},
     "stcn": _STCN,
     "rde": _STCN,
+    "dmn-aoa": {
+        "backbone": _BACKBONE,
+        "level_dims": (4, 4, 8),
+        "align_dim": 8,
+        "refine_dim": 8,
+        "groups": 2,
+        "object_size": 6,
+        "n_grad": 10,
+        "mem_every": 2,
+    },
     str(EXAMPLES / "kmn.py"): {**_STM, "value_dim": 16},
 }
 
@@ -95,6 +107,11 @@ def narrow(name: str, **options: Any) -> tuple[Method, dict[str, Any]]:
     published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
     weights = _WEIGHTS.get(name, fill_all)(published)
     return method, jax.tree.map(jnp.asarray, convert_state_dict(weights, table, shapes))
+
+
+def inputs_for(method: Method, labels: np.ndarray) -> Any:
+    """What a method takes with a frame of such labels; None if it takes nothing."""
+    return proposals_of(labels) if method.inputs is PROPOSALS else None
 
 
 _ENDINGS = {"kernel": "weight", "scale": "weight", "var": "running_var"}

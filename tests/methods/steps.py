@@ -10,12 +10,15 @@ from vos_jax.ops.memory_bank import Bank
 
 
 def run(
-    model: tuple[Any, Any], state: vos_jax.State, frames: Iterable[np.ndarray]
+    model: tuple[Any, Any],
+    state: vos_jax.State,
+    frames: Iterable[np.ndarray],
+    inputs: Any = None,
 ) -> tuple[list[vos_jax.State], list[vos_jax.Output]]:
-    """States and outputs after each of the frames."""
+    """States and outputs after each of the frames, all of them with the same inputs."""
     states, outputs = [], []
     for frame in frames:
-        state, out = vos_jax.step(*model, state, frame)
+        state, out = vos_jax.step(*model, state, frame, inputs)
         states.append(state)
         outputs.append(out)
     return states, outputs

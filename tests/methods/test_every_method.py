@@ -15,8 +15,9 @@ import pytest
 from scipy.special import expit, softmax
 
 import vos_jax
-from tests.methods.every import NARROW, tiny
-from tests.methods.steps import run
+from tests.clips import moving_clip
+from tests.methods import steps
+from tests.methods.every import NARROW, inputs_for, tiny
 from vos_jax.inference import step as inference
 from vos_jax.ops.memory_bank import Bank
 
@@ -27,9 +28,13 @@ NOISE = 2e-5
 FOLDED = 1e-4
 """And through some twenty layers with folded norms numbers are rounded elsewhere."""
 
-PADDING = {"stcn": 0.005, "rde": 0.005}
-"""What they found of other objects in the padding, too, is in their memories."""
+OTHERS = {"stcn": 0.005, "rde": 0.005, "dmn-aoa": 0.15}
+"""What they found of other objects in the padding, too, is in their memories; and all
+objects of a frame share its proposals."""
 
+
+LABELS = moving_clip(3)[1][2, 1:31, 2:46]
+"""Of what comes with every frame, where a method takes anything."""
 
 # That of a file is read and run by tests of its own each time.
 OF_FILES = pytest.mark.slow
@@ -77,6 +82,10 @@ def video(bytes_of):
     # Nowhere 0 or 1: nothing is clipped, and gradients are those of differences.
     frames = np.float32(0.8 / 255) * frames + np.float32(0.2) * grain
     return frames, np.float32(0.05) + np.float32(0.8) * masks
+
+
+def run(model, state, frames):
+    return steps.run(model, state, frames, inputs_for(model[0], LABELS))
 
 
 def begin(model, frame, masks):
@@ -232,7 +241,7 @@ def test_an_object_that_comes_late_begins_its_own_video(
     out = run(model, anew, frames[4:5])[1][0]
     # Of objects alone: the others remember more.
     found, known = (np.asarray(x.logits)[1 + slot] for x in (outputs[0][0], out))
-    assert_near(expit(found), expit(known), PADDING.get(name, NOISE))
+    assert_near(expit(found), expit(known), OTHERS.get(name, NOISE))
 
 
 def test_a_removed_object_leaves_background_and_the_others(model, video, looped):
@@ -261,7 +270,8 @@ def unrolled(trained):
         # As in training, where clips have objects for fewer of their slots.
         ids = jnp.where(valid, state.ids, 0)
         state = state._replace(first=state.first & valid, ids=ids)
-        step = partial(vos_jax.step, *model)
+        inputs = inputs_for(method, LABELS)
+        step = partial(vos_jax.step, *model, inputs=inputs)
         state, out = jax.lax.scan(step, state, frames[1:])
         return jnp.log(out.probs[:, 1]).mean(), (out.probs, state.memory)
 
@@ -369,7 +379,8 @@ def test_bfloat16_is_near_float32(name, bytes_of, plain):
     half = tiny(name, dtype="bfloat16")
     segmenter = vos_jax.VideoSegmenter(*half, length=6, objects=3, with_probs=True)
     segmenter(frames[0], labels[0])
-    results = [segmenter(frame).result() for frame in frames[1:5]]
+    inputs = inputs_for(half[0], LABELS)
+    results = [segmenter(x, inputs=inputs).result() for x in frames[1:5]]
     for result in results:
         assert result.labels.shape == SIZE and result.labels.dtype == np.uint8
         assert result.probs.dtype == np.float32

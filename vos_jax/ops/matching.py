@@ -143,3 +143,23 @@ def _start(
     own = owner[None] == jnp.arange(len(cost))[:, None]
     best = jnp.argmin(jnp.where(inside, jnp.where(own, cost, highest), jnp.inf), axis=1)
     return jax.nn.one_hot(best, cost.shape[1]) * rows
+
+
+def assign_greedily(overlap: Float[Array, "O N"]) -> Float[Array, "O N"]:
+    """Pairs objects and proposals one to one, the largest overlaps first.
+
+    Returns:
+      1 for pairs, else 0. No pair has an overlap of 0.
+    """
+
+    def take(pairs: Array, _: None) -> tuple[Array, None]:
+        free = ~(pairs.any(1)[:, None] | pairs.any(0)[None])
+        left = jnp.where(free, overlap, 0)
+        best = left == left.max()
+        # One of those that tie: the first.
+        best &= jnp.cumsum(best).reshape(best.shape) == 1
+        return pairs | (best & (left > 0)), None
+
+    nothing = jnp.zeros(overlap.shape, bool)
+    pairs = lax.scan(take, nothing, length=len(overlap))[0]
+    return pairs.astype(jnp.float32)

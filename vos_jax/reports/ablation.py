@@ -41,11 +41,13 @@ class Setting(NamedTuple):
       changes: Fields of its configuration.
       weights: `.safetensors` file; None for the weights that ship.
       method: Its name; None for the one whose settings are compared.
+      inputs: What else it takes with every frame, as for `segment_dataset`.
     """
 
     changes: Mapping[str, Any]
     weights: Path | None = None
     method: str | None = None
+    inputs: Path | None = None
 
 
 class Measured(NamedTuple):
@@ -217,6 +219,7 @@ def _evaluate(
             split=split.name,
             root=split.root,
             weights_id=fingerprint(own, setting.weights),
+            inputs=setting.inputs,
             size=size,
         )
         yield name, finish(folder)

@@ -35,6 +35,8 @@ def check_proposals(proposals: Any, size: Size) -> None:
     Raises:
       InputError: They are none, or do not fit a frame of that size.
     """
+    if isinstance(proposals, TrainingInputs):
+        proposals = proposals.proposals
     if not isinstance(proposals, Proposals):
         raise InputError(
             f"inputs are {type(proposals).__name__}; give vos_jax.Proposals(boxes,"

@@ -189,46 +189,45 @@ class FirstConvs(NamedTuple):
         def finish(sums: tuple[Array, ...], mask: Array) -> tuple[Array, ...]:
             return self._add_masks(sums, (coarse, mask, previous_mask))
 
-        def together(first: Reference) -> tuple[Array, ...]:
+        if isinstance(first, Reference):
             seen = look(first)
             return finish(seen.sums, self.alignment.masks(first.mask, seen.s))
-
-        if isinstance(first, Reference):
-            return together(first)
         of_each = jax.tree.map(lambda x: x[0], first.entries)
         time, main = first.time[0], jnp.argmax(active)
 
-        def frame_of(slot: Int[Array, ""]) -> Reference:
+        def look_of(slot: Int[Array, ""]) -> _Seen:
             def take(x: Array) -> Array:
                 return lax.dynamic_index_in_dim(x, slot, keepdims=False)
 
             levels = Levels(*map(take, of_each.levels))
-            return Reference(levels, take(of_each.place), of_each.mask)
+            return look(Reference(levels, take(of_each.place), of_each.mask))
+
+        seen = look_of(main)
+
+        def together() -> tuple[Array, ...]:
+            return finish(seen.sums, self.alignment.masks(of_each.mask, seen.s))
 
         def apart() -> tuple[Array, ...]:
             def look_again(before: tuple[Array, _Seen], slot: Array) -> Any:
                 known = ~active[slot] | (time[slot] == before[0])
                 latest, seen = lax.cond(
-                    known,
-                    lambda: before,
-                    lambda: (time[slot], look(frame_of(slot))),
+                    known, lambda: before, lambda: (time[slot], look_of(slot))
                 )
                 own = lax.dynamic_slice_in_dim(of_each.mask, slot, 1)
                 own = self.alignment.masks(own, seen.s)[0]
                 return (latest, seen), (tuple(x[0] for x in seen.sums), own)
 
-            begin = time[main], look(frame_of(main))
-            return finish(*lax.scan(look_again, begin, jnp.arange(len(active)))[1])
+            slots = jnp.arange(len(active))
+            return finish(*lax.scan(look_again, (time[main], seen), slots)[1])
 
         if len(active) == 1:
-            return together(frame_of(main))
+            return together()
         # As a rule all objects have one first frame, which is looked at once. A single
         # branch asks: so a video without late objects does nothing for them. With them
         # one object after the other has its own frame looked at, unless it is that of
         # the one before. Mapped over videos both branches are computed; a frame is
         # about a sixth of what RefineNet then does for an object.
-        late = (active & (time != time[main])).any()
-        return lax.cond(late, apart, lambda: together(frame_of(main)))
+        return lax.cond((active & (time != time[main])).any(), apart, together)
 
     def _share(self, levels: Levels, moved: Levels) -> tuple[Array, ...]:
         """The current and the previous frame's levels."""

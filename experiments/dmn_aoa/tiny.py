@@ -1,0 +1,98 @@
+r"""The weights of `dmn-aoa-tiny` that ship: generated clips, from a random start.
+
+Nothing is downloaded and no real picture is seen. Proposals are those of the region
+proposer, never the truth. Two stages as published, in small: boxes of the true masks in
+the first, of the network's own in the second.
+
+    vos-jax train dmn_aoa/tiny --workdir runs/dmn_aoa_tiny1
+    vos-jax train dmn_aoa/tiny:main --workdir runs/dmn_aoa_tiny2 \
+        --set weights=runs/dmn_aoa_tiny1/weights.safetensors
+
+Proposals are made of every frame as it is read, which takes longer than the steps do.
+How they are stored once is in `experiments/dmn_aoa/README.md`.
+
+Nothing is pretrained, so that norms of the backbone follow the batch until the second
+stage freezes them. What the stages reach is in `benchmarks/README.md`.
+"""
+
+from dataclasses import replace
+
+from vos_jax.data.recipes import VideoRecipe
+from vos_jax.methods.dmn_aoa.objective import DMNAOALoss
+from vos_jax.methods.objective import StepConfig
+from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.optimizers import OptimizerConfig
+
+_VALIDATION = DataConfig(
+    source="generated",
+    options={
+        "size": (128, 208),
+        "objects": (1, 3),
+        "difficulty": (0.5, 0.5),
+        "count": 9,
+        "length": 24,
+        "seed": 1,
+    },
+)
+
+
+def _clips(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig, ...]:
+    """As many videos as there is time to store the proposals of."""
+    options = {"size": size, "objects": objects, "difficulty": (0.2, 0.6)}
+    return (
+        DataConfig(source="generated", options={"count": 300, "length": 8, **options}),
+    )
+
+
+def experiment() -> Experiment:
+    """First stage: queries and memory in boxes of the true masks."""
+    return Experiment(
+        method="dmn-aoa-tiny",
+        data=_clips((128, 128), (1, 2)),
+        recipe=VideoRecipe(
+            frames=4,
+            size=(128, 128),
+            objects=2,
+            min_share=0.01,
+            cover=(1.0, 1.0),
+            max_skip=3,
+            skip_steps=0,
+        ),
+        batch=4,
+        steps=600,
+        optimizer=OptimizerConfig(
+            name="adamw", learning_rate=1e-3, warmup_steps=50, weight_decay=1e-4
+        ),
+        objective=DMNAOALoss(boxes="given", most_proposals=12),
+        step=StepConfig(norms="batch", ema_decay=0.995, clip_norm=1.0),
+        validation=(_VALIDATION,),
+        validate_every=300,
+        checkpoint_every=100,
+    )
+
+
+def main() -> Experiment:
+    """Second stage: the network's own boxes, several sizes, norms frozen."""
+    first = experiment()
+    return replace(
+        first,
+        data=_clips((160, 256), (1, 3)),
+        recipe=replace(
+            first.recipe,
+            size=(128, 208),
+            other_sizes=((160, 256),),
+            cover=(0.7, 1.0),
+            max_skip=5,
+        ),
+        batch=4,
+        steps=800,
+        optimizer=replace(
+            first.optimizer,
+            learning_rate=4e-4,
+            schedule="cosine",
+            frozen=("backbone/*/norm/*",),
+        ),
+        objective=DMNAOALoss(most_proposals=12),
+        step=StepConfig(ema_decay=0.995, clip_norm=1.0),
+        validate_every=400,
+    )
