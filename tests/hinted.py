@@ -50,7 +50,7 @@ class HintFile:
         with np.load(path) as file:
             self.maps = dict(file)
 
-    def video(self, sequence, names, size):
+    def video(self, sequence, names, size, *, folder=None):
         keys = [name if sequence is None else f"{sequence}-{name}" for name in names]
         for key in keys[1:]:
             if key not in self.maps:
@@ -82,7 +82,7 @@ class HintsOfVideo:
 class Light:
     identity = "light"
 
-    def video(self, sequence, names, size):
+    def video(self, sequence, names, size, *, folder=None):
         return self
 
     def read(self, index, frame, size):

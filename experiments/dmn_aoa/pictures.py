@@ -35,7 +35,7 @@ from vos_jax.cli.script import run_script
 from vos_jax.data.clip_inputs import InputReader
 from vos_jax.errors import InputError
 from vos_jax.inference.state import State, moment_of
-from vos_jax.media import open_frames
+from vos_jax.media import open_frames, video_name
 from vos_jax.methods.base import Method
 from vos_jax.methods.dmn_aoa.memory import corner_of, readable
 from vos_jax.methods.inputs import of_frames, open_inputs
@@ -176,7 +176,8 @@ def _proposals(
     names = [f"{time:05d}" for time in range(count)]
     if video is not None:
         names = open_frames(video).names[:count]
-    found = reader.video(None, names, size)
+    folder = None if video is None else video_name(video)
+    found = reader.video(None, names, size, folder=folder)
     return [None, *(found.read(time, frames[time], size) for time in range(1, count))]
 
 

@@ -75,7 +75,12 @@ class InputReader(Protocol):
         ...
 
     def video(
-        self, sequence: str | None, names: Sequence[str], size: Size
+        self,
+        sequence: str | None,
+        names: Sequence[str],
+        size: Size,
+        *,
+        folder: str | None = None,
     ) -> VideoInputs:
         """Finds the inputs of a video before anything is computed.
 
@@ -83,6 +88,8 @@ class InputReader(Protocol):
           sequence: Its name in a data set; None for a video by itself.
           names: Of its frames, without extensions. The first needs no inputs.
           size: Of the frames as they are stored.
+          folder: What holds a video by itself is called so, which may tell its sequence
+            where the names of its frames do not.
 
         Raises:
           InputError: A frame lacks them, or they are for frames of another size.

@@ -63,6 +63,7 @@ class FileRun:
       masks: Folder of the mask files.
       inputs: Where what else the method takes is read; None for one that takes nothing.
       sequence: Name of the video in a data set, by which that is found.
+      folder: What holds a video by itself is called so, see `InputReader.video`.
       scores: Folder of the probabilities beside it, if wanted.
       overlay: An overlay will be drawn beside it.
       allow_damaged: `source` goes past damaged frames.
@@ -85,6 +86,7 @@ class FileRun:
     masks: Path
     inputs: InputReader | None = None
     sequence: str | None = None
+    folder: str | None = None
     scores: Path | None = None
     overlay: bool = False
     allow_damaged: bool = False
@@ -153,7 +155,9 @@ class FileRun:
         if self.inputs is None:
             return None
         names = [self.source.names[index] for index in self.order]
-        return self.inputs.video(self.sequence, names, self.source.size)
+        return self.inputs.video(
+            self.sequence, names, self.source.size, folder=self.folder
+        )
 
     def _segmenter(
         self, method: Method, variables: Mapping[str, Any], objects: int

@@ -25,6 +25,7 @@ from vos_jax.media import (
     read_first_mask,
     read_given_masks,
     read_labels,
+    video_name,
 )
 from vos_jax.media.fingerprint import fingerprint_frames
 from vos_jax.media.given_masks import MASK_SUFFIXES
@@ -105,6 +106,7 @@ def _segment_files(
         fingerprints=fingerprint_frames(job.input, source.names),
         masks=job.out / "masks",
         inputs=inputs,
+        folder=video_name(job.input),
         scores=job.out / SCORES if job.save_scores else None,
         overlay=job.overlay,
         allow_damaged=job.allow_damaged,

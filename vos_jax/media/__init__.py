@@ -1,7 +1,7 @@
 """Frames, videos, masks and overlays in files. NumPy on this side, no JAX."""
 
 from vos_jax.media.atomic import atomic_path, make_folder
-from vos_jax.media.frames import open_frames
+from vos_jax.media.frames import open_frames, video_name
 from vos_jax.media.given_masks import read_first_mask, read_given_masks
 from vos_jax.media.masks import (
     davis_palette,
@@ -32,5 +32,6 @@ __all__ = [
     "read_labels",
     "read_one_hot",
     "read_size",
+    "video_name",
     "write_labels",
 ]

@@ -50,6 +50,12 @@ def open_frames(path: str | Path, *, allow_damaged: bool = False) -> FrameSource
     raise InputError(f"{path} is no folder and no video file ({known}); convert it")
 
 
+def video_name(path: str | Path) -> str:
+    """What a folder of frames is called, or a video without its extension."""
+    at = Path(path).resolve()
+    return at.name if at.is_dir() else at.stem
+
+
 class FolderFrames(FrameSource):
     """The images of one folder in natural order (`frame2` before `frame10`).
 

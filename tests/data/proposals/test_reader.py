@@ -59,6 +59,48 @@ def test_every_frame_but_the_first_must_be_listed(path):
         reader.video(None, ["00000", "00009"], SIZE)
 
 
+@pytest.fixture
+def two(tmp_path):
+    """Of two sequences that differ in their proposals; `cat` is longer."""
+    found = [*entries(), *(entry(20 + time, 6 + time) for time in range(4))]
+    listed = [*images(), *images("cat", 4, first=20)]
+    return write_object(tmp_path / "two.json", listed, found)
+
+
+@pytest.mark.parametrize(("folder", "numbers"), [("dog", [2, 3]), ("cat", [7])])
+def test_names_of_several_sequences_are_those_of_the_folder(two, folder, numbers):
+    reader = open_proposals(two)
+    with pytest.warns(InputWarning, match=f"those of '{folder}' are taken"):
+        video = reader.video(None, NAMES, SIZE, folder=folder)
+    scores = 1 - np.array(numbers) / 100
+    expected = select([mask_at(n) for n in numbers], scores, SIZE)
+    assert_equal(video.read(1, frame(), SIZE), expected)
+
+
+def test_where_the_folder_tells_no_sequence_names_must(two):
+    reader = open_proposals(two)
+    with pytest.raises(InputError, match=r"00000 in several sequences, none .* 'out'"):
+        reader.video(None, NAMES, SIZE, folder="out")
+    with (
+        pytest.warns(InputWarning, match="'dog'"),
+        pytest.raises(InputError, match="does not list frame dog/00003"),
+    ):
+        reader.video(None, [*NAMES, "00003"], SIZE, folder="dog")
+    # A frame that one of them alone has.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reader.video(None, ["first", "00003"], SIZE, folder="out")
+
+
+def test_frames_of_two_sequences_are_no_video(tmp_path):
+    listed = [image(1, "dog/00000.jpg"), image(2, "cat/00001.jpg")]
+    reader = open_proposals(
+        write_object(tmp_path / "two.json", listed, [entry(1, 0), entry(2, 1)])
+    )
+    with pytest.raises(InputError, match="frames 00000 to 00001 of several sequences"):
+        reader.video(None, NAMES[:2], SIZE, folder="out")
+
+
 def test_a_frame_of_another_size_is_named(path):
     with pytest.raises(InputError, match="frame dog/00001 as 8x6, but it is 9x6"):
         open_proposals(path).video("dog", NAMES, (6, 9))

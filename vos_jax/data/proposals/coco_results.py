@@ -114,6 +114,36 @@ class CocoResults:
             )
         return None if found < 0 else found
 
+    def sequence_of(self, frames: Sequence[str], folder: str) -> str | None:
+        """Returns the sequence that frames of one video are of, where it must be told.
+
+        Args:
+          frames: Their names, without extension.
+          folder: What holds them is called so, and counts if names alone do not tell.
+
+        Returns:
+          `folder`; None if names alone tell, or none is known.
+
+        Raises:
+          InputError: They do not tell, and no sequence with such frames has that name.
+        """
+        found = {frame: self._by_frame.get(frame, -1) for frame in frames}
+        unclear = [frame for frame, number in found.items() if number is None]
+        known = [(x, n) for x, n in found.items() if n is not None and n >= 0]
+        owners = {_key(self.images[number].name)[:-1] for _, number in known}
+        if not unclear and len(owners) < 2:
+            return None
+        if any((folder, frame) in self._by_key for frame in frames):
+            return folder
+        if unclear:
+            reason = f"lists frame {unclear[0]} in several sequences"
+        else:
+            reason = f"has frames {known[0][0]} to {known[-1][0]} of several sequences"
+        raise InputError(
+            f"{self.path} {reason}, none of them called {folder!r} as what holds these"
+            " frames; rename that, or name a file of this sequence alone"
+        )
+
     def candidates(self, image: int) -> Candidates:
         """Returns what was found in a frame, by its number."""
         begin = self._ends[image - 1] if image else 0

@@ -105,7 +105,12 @@ class ProposalReader:
         self.identity += " nms first" if nms_first else ""
 
     def video(
-        self, sequence: str | None, names: Sequence[str], size: Size
+        self,
+        sequence: str | None,
+        names: Sequence[str],
+        size: Size,
+        *,
+        folder: str | None = None,
     ) -> VideoProposals:
         """Finds the frames of a video, all but the first.
 
@@ -115,10 +120,21 @@ class ProposalReader:
           names: Of its frames, without extensions. None are read of the first, which
             need not be known.
           size: Of the frames as they are stored.
+          folder: What holds a video by itself is called so: the name of its sequence,
+            said in a warning, where the names of its frames are those of several.
 
         Raises:
-          InputError: A frame is not listed, or with another size.
+          InputError: A frame is not listed, or with another size, or it is unclear of
+            which sequence it is.
         """
+        if self._results is not None and sequence is None and folder is not None:
+            sequence = self._results.sequence_of(names, folder)
+            if sequence is not None:
+                warn(
+                    f"{self._results.path} has frames of these names in several"
+                    f" sequences; those of {sequence!r} are taken, as what holds the"
+                    " frames is called so"
+                )
         candidates = self._candidates(sequence, names, size)
         return VideoProposals(candidates, self.iou, self._nms_first)
 

@@ -2,8 +2,10 @@
 
 In text a length from the third on is kept as its difference to the last but one, then
 cut into 5 bits a character, the lowest first; bit 6 says that more follow, bit 5 of the
-last character is the sign, and 48 is added. All of it is whole arrays in NumPy:
-pycocotools is as fast, but writes beyond its memory where lengths are too long.
+last character is the sign, and 48 is added. All of it is whole arrays in NumPy,
+as fast as pycocotools. That refuses lengths that are too long (2.0.11), but where they
+end early the rest of the mask is whatever its memory held, without a word: lengths must
+be parsed and added up in any case.
 """
 
 from collections.abc import Sequence
