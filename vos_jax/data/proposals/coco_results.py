@@ -140,8 +140,8 @@ class CocoResults:
         else:
             reason = f"has frames {known[0][0]} to {known[-1][0]} of several sequences"
         raise InputError(
-            f"{self.path} {reason}, none of them called {folder!r} as what holds these"
-            " frames; rename that, or name a file of this sequence alone"
+            f"{self.path} {reason}, none of which is called {folder!r} as the folder or"
+            " video is; rename that, or name a file of this sequence alone"
         )
 
     def candidates(self, image: int) -> Candidates:

@@ -131,9 +131,9 @@ class ProposalReader:
             sequence = self._results.sequence_of(names, folder)
             if sequence is not None:
                 warn(
-                    f"{self._results.path} has frames of these names in several"
-                    f" sequences; those of {sequence!r} are taken, as what holds the"
-                    " frames is called so"
+                    f"{self._results.path} lists frames of these names in several"
+                    f" sequences; those of {sequence!r} are taken, as the folder or"
+                    " video is called so"
                 )
         candidates = self._candidates(sequence, names, size)
         return VideoProposals(candidates, self.iou, self._nms_first)
