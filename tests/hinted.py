@@ -55,7 +55,7 @@ class HintFile:
         for key in keys[1:]:
             if key not in self.maps:
                 raise InputError(f"{self.path}: no hints for frame {key}")
-            if self.maps[key].shape != size:
+            if size is not None and self.maps[key].shape != size:
                 raise InputError(f"{self.path}: hints of {key} are of another size")
         return HintsOfVideo(self, keys)
 

@@ -16,7 +16,7 @@ is in `experiments/dmn_aoa/README.md`.
 
 import argparse
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
@@ -255,6 +255,7 @@ def run(args: argparse.Namespace) -> None:
         for row in chain.from_iterable(tables.values())
         if row.weights
     }
+    _tell_missing(chain.from_iterable(tables.values()), videos, weights)
     if not settings:
         raise InputError("no row has --weights, --proposals and videos; give all three")
     # This checks all videos and weights before any is segmented.
@@ -309,6 +310,21 @@ def _ready(
     if row.setting in SHARED and "F0" in weights:
         return row._replace(weights="F0")
     return row
+
+
+def _tell_missing(
+    rows: Iterable[Row], videos: Collection[str], weights: Collection[str]
+) -> None:
+    """Says which rows have weights and videos, but not their proposals."""
+    missing: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if _ready(row, videos, weights, DETECTORS).weights and not row.weights:
+            missing.setdefault(row.proposals, {})[row.setting] = None
+    for detector, names in missing.items():
+        settings = ", ".join(names)
+        print(
+            f"left out without --proposals {detector}=PATH: {settings}", file=sys.stderr
+        )
 
 
 def _named_proposals(args: argparse.Namespace) -> dict[str, Path]:

@@ -49,7 +49,7 @@ def work(monkeypatch):
     def load(method, weights, **changes):
         if changes.get("unfit"):
             raise InputError(f"{weights}: does not fit")
-        return SimpleNamespace(**changes), {}
+        return SimpleNamespace(inputs=None, **changes), {}
 
     def segment(method, variables, sequences, out, *, weights_id, size, tell, **where):
         for sequence in sequences:

@@ -8,6 +8,7 @@ import pytest
 import vos_jax
 from tests.bench.toy import toy
 from tests.clips import moving_clip, write_davis
+from tests.hinted import hinted, shrink
 from vos_jax.errors import InputError
 from vos_jax.evaluation import score_frame
 from vos_jax.inference import demo
@@ -55,6 +56,20 @@ def test_a_repeated_video_is_scored_as_if_it_had_been_written_out(model, video):
     assert 0 < max(figures.j) < 1
     assert figures.seconds > 0 and figures.compile_s > 0
     assert figures.state_mb == vos_jax.state_bytes(model[0], (32, 48), 2, 8) / 1e6
+
+
+def test_what_a_method_takes_is_made_of_the_frames(video):
+    model = hinted(every=None)
+    pairs = [video.read(i) for i in (0, 1, 2, 3, 3, 2, 1, 0)]
+    frames = np.stack([frame for frame, _ in pairs])
+    hints = [shrink(frame.mean(-1), (32, 48)) for frame in frames]
+    found = vos_jax.segment_video(*model, frames, video.given, inputs=hints)
+    scores = [
+        score_frame(ours, theirs, [1, 2])
+        for ours, (_, theirs) in zip(found[1:-1], pairs[1:-1], strict=True)
+    ]
+    figures = play(*model, video, 2)
+    np.testing.assert_allclose([figures.j, figures.f], np.mean(scores, 0), rtol=1e-12)
 
 
 def test_a_constant_memory_needs_one_program_for_all_lengths(model, video):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests import hinted as hinted_file
-from tests.hinted import HINTS, Hints, hinted, maps_of, shrink, write_hints
+from tests.hinted import HINTS, HintFile, Hints, hinted, maps_of, shrink, write_hints
+from vos_jax.data.clip_inputs import ClipInputs
 from vos_jax.data.clips import batch_at
 from vos_jax.data.recipes import VideoRecipe
 from vos_jax.errors import InputError
@@ -20,7 +21,7 @@ from vos_jax.ops.losses import cross_entropy, known_labels, mean_loss
 from vos_jax.runtime.mesh import make_mesh, shard_batch
 from vos_jax.training.clip_loss import clip_loss
 from vos_jax.training.experiment import DataConfig, Experiment, describe, with_defaults
-from vos_jax.training.inputs import open_clip_inputs, take_inputs
+from vos_jax.training.inputs import check_all_frames, open_clip_inputs, take_inputs
 from vos_jax.training.loop import train
 from vos_jax.training.start import (
     check_inputs_claim,
@@ -118,6 +119,31 @@ def test_every_data_set_has_its_own_and_repeats_it(tmp_path):
     with pytest.raises(InputError, match=r"data set 'generated': inputs .*h\.npz: "):
         opened(None, (from_file,), tmp_path)
     assert path.exists()
+
+
+def test_all_frames_are_looked_for_before_a_run(tmp_path):
+    maps = {f"{v:06d}-{t:05d}": x for v in range(3) for t, x in enumerate(maps_of(6))}
+    # The first of a video needs none.
+    del maps["000002-00000"]
+    config = dataclasses.replace(GENERATED, inputs="h.npz")
+    source = open_data((config,), None)
+    np.savez(tmp_path / "h.npz", **maps)
+    check_all_frames(source, opened(HINTS, (config,), tmp_path))
+    np.savez(tmp_path / "h.npz", **{k: maps[k] for k in maps if k != "000002-00005"})
+    with pytest.raises(InputError, match=r"h\.npz: no hints for frame 000002-00005"):
+        check_all_frames(source, opened(HINTS, (config,), tmp_path))
+    run = experiment(data=(config,))
+    with pytest.raises(InputError, match=r"h\.npz: no hints for frame 000002-00005"):
+        train(run, tmp_path / "run", tmp_path)
+    assert not (tmp_path / "run" / "experiment.json").exists()
+
+
+def test_a_still_image_is_in_all_frames_of_its_clips(tmp_path):
+    one = dataclasses.replace(GENERATED, options={**OPTIONS, "length": 1})
+    source = open_data((one,), None)
+    reader = HintFile(write_hints(tmp_path / "h.npz", maps_of(3)))
+    with pytest.raises(InputError, match="no hints for frame 000000"):
+        check_all_frames(source, ClipInputs([(source, reader)]))
 
 
 def experiment(**changes):

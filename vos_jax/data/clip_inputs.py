@@ -78,7 +78,7 @@ class InputReader(Protocol):
         self,
         sequence: str | None,
         names: Sequence[str],
-        size: Size,
+        size: Size | None,
         *,
         folder: str | None = None,
     ) -> VideoInputs:
@@ -87,7 +87,8 @@ class InputReader(Protocol):
         Args:
           sequence: Its name in a data set; None for a video by itself.
           names: Of its frames, without extensions. The first needs no inputs.
-          size: Of the frames as they are stored.
+          size: Of the frames as they are stored; None where names alone are looked at,
+            and nothing is read.
           folder: What holds a video by itself is called so, which may tell its sequence
             where the names of its frames do not.
 
@@ -124,13 +125,13 @@ class ClipInputs:
         self._ends = list(accumulate(len(source.videos) for source, _ in parts))
         self.identity = ", ".join(dict.fromkeys(reader.identity for _, reader in parts))
 
-    def clip(self, video: int, times: Sequence[int], size: Size) -> VideoInputs:
+    def clip(self, video: int, times: Sequence[int], size: Size | None) -> VideoInputs:
         """Finds the inputs of the frames `times` of a video, all but the first.
 
         Args:
           video: Its index among the videos of all data sets.
           times: Of its labelled frames.
-          size: Of the frames as they are stored.
+          size: As for the reader, and None likewise.
 
         Raises:
           InputError: As the reader.

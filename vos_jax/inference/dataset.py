@@ -1,7 +1,7 @@
 """Inference over a data set, in the layout that scoring and servers want."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ def segment_dataset(
     with _claim(out, settings, sequences):
         finished = {sequence.name for sequence in sequences if is_done(sequence)}
         if reader is not None:
-            _check_inputs(reader, [x for x in sequences if x.name not in finished])
+            check_sequences(reader, [x for x in sequences if x.name not in finished])
     if title is not None:
         what = " ".join(filter(None, (sequences[0].dataset, split)))
         facts = what, plural(len(sequences), "sequence")
@@ -174,8 +174,13 @@ def _open(sequence: Sequence) -> _Opened:
     return _Opened(source, fingerprint_frames(folder, source.names), given)
 
 
-def _check_inputs(reader: InputReader, sequences: list[Sequence]) -> None:
-    """Checks that all sequences have inputs before the first one is segmented."""
+def check_sequences(reader: InputReader, sequences: Iterable[Sequence]) -> None:
+    """Checks that all frames have inputs before the first one is segmented.
+
+    Raises:
+      InputError: One lacks them.
+    """
+    sequences = list(sequences)
     with Progress("check inputs", len(sequences), "sequence") as progress:
         for sequence in sequences:
             source = open_frames(sequence.frames[0].parent)

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from vos_jax import evaluation
 from vos_jax.errors import InputError
-from vos_jax.inference.dataset import Progressed, segment_dataset
+from vos_jax.inference.dataset import Progressed, check_sequences, segment_dataset
 from vos_jax.inference.demo import write_demo_data
 from vos_jax.media import atomic_path, make_folder
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import open_inputs
 from vos_jax.methods.weights import fingerprint, load_model
 from vos_jax.runtime.text_table import text_table, write_table
 
@@ -193,9 +194,18 @@ def pack_settings(
 def _read_and_check(
     method: str, settings: Mapping[str, Setting], split: Split
 ) -> tuple[evaluation.Sequence, ...]:
+    """Checks weights and inputs of all settings, each file of inputs once."""
     sequences = evaluation.read_dataset(*split)
+    checked: set[Path | None] = set()
     for setting in settings.values():
-        load_model(setting.method or method, setting.weights, **setting.changes)
+        model, _ = load_model(
+            setting.method or method, setting.weights, **setting.changes
+        )
+        if model.inputs is None or setting.inputs not in checked:
+            reader = open_inputs(model.inputs, setting.inputs)
+            if reader is not None:
+                check_sequences(reader, sequences)
+                checked.add(setting.inputs)
     return sequences
 
 

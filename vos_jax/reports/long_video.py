@@ -18,9 +18,10 @@ from vos_jax.bench.measure import device_peak_bytes, process_bytes
 from vos_jax.errors import InputError
 from vos_jax.evaluation import given_labels, read_dataset, score_frame
 from vos_jax.inference.demo import demo_clip
-from vos_jax.inference.segmenter import VideoSegmenter, compiled_programs
+from vos_jax.inference.segmenter import VideoSegmenter, compiled_programs, working_size
 from vos_jax.media import FrameSource, open_frames, read_labels
 from vos_jax.methods.base import Method
+from vos_jax.methods.inputs import of_frames, open_inputs
 from vos_jax.runtime.progress import Progress
 from vos_jax.types import IGNORE
 
@@ -149,12 +150,18 @@ def play(
       repeat: How often it is played.
       size: Shorter side to compute at.
       progress: Counts the frames.
+
+    Raises:
+      InputError: The method takes what cannot be made of frames alone.
     """
+    inputs = _Inputs(method, video, size)
     length, before = repeat * video.length, compiled_programs()
     started = time.perf_counter()
     segment = VideoSegmenter(method, variables, size=size, length=length)
     for index in range(_REHEARSED):
-        segment(video.read(index)[0], None if index else video.given).result()
+        frame = video.read(index)[0]
+        given = None if index else video.given
+        segment(frame, given, inputs=inputs(index, frame, given)).result()
     compile_s = time.perf_counter() - started
     # What the rehearsal holds must be gone before memory is watched.
     segment = VideoSegmenter(method, variables, size=size, length=length)
@@ -162,8 +169,10 @@ def play(
     total = np.zeros((2, len(video.objects)))
     for number, index in enumerate(play_order(video.length, repeat)):
         frame, labels = video.read(index)
+        given = None if number else video.given
+        own = inputs(index, frame, given)
         started = time.perf_counter()
-        found = segment(frame, None if number else video.given).result().labels
+        found = segment(frame, given, inputs=own).result().labels
         if number:
             seconds += time.perf_counter() - started
         if 0 < number < length - 1:
@@ -182,6 +191,23 @@ def play(
         peak_mb=gauge.peak_bytes() / 1e6,
         programs=compiled_programs() - before,
     )
+
+
+class _Inputs:
+    """What a method takes with the frames of a video, made of them."""
+
+    def __init__(self, method: Method, video: Video, size: int | None) -> None:
+        reader = open_inputs(method.inputs, of_frames(method.inputs))
+        names = [f"{time:05d}" for time in range(video.length)]
+        stored = video.given.shape
+        self._size = working_size(*stored, size)
+        self._video = reader and reader.video(video.name, names, stored)
+
+    def __call__(self, index: int, frame: np.ndarray, given: Any) -> Any:
+        """Those of a frame; None where labels are given, or nothing is taken."""
+        if self._video is None or given is not None:
+            return None
+        return self._video.read(index, frame, self._size)
 
 
 class _Gauge:

@@ -8,6 +8,7 @@ from vos_jax.data.source import Source
 from vos_jax.data.sources import ConcatSource
 from vos_jax.errors import InputError
 from vos_jax.methods.inputs import InputKind, of_frames, open_inputs
+from vos_jax.runtime.progress import Progress
 from vos_jax.training.experiment import DataConfig, Experiment
 
 
@@ -45,6 +46,22 @@ def open_clip_inputs(
     pairs = zip(sources, readers, strict=True)
     parts = [(each, reader) for each, reader in pairs if reader is not None]
     return ClipInputs(parts) if parts else None
+
+
+def check_all_frames(source: Source, inputs: ClipInputs) -> None:
+    """Looks for the inputs of all frames, before hours are spent on the way to them.
+
+    By names alone, so that it takes seconds for large data sets: a video's first frame
+    needs none, a still image is in all frames of its clips.
+
+    Raises:
+      InputError: A frame lacks them.
+    """
+    with Progress("check inputs", len(source.videos), "video") as progress:
+        for number, video in enumerate(source.videos):
+            times = range(video.length) if video.length > 1 else (0, 0)
+            inputs.clip(number, times, None)
+            progress.update()
 
 
 def _place(

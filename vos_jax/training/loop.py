@@ -37,7 +37,7 @@ from vos_jax.runtime.progress import Progress
 from vos_jax.training.checkpoints import Checkpoints
 from vos_jax.training.experiment import Experiment, describe
 from vos_jax.training.export import on_host, write_weights
-from vos_jax.training.inputs import open_clip_inputs
+from vos_jax.training.inputs import check_all_frames, open_clip_inputs
 from vos_jax.training.log import TrainLog, draw_curves, read_log
 from vos_jax.training.start import (
     check_inputs_claim,
@@ -116,6 +116,8 @@ def train(
         inputs = open_clip_inputs(kind, experiment.data, source, data)
         identity = None if inputs is None else inputs.identity
         check_inputs_claim(workdir, begun, identity)
+        if inputs is not None:
+            check_all_frames(source, inputs)
         watched_inputs = None
         if watched is not None:
             watched_inputs = open_clip_inputs(

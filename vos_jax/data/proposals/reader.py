@@ -108,7 +108,7 @@ class ProposalReader:
         self,
         sequence: str | None,
         names: Sequence[str],
-        size: Size,
+        size: Size | None,
         *,
         folder: str | None = None,
     ) -> VideoProposals:
@@ -119,7 +119,7 @@ class ProposalReader:
             have their names alone.
           names: Of its frames, without extensions. None are read of the first, which
             need not be known.
-          size: Of the frames as they are stored.
+          size: Of the frames as they are stored; None looks for names alone.
           folder: What holds a video by itself is called so: the name of its sequence,
             said in a warning, where the names of its frames are those of several.
 
@@ -145,7 +145,7 @@ class ProposalReader:
         return VideoProposals(self._candidates(sequence, names, size), 1.0, False)
 
     def _candidates(
-        self, sequence: str | None, names: Sequence[str], size: Size
+        self, sequence: str | None, names: Sequence[str], size: Size | None
     ) -> Callable[[int, np.ndarray], Candidates]:
         if self._results is None:
             return _regions
@@ -167,7 +167,9 @@ class ProposalReader:
         return no_proposals(size, COUNT)
 
     @staticmethod
-    def _find(results: CocoResults, sequence: str | None, name: str, size: Size) -> int:
+    def _find(
+        results: CocoResults, sequence: str | None, name: str, size: Size | None
+    ) -> int:
         shown = f"{sequence}/{name}" if sequence else name
         found = results.find(sequence, name)
         if found is None:
@@ -176,7 +178,7 @@ class ProposalReader:
                 " frame but the first"
             )
         listed = results.images[found].size
-        if listed != tuple(size):
+        if size is not None and listed != tuple(size):
             raise InputError(
                 f"{results.path} has frame {shown} as {listed[1]}x{listed[0]}, but it"
                 f" is {size[1]}x{size[0]}; make proposals of the frames as they are"
