@@ -1,10 +1,19 @@
 """The script of DMN-AOA's tables: their rows, what they are evaluated with."""
 
+import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import vos_jax
+from tests.clips import write_davis
 from tests.experiments.scripts import script
+from tests.methods.every import NARROW, narrow
+from tests.methods.proposals import proposals_of
+from vos_jax.data.proposals.coco_writer import ImageResults, write_results
+from vos_jax.evaluation import read_dataset
+from vos_jax.media import read_labels
 from vos_jax.methods import create
 from vos_jax.training.experiment_file import load_experiment
 
@@ -72,3 +81,75 @@ def test_without_videos_or_weights_it_says_so(tmp_path, capsys):
     assert "no videos; give their folder" in capsys.readouterr().err
     assert tables.main(["--out", str(tmp_path), "--davis", str(tmp_path)]) != 0
     assert "no row has --weights, --proposals" in capsys.readouterr().err
+
+
+@pytest.fixture
+def narrow_tables(tmp_path, monkeypatch):
+    """The command's words for narrow networks with random weights, and proposals."""
+    changes = {name: {**NARROW["dmn-aoa"], **x} for name, x in tables.CHANGES.items()}
+    monkeypatch.setattr(tables, "CHANGES", changes)
+    root = write_davis(tmp_path / "davis", ["alpha", "beta"], 4)
+    weights = []
+    for name in ("F0", "A1", "A2", "A3", "A4", "A5", "A6"):
+        path = tmp_path / f"{name}.safetensors"
+        vos_jax.save_weights(path, "dmn-aoa", *narrow("dmn-aoa", **changes[name]))
+        weights.append(f"{name}={path}")
+    images = [
+        (f"{sequence.name}/{stem}.jpg", read_labels(annotation))
+        for sequence in read_dataset("davis2017", root, "val")
+        for stem, annotation in sequence.annotations.items()
+    ]
+    for seed, name in enumerate(("usual", "other")):
+        found = [(path, x.shape, proposals_of(x, seed)) for path, x in images]
+        write_results(
+            tmp_path / f"{name}.json",
+            [
+                ImageResults(path, size, x.masks[x.valid], x.scores[x.valid])
+                for path, size, x in found
+            ],
+        )
+    return ["--out", str(tmp_path / "out"), "--davis", str(root), "--weights", *weights]
+
+
+def _table(out):
+    with (out / "table3.csv").open(newline="") as file:
+        return {row["setting"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.slow
+def test_every_row_of_table_3_is_evaluated_and_what_is_done_stays(
+    narrow_tables, tmp_path, capsys
+):
+    proposals = [str(tmp_path / "usual.json"), f"coco={tmp_path / 'other.json'}"]
+    command = [*narrow_tables, "--tables", "3", "--proposals", *proposals]
+    assert tables.main(command) == 0
+    told = capsys.readouterr().err
+    assert "left out without --proposals coco+davis=PATH: D1\n" in told
+    found = _table(tmp_path / "out")
+    done = {name for name, row in found.items() if row["weights"]}
+    assert set(found) - done == {"C1", "C2", "D1"}
+    assert all(0 <= float(found[name]["j_and_f"]) <= 1 for name in done)
+    masks = {
+        name: np.stack([read_labels(path) for path in sorted(folder.rglob("*.png"))])
+        for name in done
+        for folder in [tmp_path / "out" / "davis2017_val" / name / "masks"]
+    }
+    others = {name for name in done if (masks[name] != masks["F0"]).any()}
+    assert {"A1", "A2", "A3", "A4", "A5", "A6", "D2"} <= others
+    assert tables.main(command) == 0
+    assert "compiling" not in capsys.readouterr().err
+    assert _table(tmp_path / "out") == found
+
+
+@pytest.mark.slow
+def test_proposals_that_lack_a_sequence_are_told_before_any_work(
+    narrow_tables, tmp_path, capsys
+):
+    lacking = tmp_path / "lacking.json"
+    write_results(lacking, [ImageResults("alpha/00001.jpg", (32, 48), [], np.zeros(0))])
+    proposals = [str(tmp_path / "usual.json"), f"coco={lacking}"]
+    assert (
+        tables.main([*narrow_tables, "--tables", "3", "--proposals", *proposals]) == 2
+    )
+    assert "does not list frame alpha/00002" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "davis2017_val" / "F0").exists()

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from vos_jax.bench.measure import device_peak_bytes, process_bytes
+from vos_jax.data.clip_inputs import VideoInputs
 from vos_jax.errors import InputError
 from vos_jax.evaluation import given_labels, read_dataset, score_frame
 from vos_jax.inference.demo import demo_clip
@@ -199,9 +200,12 @@ class _Inputs:
     def __init__(self, method: Method, video: Video, size: int | None) -> None:
         reader = open_inputs(method.inputs, of_frames(method.inputs))
         names = [f"{time:05d}" for time in range(video.length)]
-        stored = video.given.shape
-        self._size = working_size(*stored, size)
-        self._video = reader and reader.video(video.name, names, stored)
+        height, width = video.given.shape
+        stored = height, width
+        self._size = working_size(height, width, size)
+        self._video: VideoInputs | None = None
+        if reader is not None:
+            self._video = reader.video(video.name, names, stored)
 
     def __call__(self, index: int, frame: np.ndarray, given: Any) -> Any:
         """Those of a frame; None where labels are given, or nothing is taken."""
