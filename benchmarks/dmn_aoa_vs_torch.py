@@ -139,7 +139,7 @@ def _our_calls(
     query, _ = encode(variables, frame)
     memory = memorize(variables, copied(state.memory), state)
     template = read(variables, memory, query, state.active)
-    coarse = find(variables, memory, query, template, state, inputs)
+    found = find(variables, memory, query, template, state, inputs)
     held = {"memory": copied(state.memory), "state": copied(state)}
 
     def our_memorize() -> Any:
@@ -158,7 +158,7 @@ def _our_calls(
         "memorize": our_memorize,
         "template": lambda: read(variables, memory, query, state.active),
         "match": lambda: find(variables, memory, query, template, state, inputs),
-        "refine": lambda: refine(variables, memory, query, coarse, state),
+        "refine": lambda: refine(variables, memory, query, found, state),
         "frame": our_step,
     }
 
@@ -180,12 +180,12 @@ def filled_state(method: Method, variables: Any, clip: Clip, count: int) -> Stat
 def _find(
     module: DMNAOA, memory: Any, query: Any, template: Any, state: State, inputs: Any
 ) -> Any:
-    size = state.frame.shape[:2]
-    return module.find(memory, query, template, size, state.active, inputs).coarse
+    known = memory, query, state.frame, state.active, inputs
+    return module.match(*known, template)
 
 
-def _refine(module: DMNAOA, memory: Any, query: Any, coarse: Any, state: State) -> Any:
-    logits = module.refine(memory, query, coarse, state.active)
+def _refine(module: DMNAOA, memory: Any, query: Any, found: Any, state: State) -> Any:
+    logits = module.refine(memory, query, state.frame, state.active, None, found)
     return jax.nn.softmax(merge_objects(logits, state.frame, state.active), axis=0)
 
 

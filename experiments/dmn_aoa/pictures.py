@@ -279,7 +279,7 @@ def _look(
     scores = jnp.where(mask[:, None, None], scores.astype(jnp.float32), -jnp.inf)
     weights = jax.nn.softmax(scores, axis=(2, 3, 4))
     template = network.read(memory, query, state.active)
-    found = network.find(memory, query, template, size, state.active, proposals)
+    found = network.match(memory, query, state.frame, state.active, proposals, template)
     corner = jnp.asarray(corner_of(*size))
     features = network.pool(query, proposals.boxes + corner[None])
     own = network.matcher.project_template(template[which][None])

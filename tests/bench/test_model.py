@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.toy import toy
+from tests.bench.toy import Parted, toy
 from tests.hinted import hinted
 from tests.methods.hmmn_weights import narrow
 from vos_jax.bench import model as bench
@@ -74,6 +74,19 @@ def test_what_comes_with_frames_goes_to_the_stages_that_need_it() -> None:
     options = replace(TINY, memory_frames=(1,))
     result = bench.bench_model(*hinted(), options)
     assert all(row.time_ms is not None for row in result.stages)
+
+
+def test_parts_that_a_method_names_are_timed_beside_what_its_paper_reports() -> None:
+    method, variables = toy()
+    options = replace(TINY, memory_frames=(1,), lengths=())
+    rows = bench.bench_model(Parted(method.config), variables, options).stages
+    stages = ["encode", "memorize", "read", "scores", "merge", "segment", "decode"]
+    assert [row.stage for row in rows] == [*stages, "step"]
+    assert all(row.time_ms for row in rows)
+    reported = {row.stage: (row.paper_ms, row.paper_share) for row in rows}
+    assert reported["read"] == pytest.approx((30, 0.75))
+    assert reported["merge"] == pytest.approx((10, 0.25))
+    assert reported["scores"] == reported["step"] == (None, None)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.bench.toy import Parted, toy
 from tests.methods.hmmn_weights import NARROW, narrow
 from vos_jax.bench.measure import Program
 from vos_jax.bench.stages import Stages, frames_in
@@ -179,6 +180,21 @@ def test_what_is_timed_gives_no_copy_of_the_memory() -> None:
     fine = [(2, 4, 6, 12), (2, 8, 12, 8)]
     assert sorted(x.shape for x in read) == sorted([(2, 2, 3, 16), *fine, track])
     assert sorted(x.shape for x in segment) == sorted([(3, 32, 40), track])
+
+
+def test_the_parts_of_a_method_follow_one_another_as_in_a_step() -> None:
+    method, variables = toy()
+    stages = Stages(Parted(method.config), variables, SIZE, OBJECTS)
+    state = stages.start(2)
+    query, keep = stages.encode(variables, stages.frame)
+    programs = stages.compile(state, query)
+    state = stages.fill(programs["memorize"], state, keep, 1, 1)
+    memory = stages.read_from(programs["memorize"], state, 1)
+    arguments = stages.arguments(programs, state, memory, query)
+    (logits,) = programs["segment"].call(*arguments["segment"]())
+    merged = programs["merge"].call(*arguments["merge"]())
+    np.testing.assert_allclose(merged, logits, rtol=1e-5)
+    assert np.abs(logits).max() > 0.1
 
 
 @pytest.mark.slow

@@ -32,8 +32,12 @@ NOISE = 2e-5
 
 @pytest.fixture(scope="module")
 def model():
-    """Segments by proposals, and keeps what it found of them."""
-    return tiny("dmn-aoa", keep_coarse=True)
+    """Segments by proposals alone, and keeps what it found of them.
+
+    The other half of the network sees nothing of them but coarse masks.
+    """
+    options = {"use_refinenet": False, "late_objects": False}
+    return tiny("dmn-aoa", keep_coarse=True, **options)
 
 
 @pytest.fixture(scope="module")
@@ -269,14 +273,15 @@ def test_a_late_object_is_what_it_were_in_a_video_of_its_own(alone):
 
 @pytest.mark.slow
 def test_a_network_has_no_parameters_for_modules_it_does_without(model):
-    params = model[1]["params"].keys()
+    whole = dataclasses.replace(model[0].config, use_refinenet=True)
+    params = variable_shapes(model[0].clone(config=whole))["params"].keys()
     for option, missing, more in (
         ("use_dmn", {"memory_encoder", "query_encoder"}, set()),
         ("use_matcher", {"matcher"}, {"mask_head"}),
         ("use_refinenet", {"refine_net"}, set()),
         ("use_aoa", set(), set()),
     ):
-        config = dataclasses.replace(model[0].config, **{option: False})
+        config = dataclasses.replace(whole, **{option: False})
         own = variable_shapes(model[0].clone(config=config))["params"].keys()
         assert own == (params - missing) | more
 

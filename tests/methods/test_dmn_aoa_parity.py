@@ -19,6 +19,7 @@ from vos_jax.convert import convert_state_dict, export_state_dict
 from vos_jax.methods import METHODS, create
 from vos_jax.methods.dmn_aoa.blocks import Levels
 from vos_jax.methods.dmn_aoa.config import MEMORY_SAMPLING
+from vos_jax.methods.dmn_aoa.matcher import Found
 from vos_jax.methods.dmn_aoa.references import Alignment, Reference, for_each
 from vos_jax.methods.weights import variable_shapes
 from vos_jax.ops import memory_bank
@@ -186,7 +187,8 @@ def test_refine_net_agrees(reference, variables):
         first=memory_bank.overwrite(memory.first, 0, kept, everything, jnp.int32(0)),
         previous=references["prev"],
     )
-    logits = run.refine(memory, current, jnp.asarray(own["coarse"]), everything)
+    frame, found = jnp.zeros((64, 96, 3)), Found(jnp.asarray(own["coarse"]))
+    logits = run.refine(memory, current, frame, everything, None, found)
     enlarged = jnp.moveaxis(upsample(logits, 4), -1, 1)
     _assert_near(enlarged, own["logits"])
 

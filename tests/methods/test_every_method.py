@@ -37,19 +37,29 @@ LABELS = moving_clip(3)[1][2, 1:31, 2:46]
 """Of what comes with every frame, where a method takes anything."""
 
 # That of a file is read and run by tests of its own each time.
-OF_FILES = pytest.mark.slow
+SLOW = pytest.mark.slow
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=OF_FILES if name.endswith(".py") else [])
+def parameters(*slow):
+    """Names of all methods, some of which take long."""
+    return [
+        pytest.param(
+            name,
+            marks=SLOW if name.endswith(".py") or name in slow else [],
+            id=Path(name).stem,
+        )
         for name in NARROW
-    ],
-    ids=lambda name: Path(name).stem,
-)
+    ]
+
+
+@pytest.fixture(scope="module", params=parameters())
 def name(request):
     return request.param
+
+
+# Its gradients are those of a program several times as long as the others'; by default
+# the tests of its objective have some of a loop over frames.
+most = pytest.mark.parametrize("name", parameters("dmn-aoa"), indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +307,7 @@ def found(unrolled, clips):
     return unrolled(*clips)
 
 
+@most
 def test_scans_mapped_over_videos_are_loops_of_folded_steps(found, looped, other):
     """Whatever slots there are beside those of objects, and folded norms or not."""
     (_, (probs, memory)), _ = found
@@ -309,6 +320,7 @@ def test_scans_mapped_over_videos_are_loops_of_folded_steps(found, looped, other
         assert_near(own, of_objects(states[2].memory, objects), FOLDED)
 
 
+@most
 def test_gradients_reach_every_parameter(found):
     params, frames, masks = found[1]
     for path, leaf in jax.tree.leaves_with_path(params):
@@ -318,6 +330,7 @@ def test_gradients_reach_every_parameter(found):
     assert np.asarray(frames).any((2, 3, 4)).all()
 
 
+@most
 @pytest.mark.parametrize(
     ("place", "size"),
     [(0, 0.003), (1, 0.0005), (2, 0.03)],
@@ -374,6 +387,7 @@ def plain(model, bytes_of):
     return np.stack([out.probs for out in outputs])
 
 
+@most
 def test_bfloat16_is_near_float32(name, bytes_of, plain):
     frames, labels = bytes_of
     half = tiny(name, dtype="bfloat16")

@@ -3,9 +3,9 @@
 The stages of a frame are compiled apart from one another, the whole step as inference
 compiles it. Their sum may therefore differ from the step, which lets the compiler work
 across them. `decode` is what `segment` takes beyond the read, upsampling and the
-merging of the objects included. Methods that do not remember every frame have steps of
-two kinds: `step` is one that remembers nothing, `frame` the mean over the frames from
-one that does to the next.
+merging of the objects included; where a method names parts of it they have rows, too.
+Methods that do not remember every frame have steps of two kinds: `step` is one that
+remembers nothing, `frame` the mean over the frames from one that does to the next.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -66,14 +66,16 @@ class StageRow(NamedTuple):
     """Time of one stage of a frame.
 
     Attributes:
-      stage: "encode" the query, "memorize" the frame before, "read", "decode", the
-        whole "step", or the mean "frame".
+      stage: "encode" the query, "memorize" the frame before, "read", "decode" and the
+        method's own names of its parts, the whole "step", or the mean "frame".
       dtype: Compute type.
       objects: Number of objects.
       memory_frames: Frames that the step reads from.
       time_ms: Median of `repeats` calls.
       repeats: Number of timed calls.
       share: Of the step's time.
+      paper_ms: What the method's paper reports of the stage, on its own hardware.
+      paper_share: Of all stages of which it reports a time.
       frames_per_s: Of the step or frame.
       compile_s: Seconds for tracing and compiling.
       temp_mb: Peak memory beside arguments and results.
@@ -87,6 +89,8 @@ class StageRow(NamedTuple):
     time_ms: float | None = None
     repeats: int | None = None
     share: float | None = None
+    paper_ms: float | None = None
+    paper_share: float | None = None
     frames_per_s: float | None = None
     compile_s: float | None = None
     temp_mb: float | None = None
@@ -184,7 +188,7 @@ class _Rows:
             memory = stages.read_from(memorize, state, cycle)
             # Some methods remember more than one at a time.
             count = frames_in(memory)
-            arguments = stages.arguments(state, memory, query)
+            arguments = stages.arguments(programs, state, memory, query)
             times = {
                 name: self._time(programs[name].call, prepare)
                 for name, prepare in arguments.items()
@@ -223,6 +227,7 @@ class _Rows:
         self, programs: dict[str, Program], times: dict[str, Timing], count: int
     ) -> Iterator[StageRow]:
         step_s = times["step"].median_s
+        reported = self._stages.method.reported_s
         for name, timing in times.items():
             program, seconds = programs[name], timing.median_s
             temp = program.temp_bytes
@@ -230,6 +235,12 @@ class _Rows:
                 time_ms=1e3 * seconds,
                 repeats=timing.repeats,
                 share=seconds / step_s,
+                paper_ms=1e3 * reported[name] if name in reported else None,
+                paper_share=(
+                    reported[name] / sum(reported.values())
+                    if name in reported
+                    else None
+                ),
                 frames_per_s=1 / seconds if name == "step" else None,
                 compile_s=program.compile_s,
                 temp_mb=None if temp is None else temp / 1e6,

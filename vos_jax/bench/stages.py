@@ -6,6 +6,7 @@ it: `due` says how often it does, and the growth of `slots` which of them stay.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -90,8 +91,12 @@ class Stages:
         self, variables: Mapping[str, Any], memory: Any, query: Any, active: Any
     ) -> Any:
         """What is read, and what of the memory is new."""
-        out = self.method.apply(variables, memory, query, active, method="read")
-        return _without(memory, out)
+        return _without(memory, self._found(variables, memory, query, active))
+
+    def _found(
+        self, variables: Mapping[str, Any], memory: Any, query: Any, active: Any
+    ) -> Any:
+        return self.method.apply(variables, memory, query, active, method="read")
 
     def segment(
         self,
@@ -105,6 +110,20 @@ class Stages:
         known = memory, query, state.frame, state.active, inputs
         out = self.method.apply(variables, *known, method="segment")
         return _without(memory, out)
+
+    def part(
+        self,
+        name: str,
+        variables: Mapping[str, Any],
+        memory: Any,
+        query: Any,
+        state: State,
+        inputs: Any,
+        before: Any,
+    ) -> Any:
+        """What one of the method's `parts` makes of what is before it."""
+        known = memory, query, state.frame, state.active, inputs, before
+        return self.method.apply(variables, *known, method=self.method.parts[name])
 
     def step(
         self, variables: Mapping[str, Any], state: State, frame: Any, inputs: Any
@@ -127,7 +146,18 @@ class Stages:
             ),
             "step": self.compile_step(state),
             "read": compile_program(self.read, variables, memory, query, state.active),
+            **self._compile_parts(state, query),
         }
+
+    def _compile_parts(self, state: State, query: Any) -> dict[str, Program]:
+        programs: dict[str, Program] = {}
+        known = self.variables, state.memory, query, state, self.inputs
+        before = jax.eval_shape(self._found, *known[:3], state.active)
+        for name in self.method.parts:
+            run = partial(self.part, name)
+            programs[name] = compile_program(run, *known, before)
+            before = jax.eval_shape(run, *known, before)
+        return programs
 
     def compile_step(self, state: State) -> Program:
         """The step of states like this one, whose shapes are enough."""
@@ -189,13 +219,24 @@ class Stages:
             return state.memory
         return self._remember(memorize, _copy(state)).memory
 
-    def arguments(self, state: State, memory: Any, query: Any) -> dict[str, Arguments]:
+    def arguments(
+        self, programs: Mapping[str, Program], state: State, memory: Any, query: Any
+    ) -> dict[str, Arguments]:
         """Of every stage, in the order of a frame, made anew at each call."""
         variables = self.variables
+        parts: dict[str, Arguments] = {}
+        known = variables, memory, query, state, self.inputs
+        if self.method.parts:
+            before = jax.jit(self._found)(*known[:3], state.active)
+        for name in self.method.parts:
+            given = *known, before
+            parts[name] = partial(tuple, given)
+            before = programs[name].call(*given)
         return {
             "encode": lambda: (variables, self.frame),
             "memorize": lambda: (variables, *split_memory(_copy(state))),
             "read": lambda: (variables, memory, query, state.active),
+            **parts,
             "segment": lambda: (variables, memory, query, state, self.inputs),
             "step": lambda: (variables, _copy(state), self.frame, self.inputs),
         }

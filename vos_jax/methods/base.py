@@ -11,6 +11,7 @@ still be corrected, and the last frame of a video costs nothing.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -117,6 +118,20 @@ class Method(nn.Module):
     def inputs(self) -> InputKind | None:
         """What it takes with every frame beside the frame; None for nothing."""
         return None
+
+    @property
+    def parts(self) -> Mapping[str, Callable[..., Any]]:
+        """What `segment` does after the read, in this order, for benchmarks to time.
+
+        Each is a function of the bound module, the arguments of `segment`, and what the
+        one before returned; the first gets what `read` did. None by default.
+        """
+        return {}
+
+    @property
+    def reported_s(self) -> Mapping[str, float]:
+        """Seconds a frame that the paper reports, by stage, on hardware of its own."""
+        return {}
 
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Any:
         """An empty memory for frames of `height` x `width`.
