@@ -260,7 +260,8 @@ def test_validation_is_logged_drawn_and_keeps_the_best(
 ):
     scores = iter([0.7, 0.6])
 
-    def validate(method, variables, source):
+    def validate(method, variables, source, inputs):
+        assert inputs is None
         assert len(source.videos) == 8
         return {"J": 0.1, "F": 0.2, SCORE: next(scores)}, np.zeros((8, 8, 3), np.uint8)
 

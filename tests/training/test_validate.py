@@ -52,7 +52,8 @@ def see(monkeypatch):
     calls = []
 
     def use(function):
-        def stream(method, variables, frames, first_labels, length):
+        def stream(method, variables, frames, first_labels, length, inputs):
+            assert inputs is None
             calls.append((first_labels.copy(), length))
             for time, frame in enumerate(frames):
                 found = function(time, frame[..., 0])
