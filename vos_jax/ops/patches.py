@@ -6,7 +6,6 @@ frame that it comes from, both `h * w` flattened row by row.
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -66,8 +65,11 @@ def move_patches(
     Returns:
       Of the feature's type.
     """
-    patches = rearrange(feature, "(h k) (w l) c -> (h w) (k l c)", k=k, l=k)
+    height, width, channels = feature.shape
+    rows, columns = height // k, width // k
+    patches = feature.reshape(rows, k, columns, k, channels).swapaxes(1, 2)
     weights = correspondence.astype(feature.dtype)
+    patches = patches.reshape(rows * columns, -1)
     moved = product_of(precision, "ij,jc->ic", weights, patches).astype(feature.dtype)
-    rows = feature.shape[0] // k
-    return rearrange(moved, "(h w) (k l c) -> (h k) (w l) c", h=rows, k=k, l=k)
+    moved = moved.reshape(rows, columns, k, k, channels).swapaxes(1, 2)
+    return moved.reshape(height, width, channels)
