@@ -1,8 +1,10 @@
 """Who may import whom: downwards only, and nothing heavy by accident."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,19 @@ state, output = vos_jax.step(method, variables, state, frame)
 assert output.probs.shape == (2, 16, 16)
 print(*sorted(name for name in sys.modules if "." not in name))
 """
+
+
+def test_what_is_imported_at_once_is_installed_without_extras():
+    metadata = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    needed = [re.split("[>=<]", x)[0] for x in metadata["project"]["dependencies"]]
+    # Modules have the names of their packages but for one.
+    there = {*sys.stdlib_module_names, "vos_jax", "PIL", *needed}
+    for path in MODULES:
+        module, tree = _read(path)
+        if module[1] == "training" or path == TFDS_BUILDER:
+            continue
+        found = {name.split(".")[0] for name in _imports(tree.body, module)}
+        assert found <= there, f"{path.name} imports {sorted(found - there)}"
 
 
 def test_a_step_needs_neither_tensorflow_nor_torch():
