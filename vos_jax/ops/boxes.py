@@ -1,4 +1,4 @@
-"""Boxes of masks, and masks in boxes.
+"""Boxes of masks, masks in boxes, and how far masks overlap.
 
 A box is (x0, y0, x1, y1) in pixels; x1 and y1 lie one beyond the last pixel.
 """
@@ -27,6 +27,16 @@ def tight_boxes(
     columns, rows = masks.any(-2), masks.any(-1)
     (x0, x1), (y0, y1) = ends(columns), ends(rows)
     return jnp.stack([x0, y0, x1, y1], -1).astype(jnp.float32), rows.any(-1)
+
+
+def mask_overlaps(
+    masks: Bool[Array, "O H W"], others: Bool[Array, "N H W"]
+) -> Float[Array, "O N"]:
+    """Intersection over union of each mask with each of others; 0 of empty ones."""
+    one, other = (x.reshape(len(x), -1).astype(jnp.float32) for x in (masks, others))
+    common = product_of("highest", "op,np->on", one, other)
+    joint = one.sum(1)[:, None] + other.sum(1)[None] - common
+    return common / jnp.maximum(joint, 1)
 
 
 def enlarge(boxes: Float[Array, "*b 4"], share: float) -> Float[Array, "*b 4"]:

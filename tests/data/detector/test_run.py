@@ -9,10 +9,10 @@ import pytest
 from pycocotools import mask as tools
 
 from tests.clips import moving_clip, write_davis, write_frames
-from vos_jax.data.detector import run
 from vos_jax.data.detector.groups import sequence_group, still_groups, video_group
 from vos_jax.data.detector.network import Detections
 from vos_jax.data.detector.run import propose
+from vos_jax.data.proposals import coco_writer
 from vos_jax.data.proposals.coco_results import CocoResults
 from vos_jax.errors import InputError
 from vos_jax.evaluation import read_dataset
@@ -183,7 +183,7 @@ def test_at_most_a_hundred_results_of_an_image_are_written(folder, tmp_path):
     out = tmp_path / "proposals.json"
     propose(many, [video_group(folder)], out, settings=SETTINGS, batch=4)
     scores = [entry["score"] for entry in read(out)["00003.jpg"]["results"]]
-    assert len(scores) == run.MOST_RESULTS
+    assert len(scores) == coco_writer.MOST_RESULTS
     assert scores[0] == 1.0 and scores == sorted(scores, reverse=True)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from vos_jax.data.detector.groups import Group
 from vos_jax.data.detector.network import Detections
+from vos_jax.data.proposals.coco_writer import MOST_RESULTS
 from vos_jax.data.proposals.run_lengths import text_of
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path, make_folder, write_error
@@ -23,9 +24,6 @@ from vos_jax.media.prefetch import prefetch
 
 Detect = Callable[[Sequence[np.ndarray]], Sequence[Detections]]
 """Finds objects in frames uint8 `[H, W, 3]`."""
-
-MOST_RESULTS = 100
-"""Of an image, in a file."""
 
 _LINES = "batches.jsonl"
 

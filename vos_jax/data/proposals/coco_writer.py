@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.data.proposals.run_lengths import text_of
+from vos_jax.data.proposals.select import tight_box
 from vos_jax.media.atomic import atomic_path
 
-_MOST = 100
+MOST_RESULTS = 100
+"""Of an image, in a file."""
 
 
 class ImageResults(NamedTuple):
@@ -57,18 +59,14 @@ def write_results(path: str | Path, images: Iterable[ImageResults]) -> int:
 
 def _entries(number: int, image: ImageResults) -> Iterable[dict[str, Any]]:
     scores = np.asarray(image.scores, np.float64)
-    for index in np.argsort(-scores, kind="stable")[:_MOST]:
+    for index in np.argsort(-scores, kind="stable")[:MOST_RESULTS]:
         mask = np.asarray(image.masks[index], bool)
-        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        box = [0, 0, 0, 0]
-        if rows.size:
-            corner = int(columns[0]), int(rows[0])
-            box = [*corner, int(columns[-1]) + 1, int(rows[-1]) + 1]
-            box[2:] = box[2] - box[0], box[3] - box[1]
+        box = tight_box(mask)
+        x0, y0, x1, y1 = (0, 0, 0, 0) if box is None else map(int, box)
         yield {
             "image_id": number,
             "category_id": 1,
-            "bbox": box,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
             "score": float(f"{scores[index]:.6g}"),
             "segmentation": {"size": list(mask.shape), "counts": text_of(mask)},
         }

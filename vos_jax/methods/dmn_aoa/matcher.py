@@ -20,6 +20,7 @@ from vos_jax.data.proposals import COUNT
 from vos_jax.methods.dmn_aoa.blocks import Projector
 from vos_jax.methods.dmn_aoa.config import DMNAOAConfig
 from vos_jax.ops.alignment import align, compare_unaligned
+from vos_jax.ops.boxes import mask_overlaps
 from vos_jax.ops.matching import match
 from vos_jax.ops.read import product_of
 from vos_jax.types import Proposals
@@ -74,7 +75,7 @@ class Matcher(nn.Module):
         similarity = self.compare(template, features)
         alike = similarity
         if pixels is not None:
-            alike = alike + config.iou_weight * _overlaps(pixels, masks)
+            alike = alike + config.iou_weight * mask_overlaps(pixels, masks)
         weights = self.match(alike, proposals.valid, active)
         own = weights
         if config.hard_test:
@@ -133,13 +134,3 @@ def _clip(x: Array) -> Array:
     Else a wrong proposal that counts more than once could not be made to count less.
     """
     return lax.stop_gradient(jnp.clip(x, 0, 1)) + (x - lax.stop_gradient(x))
-
-
-def _overlaps(
-    pixels: Bool[Array, "O H W"], masks: Bool[Array, "N H W"]
-) -> Float[Array, "O N"]:
-    """Intersection over union of objects and proposals; 0 of empty masks."""
-    own, other = (x.reshape(len(x), -1).astype(jnp.float32) for x in (pixels, masks))
-    common = product_of("highest", "op,np->on", own, other)
-    joint = own.sum(1)[:, None] + other.sum(1)[None] - common
-    return common / jnp.maximum(joint, 1)

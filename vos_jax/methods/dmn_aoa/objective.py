@@ -26,7 +26,7 @@ from vos_jax.methods.dmn_aoa.config import MEMORY_SAMPLING
 from vos_jax.methods.dmn_aoa.model import DMNAOA
 from vos_jax.methods.dmn_aoa.proposals import TrainingInputs
 from vos_jax.methods.objective import ClipLoss, ClipSums, StepConfig, frame_loss_at
-from vos_jax.ops.boxes import tight_boxes
+from vos_jax.ops.boxes import mask_overlaps, tight_boxes
 from vos_jax.ops.image import to_unit_range
 from vos_jax.ops.losses import cross_entropy, known_labels, soft_iou
 from vos_jax.ops.matching import assign_greedily
@@ -338,14 +338,10 @@ def match_loss(
 
     DMM-Net (Zeng et al., ICCV 2019) sec. 3.4. Over objects and proposals that count.
     """
-    known = (labels != IGNORE).reshape(1, -1)
-    masks = proposals.masks.reshape(len(proposals.valid), -1) & known
-    wanted = _objects(labels, len(valid)).reshape(len(valid), -1)
-    one, other = (x.astype(jnp.float32) for x in (wanted, masks))
-    shared = jnp.matmul(one, other.T, precision="highest")
-    union = one.sum(1)[:, None] + other.sum(1)[None] - shared
+    masks = proposals.masks & (labels != IGNORE)[None]
     counts = valid[:, None] & proposals.valid[None]
-    overlap = jnp.where(counts, shared / jnp.maximum(union, 1), 0)
+    overlap = mask_overlaps(_objects(labels, len(valid)), masks)
+    overlap = jnp.where(counts, overlap, 0)
     target = assign_greedily(overlap)
     distance = jnp.square(similarity[:, : len(proposals.valid)] - target)
     return jnp.where(counts, distance, 0).sum() / jnp.maximum(counts.sum(), 1)
