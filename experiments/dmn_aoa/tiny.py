@@ -23,6 +23,10 @@ from vos_jax.methods.objective import StepConfig
 from vos_jax.training.experiment import DataConfig, Experiment
 from vos_jax.training.optimizers import OptimizerConfig
 
+_COARSE = 10.0
+"""Of coarse masks in the loss: templates and proposals are not pretrained either, and
+at 1 what reaches them through RefineNet drowned their own gradients."""
+
 _VALIDATION = DataConfig(
     source="generated",
     options={
@@ -63,7 +67,9 @@ def experiment() -> Experiment:
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=1e-3, warmup_steps=50, weight_decay=1e-4
         ),
-        objective=DMNAOALoss(boxes="given", most_proposals=12),
+        objective=DMNAOALoss(
+            boxes="given", coarse_loss_weight=_COARSE, most_proposals=12
+        ),
         step=StepConfig(norms="batch", ema_decay=0.995, clip_norm=1.0),
         validation=(_VALIDATION,),
         validate_every=300,
@@ -92,7 +98,7 @@ def main() -> Experiment:
             schedule="cosine",
             frozen=("backbone/*/norm/*",),
         ),
-        objective=DMNAOALoss(most_proposals=12),
+        objective=DMNAOALoss(coarse_loss_weight=_COARSE, most_proposals=12),
         step=StepConfig(ema_decay=0.995, clip_norm=1.0),
         validate_every=400,
     )

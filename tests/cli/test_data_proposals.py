@@ -28,7 +28,8 @@ def test_what_is_stored_is_measured_as_what_is_found_anew(stored, capsys):
         arguments = ["data", "quality", *CLIPS, "--proposals", proposals, "--json"]
         assert main(arguments) == 0
         figures.append(json.loads(capsys.readouterr().out))
-    names = [figure.pop("proposals") for figure in figures]
+    assert [figure.pop("proposals") for figure in figures] == [str(stored), "regions"]
+    names = [figure.pop("identity") for figure in figures]
     assert names[0] != names[1]
     assert figures[0] == figures[1]
     assert figures[0]["frames"] == 2 and figures[0]["objects"] == 2

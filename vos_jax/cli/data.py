@@ -154,7 +154,8 @@ def run_quality(args: argparse.Namespace) -> None:
             source, reader, every=args.every, tell=progress.update
         )
     figures: dict[str, Any] = {
-        "proposals": reader.identity,
+        "proposals": str(args.proposals),
+        "identity": reader.identity,
         "frames": measured.used.frames,
         "objects": measured.used.objects,
     }
