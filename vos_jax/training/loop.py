@@ -201,7 +201,7 @@ class _Run(NamedTuple):
         scores: Mapping[str, float] = {}
         key = jax.random.key(experiment.seed)
         if first == 0 and jax.process_index() == 0:
-            write_batch(self.workdir / "batch.png", self._clips(), 0)
+            write_batch(self.workdir / "batch.png", self._clips(self.inputs), 0)
         batches = self._batches(first)
         window = Window(experiment.batch)
         done = first
@@ -231,14 +231,15 @@ class _Run(NamedTuple):
             raise
         return state, scores
 
-    def _clips(self) -> Clips:
-        """All clips, to look at, without what comes with their frames."""
+    def _clips(self, inputs: ClipInputs | None = None) -> Clips:
+        """All clips, to look at, with what comes with their frames if that is given."""
         return Clips(
             self.source,
             self.experiment.recipe,
             seed=self.experiment.seed,
             batch=self.experiment.batch,
             skip_bad=self.skip_bad,
+            inputs=inputs,
         )
 
     def _batches(self, first: int) -> Iterator[ClipBatch]:
