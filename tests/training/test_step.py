@@ -91,10 +91,8 @@ class Small(Method):
 
 
 def small_variables():
-    method = Small()
-    return method.init(
-        jax.random.key(1), jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
-    )
+    frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
+    return jax.jit(Small().init)(jax.random.key(1), frame, masks)
 
 
 def make_batch(clips=CLIPS, frames=3, objects=2):
