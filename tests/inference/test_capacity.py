@@ -1,5 +1,8 @@
 """Room in the memory: what a longer video changes, and how much it is."""
 
+from functools import partial
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +10,11 @@ import pytest
 
 import vos_jax
 from tests.inference.states import assert_close_trees, assert_equal_trees, bank_of
-from tests.methods.steps import run
+from tests.methods.every import NARROW
+from tests.methods.steps import banks, run
 from vos_jax.data.synthetic import generate_clip
-from vos_jax.inference.capacity import reserve
+from vos_jax.inference.capacity import reserve, slots_for
+from vos_jax.inference.state import State
 from vos_jax.ops.memory_bank import FIRST, KEPT
 
 
@@ -45,6 +50,29 @@ def test_reserve_adds_objects_and_slots_and_changes_no_content(model, looped):
     assert not np.asarray(new.filled[:, 2:]).any()
     np.testing.assert_array_equal(old.entries.key, new.entries.key[: old.capacity, :2])
     assert reserve(model[0], state, 10, 2) is state
+
+
+@pytest.mark.parametrize("name", NARROW, ids=lambda name: Path(name).stem)
+def test_every_memory_grows_and_keeps_what_it_has(name):
+    """Whatever a method remembers beside its banks."""
+    method, rng = vos_jax.create(name, **NARROW[name]), np.random.default_rng(0)
+    small, large = (
+        jax.eval_shape(partial(method.init_memory, 30, 44, 3, slots_for(method, count)))
+        for count in (8, 32)
+    )
+    # Counters stay at 0: nothing has been overwritten.
+    memory = jax.tree.map(
+        lambda x: np.asarray(rng.integers(0, 2, x.shape) * (x.ndim > 0), x.dtype), small
+    )
+    frame, probs, ids = np.zeros((30, 44, 3)), np.zeros((4, 30, 44)), np.arange(3)
+    state = State(memory, frame, None, probs, ids == 0, False, 0, ids)
+    grown = jax.jit(lambda state: reserve(method, state, 32).memory)(state)
+    assert jax.tree.map(jnp.shape, grown) == jax.tree.map(jnp.shape, large)
+    assert_equal_trees(
+        jax.tree.map(lambda x, y: x[tuple(map(slice, y.shape))], grown, memory), memory
+    )
+    kept = [(np.asarray(x.time) >= 0).sum() for x in banks(grown)]
+    assert kept == [x.time.size for x in banks(memory)]
 
 
 def test_reserve_after_overwriting_fills_the_new_slots_first(model, looped):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 
 import vos_jax
@@ -27,3 +28,9 @@ def run(
 def times(bank: Bank) -> list[list[int]]:
     """Times of the slots, object by object."""
     return np.asarray(bank.time).T.tolist()
+
+
+def banks(memory: Any) -> list[Bank]:
+    """All that a memory has."""
+    nodes = jax.tree.leaves(memory, is_leaf=lambda x: isinstance(x, Bank))
+    return [node for node in nodes if isinstance(node, Bank)]
