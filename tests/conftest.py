@@ -107,7 +107,7 @@ def tiny_variables(tiny_method: Method) -> Mapping[str, Any]:
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
     published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
     variables = convert_state_dict(fill_all(published), table, shapes)
-    return jax.tree.map(jnp.asarray, variables)
+    return jax.device_put(variables)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tests.fill import fill, fill_all
@@ -96,17 +95,19 @@ def tiny(name: str, **options: Any) -> tuple[Method, dict[str, Any]]:
 def narrow(name: str, **options: Any) -> tuple[Method, dict[str, Any]]:
     """A narrow network and its weights, none of which is zero.
 
+    They are placed as a whole: `jnp.asarray` compiles a program for each shape.
     What has one name in checkpoints of several methods is the same in all of them.
     """
     method = create(name, **{**NARROW[name], **options})
     shapes = variable_shapes(method)
     if (torch_table := find_entry(name).torch_table) is None:
-        return method, jax.tree_util.tree_map_with_path(_filled, shapes)
+        filled = jax.tree_util.tree_map_with_path(_filled, shapes)
+        return method, jax.device_put(filled)
     table = torch_table(method.config)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
     published = {k: v.shape for k, v in export_state_dict(zeros, table).items()}
     weights = _WEIGHTS.get(name, fill_all)(published)
-    return method, jax.tree.map(jnp.asarray, convert_state_dict(weights, table, shapes))
+    return method, jax.device_put(convert_state_dict(weights, table, shapes))
 
 
 def inputs_for(method: Method, labels: np.ndarray) -> Any:
@@ -117,8 +118,8 @@ def inputs_for(method: Method, labels: np.ndarray) -> Any:
 _ENDINGS = {"kernel": "weight", "scale": "weight", "var": "running_var"}
 
 
-def _filled(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:
+def _filled(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
     """A variable that has no published name, by its own."""
     *places, last = (key.key for key in path)
     name = ".".join([*places, _ENDINGS.get(last, last)])
-    return jnp.asarray(fill(name, leaf.shape[::-1]).T)
+    return fill(name, leaf.shape[::-1]).T

@@ -50,7 +50,7 @@ def state_dict():
 def variables(state_dict):
     table, shapes = ENTRY.torch_table(METHOD.config), variable_shapes(METHOD)
     tree = convert_state_dict(state_dict, table, shapes, ENTRY.torch_ignored)
-    return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree)
 
 
 def _assert_near(found, expected, largest=MODULE):

@@ -53,7 +53,7 @@ def _variables(**options):
     tree = convert_state_dict(
         state_dict, table, variable_shapes(method), entry.torch_ignored
     )
-    return method, jax.tree.map(jnp.asarray, tree)
+    return method, jax.device_put(tree)
 
 
 class Stage:

@@ -78,7 +78,7 @@ def _converted(name, state_dict):
     table = entry.torch_table(method.config)
     shapes = variable_shapes(method)
     tree = convert_state_dict(state_dict, table, shapes, entry.torch_ignored)
-    return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree)
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def shapes():
 def variables(state_dict, shapes):
     table = ENTRY.torch_table(METHOD.config)
     tree = convert_state_dict(state_dict, table, shapes, ENTRY.torch_ignored)
-    return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree)
 
 
 @pytest.fixture(scope="module", params=["generated", "real"])
