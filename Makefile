@@ -13,6 +13,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 demo: .venv/.core
 	$(BIN)/vos-jax demo --out demo
 
+# Many processes import the same modules: also where nothing else is to be kept of them,
+# they are compiled once.
+test slow: export PYTHONDONTWRITEBYTECODE =
+
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
