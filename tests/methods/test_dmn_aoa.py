@@ -174,18 +174,16 @@ def test_the_memories_of_the_papers_table_hold_their_frames():
         "first+prev": [0, 6],
         "all": [0, 1, 2, 3, 4, 5, 6],
     }
-    everything = jnp.ones(1, bool)
+    everything, nothing = np.ones(1, bool), np.zeros((1, 1, 1, 1), np.float32)
+    write = jax.jit(memory_bank.write, static_argnums=1)
     for name, frames in expected.items():
         config = DMNAOAConfig(**MEMORY_SAMPLING[name])
-        nothing = jnp.zeros((1, 1, 1, 1))
         assert create("dmn-aoa", **MEMORY_SAMPLING[name]).slots(7) <= 8
         bank = memory_bank.empty(Slot(nothing, nothing, everything), 8)
         for time in range(7):
-            moment = Moment(
-                time, everything, everything & (time == 0), jnp.bool_(False)
-            )
+            moment = Moment(time, everything, everything & (time == 0), np.False_)
             entry = Slot(nothing, nothing, everything)
-            bank = memory_bank.write(bank, config.policy, entry, moment)
+            bank = write(bank, config.policy, entry, moment)
         read = readable(bank, config.memory_sampling, jnp.int32(6))
         assert sorted(np.asarray(bank.time)[np.asarray(read)].tolist()) == frames, name
 
@@ -340,15 +338,16 @@ def test_boxes_are_tight_and_empty_masks_are_told():
     masks = np.zeros((2, 9, 7), bool)
     masks[0, 3:5, 2] = True
     masks[0, 4, 6] = True
-    boxes, shows = tight_boxes(jnp.asarray(masks))
+    boxes, shows = jax.jit(tight_boxes)(masks)
     assert boxes[0].tolist() == [2, 3, 7, 5] and shows.tolist() == [True, False]
-    assert enlarge(boxes[0], 0.5).tolist() == [-0.5, 2, 9.5, 6]
+    assert jax.jit(enlarge)(boxes, 0.5)[0].tolist() == [-0.5, 2, 9.5, 6]
 
 
 def test_maps_are_pasted_into_their_boxes():
     rng = np.random.default_rng(0)
     maps = rng.random((1, 3, 3)).astype(np.float32)
-    found = np.asarray(paste(jnp.asarray(maps), jnp.array([[2.0, 1, 8, 7]]), 9, 10))[0]
+    boxes = np.array([[2, 1, 8, 7]], np.float32)
+    found = np.asarray(jax.jit(paste, static_argnums=(2, 3))(maps, boxes, 9, 10))[0]
     outside = np.ones((9, 10), bool)
     outside[1:7, 2:8] = False
     assert not found[outside].any()

@@ -41,7 +41,7 @@ def _narrow(**changes):
     }
     method = create("dmn-aoa", **options, **changes)
     shapes = variable_shapes(method)
-    return method, jax.tree_util.tree_map_with_path(_drawn, shapes)
+    return method, jax.device_put(jax.tree_util.tree_map_with_path(_drawn, shapes))
 
 
 def _drawn(path, leaf):
@@ -49,8 +49,8 @@ def _drawn(path, leaf):
     if (name := path[-1].key) == "kernel":
         rng = np.random.default_rng(crc32(jax.tree_util.keystr(path).encode()))
         deviation = (2 / np.prod(leaf.shape[:-1])) ** 0.5
-        return jnp.asarray(rng.normal(0, deviation, leaf.shape), leaf.dtype)
-    return jnp.full(leaf.shape, float(name in ("scale", "var")), leaf.dtype)
+        return rng.normal(0, deviation, leaf.shape).astype(leaf.dtype)
+    return np.full(leaf.shape, name in ("scale", "var"), leaf.dtype)
 
 
 def _proposals(labels):
@@ -135,11 +135,11 @@ def test_a_coarse_mask_has_its_own_cross_entropy():
     labels = np.array([[1, 0, 2], [255, 1, 0]], np.uint8)
     coarse = np.array([[[1, 0.25, 0], [0.3, 0.5, 1.0]], np.zeros((2, 3))], np.float32)
     valid = np.array([True, False])
-    found = coarse_loss(coarse, labels, valid)
+    found, gradient = jax.jit(jax.value_and_grad(coarse_loss))(coarse, labels, valid)
     right = [0.99, 0.75, 0.99, 0.5, 0.01]
     np.testing.assert_allclose(found, -np.log(right).mean(), rtol=1e-6)
     # One that is wrong for certain can be undone; what is void cannot be wrong.
-    gradient = np.asarray(jax.grad(coarse_loss)(coarse, labels, valid))
+    gradient = np.asarray(gradient)
     np.testing.assert_allclose(gradient[0, 1, 2], 1 / 0.01 / 5, rtol=1e-4)
     assert not gradient[0, 1, 0] and not gradient[1].any()
 
@@ -148,10 +148,10 @@ def test_similarities_are_compared_with_the_greedy_assignment(clip):
     proposals = Proposals(*(x[0] for x in clip.inputs))
     similarity = np.full((OBJECTS, COUNT), 0.5, np.float32)
     similarity[:, OBJECTS + 1 :] = np.nan
-    found = match_loss(similarity, proposals, clip.labels[1], clip.valid)
-    assert np.isclose(found, 0.25)
+    known, program = (proposals, clip.labels[1], clip.valid), jax.jit(match_loss)
+    assert np.isclose(program(similarity, *known), 0.25)
     similarity[:, : OBJECTS + 1] = np.eye(OBJECTS, OBJECTS + 1)
-    assert match_loss(similarity, proposals, clip.labels[1], clip.valid) == 0
+    assert program(similarity, *known) == 0
 
 
 @pytest.mark.slow
@@ -191,7 +191,7 @@ def test_true_boxes_are_moved_by_a_share_of_their_sizes():
 def test_a_mask_that_is_empty_has_the_box_of_the_last_one(clip):
     labels = np.array(clip.labels)
     labels[1][labels[1] == 2] = 0
-    boxes, shows = module._true_boxes(jnp.asarray(labels), OBJECTS)
+    boxes, shows = jax.jit(module._true_boxes, static_argnums=1)(labels, OBJECTS)
     np.testing.assert_array_equal(shows, [[True, True], [True, False], [True, True]])
     np.testing.assert_array_equal(boxes[1, 1], boxes[0, 1])
     rows, columns = np.nonzero(labels[2] == 2)
