@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.bench.toy import Toy, ToyConfig
+from tests.bench.toy import Toy, ToyConfig, toy_variables
 from vos_jax.data.augmentation import warp_labels
 from vos_jax.errors import InputError
 from vos_jax.methods.base import Segmentation
@@ -140,10 +140,7 @@ class Hinted(Toy):
 def hinted(**fields):
     """The method, and weights that segment."""
     method = Hinted(HintedConfig(**fields))
-    frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
-    params = jax.jit(method.init)(jax.random.key(1), frame, masks)["params"]
-    decoder = {"kernel": jnp.full((1, 1), 8.0), "bias": jnp.full(1, -2.5)}
-    return method, {"params": {**params, "decoder": decoder}}
+    return method, toy_variables(method, bias=-2.5)
 
 
 def maps_of(count, size=(32, 48), seed=3):

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from vos_jax.methods.base import Encoded, Method, ReadConfig, Segmentation
@@ -114,10 +116,21 @@ def _pooled(x: Array) -> Array:
 def toy(**fields: Any) -> tuple[Toy, Any]:
     """The method with these fields of its configuration, and weights that segment."""
     method = Toy(ToyConfig(**fields))
+    return method, toy_variables(method, bias=-0.4)
+
+
+def toy_variables(method: Toy, bias: float) -> dict[str, Any]:
+    """Weights that segment."""
+    params = _init(method)["params"]
+    decoder = np.full((1, 1), 8, np.float32), np.full(1, bias, np.float32)
+    decoder = dict(zip(("kernel", "bias"), jax.device_put(decoder), strict=True))
+    return {"params": {**params, "decoder": decoder}}
+
+
+@partial(jax.jit, static_argnums=0)
+def _init(method: Toy) -> Any:
     frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
-    params = jax.jit(method.init)(jax.random.key(1), frame, masks)["params"]
-    decoder = {"kernel": jnp.full((1, 1), 8.0), "bias": jnp.full(1, -0.4)}
-    return method, {"params": {**params, "decoder": decoder}}
+    return method.init(jax.random.key(1), frame, masks)
 
 
 def load_toy(name: str, path: Path | None, **changes: Any) -> tuple[Toy, Any]:

@@ -101,7 +101,8 @@ def test_the_order_of_boxes_is_that_of_the_results():
 
 def test_levels_are_joined_in_the_order_given():
     levels = _map(), _map(5, 7, 3)
-    found = roi_align_levels(levels, (4, 8), BOXES, SIZE)
+    join = jax.jit(roi_align_levels, static_argnums=(1, 3))
+    found = join(levels, (4, 8), BOXES, SIZE)
     parts = [
         _pool(level, BOXES, stride, SIZE)
         for level, stride in zip(levels, (4, 8), strict=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -52,8 +53,13 @@ def clip():
     return jax.tree.map(lambda x: x[0], batch)
 
 
+@partial(jax.jit, static_argnums=(0, 3))
+def _loss(method, variables, clip, config, inputs=None):
+    return clip_loss(method, variables, clip, jax.random.key(0), config, inputs=inputs)
+
+
 def test_the_loss_of_a_clip_is_that_of_steps_with_its_hints(model, clip):
-    found = clip_loss(*model, clip, jax.random.key(0), STEP)
+    found = _loss(*model, clip, STEP)
     labels = known_labels(clip.labels, clip.valid)
     state = start(*model, clip.frames[0], labels[0], ids=[1, 2])
     losses = []
@@ -66,10 +72,9 @@ def test_the_loss_of_a_clip_is_that_of_steps_with_its_hints(model, clip):
 
 def test_an_objective_may_give_others_in_their_place(model, clip):
     other = clip.inputs._replace(map=clip.inputs.map[:, ::-1])
-    given = clip_loss(*model, clip, jax.random.key(0), STEP, inputs=other)
-    own = clip._replace(inputs=other)
-    assert given.loss == clip_loss(*model, own, jax.random.key(0), STEP).loss
-    assert given.loss != clip_loss(*model, clip, jax.random.key(0), STEP).loss
+    given = _loss(*model, clip, STEP, inputs=other)
+    assert given.loss == _loss(*model, clip._replace(inputs=other), STEP).loss
+    assert given.loss != _loss(*model, clip, STEP).loss
 
 
 def test_clips_without_hints_are_refused(model, clip):
