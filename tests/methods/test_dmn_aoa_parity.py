@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 import vos_jax
 from tests.fill import fill_all
@@ -77,7 +78,7 @@ def _variables(method, state_dict):
     names = {name for source in table.values() for name in source.names}
     own = {name: x for name, x in state_dict.items() if name in names}
     tree = convert_state_dict(own, table, variable_shapes(method))
-    return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +205,32 @@ def _proposals(reference, t):
 
 
 @partial(jax.jit, static_argnums=0)
+def _encode(method, variables, frame):
+    return method.apply(variables, frame, method="encode")
+
+
+@pytest.fixture(scope="module")
+def encoded(reference, variables):
+    """Of all frames: rows of the table differ in what follows."""
+    return [_encode(METHOD, variables, frame) for frame in _frames(reference)]
+
+
+def _frames(reference):
+    return jnp.asarray(reference["full/frames"] / np.float32(255))
+
+
+def _with_boxes(keep, masks):
+    boxes, shows = jax.jit(tight_boxes)(masks)
+    return keep._replace(boxes=boxes, shows=shows)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _empty(method, size):
+    # As many slots for every policy: reading is compiled once.
+    return method.init_memory(*size, OBJECTS, 6)
+
+
+@partial(jax.jit, static_argnums=0)
 def _memorize(method, variables, memory, keep, frame, probs, time):
     everything = jnp.ones(OBJECTS, bool)
     moment = Moment(time, everything, everything & (time == 0), jnp.bool_(False))
@@ -213,51 +240,52 @@ def _memorize(method, variables, memory, keep, frame, probs, time):
 
 
 @partial(jax.jit, static_argnums=0)
-def _segment(method, variables, memory, frame, proposals):
-    run = method.bind(variables)
-    query, keep = run.encode(frame)
-    active = jnp.ones(OBJECTS, bool)
+def _segment(method, variables, memory, query, frame, proposals):
+    run, active = method.bind(variables), jnp.ones(OBJECTS, bool)
     template = run.read(memory, query, active)
-    out = run.segment(memory, query, frame, active, proposals)
-    return out, keep, template
+    logits, memory = run.segment(memory, query, frame, active, proposals)
+    return logits, jax.nn.softmax(logits, axis=0), memory, template
 
 
 class Run:
     """A video, and what was found of each predicted frame."""
 
-    def __init__(self, method, variables, reference, given=None, frames=FRAMES):
+    def __init__(
+        self, method, variables, reference, encoded, given=None, frames=FRAMES
+    ):
         first = reference["full/first_label"]
         one_hot = first == np.arange(OBJECTS + 1)[:, None, None]
-        probs = jnp.asarray(one_hot, jnp.float32)
-        frames = jnp.asarray(reference["full/frames"][:frames] / np.float32(255))
+        probs = one_hot.astype(np.float32)
+        frames = _frames(reference)[:frames]
         top, left = padding(first.shape[0])[0], padding(first.shape[1])[0]
-        # As many slots for every policy: reading is compiled once.
-        memory = method.init_memory(*first.shape, OBJECTS, 6)
-        keep = jax.jit(partial(method.apply, method="encode"))(variables, frames[0])[1]
-        self.first, self.labels, self.boxes = keep, [first], []
+        memory = _empty(method, first.shape)
+        keep = self.first = encoded[0].keep
+        if given is not None:
+            # Those that it would find, so that `memorize` is compiled once.
+            keep = _with_boxes(keep, one_hot[1:])
+        self.labels, self.boxes = [first], []
         self.logits, self.templates, self.memories = [], [], []
         for t in range(1, len(frames)):
-            memory = _memorize(
-                method, variables, memory, keep, frames[t - 1], probs, t - 1
-            )
+            before = frames[t - 1], probs, np.int32(t - 1)
+            memory = _memorize(method, variables, memory, keep, *before)
             if t > 1:
                 self._add_box(memory, top, left)
             proposals = _proposals(reference, t) if method.inputs else None
-            (logits, memory), keep, template = _segment(
-                method, variables, memory, frames[t], proposals
+            query, keep = encoded[t]
+            logits, probs, memory, template = _segment(
+                method, variables, memory, query, frames[t], proposals
             )
-            self.labels.append(np.asarray(logits.argmax(0)))
             self.logits.append(np.asarray(logits))
+            self.labels.append(self.logits[-1].argmax(0))
             self.templates.append(template)
             self.memories.append(memory)
-            probs = jax.nn.softmax(logits, axis=0)
             if given is not None:
-                background = jnp.clip(1 - given[t].sum(0, keepdims=True), 0)
-                probs = jnp.concatenate([background, given[t]])
+                background = np.clip(1 - given[t].sum(0, keepdims=True), 0, None)
+                probs = np.concatenate([background, given[t]])
                 # Not of the most probable objects, as of what was found.
-                boxes, shows = tight_boxes(jnp.asarray(given[t] > 0.5))
-                keep = keep._replace(boxes=boxes, shows=shows)
-        memory = _memorize(method, variables, memory, keep, frames[-1], probs, t)
+                keep = _with_boxes(keep, given[t] > 0.5)
+        latest = frames[-1], probs, np.int32(t)
+        memory = _memorize(method, variables, memory, keep, *latest)
         self._add_box(memory, top, left)
 
     def _add_box(self, memory, top, left):
@@ -283,8 +311,8 @@ def _assert_same_labels(found, expected):
     assert np.mean(found != expected, axis=(1, 2)).max() <= 5e-4
 
 
-def test_all_stages_of_a_free_run_agree(reference, variables):
-    run = Run(METHOD, variables, reference)
+def test_all_stages_of_a_free_run_agree(reference, variables, encoded):
+    run = Run(METHOD, variables, reference, encoded)
     _compare(run, reference, "free", largest_box=1)
     _assert_near(run.first.levels.res4, _last(reference["full/feature0_16"]))
     _assert_near(run.templates[0], _last(reference["full/template1"]))
@@ -292,10 +320,10 @@ def test_all_stages_of_a_free_run_agree(reference, variables):
     _assert_near(run.logits[0], reference["full/logit1"], LOGITS)
 
 
-def test_a_run_with_given_masks_agrees(reference, variables):
+def test_a_run_with_given_masks_agrees(reference, variables, encoded):
     given = reference["full/forced_masks"]
     assert not (given[2, 1] > 0.5).any()
-    run = Run(METHOD, variables, reference, given)
+    run = Run(METHOD, variables, reference, encoded, given)
     _compare(run, reference, "forced")
     _assert_near(run.logits[1], reference["full/forced_logit2"], LOGITS)
     _assert_near(run.logits[-1], reference["full/forced_logit_last"], LOGITS)
@@ -303,34 +331,40 @@ def test_a_run_with_given_masks_agrees(reference, variables):
     _assert_near(run.memories[-1].coarse, reference["full/forced_coarse_last"])
 
 
-def test_a_run_that_remembers_all_frames_agrees(reference, variables):
+def test_a_run_that_remembers_all_frames_agrees(reference, variables, encoded):
     config = dataclasses.replace(METHOD.config, **MEMORY_SAMPLING["all"])
     run = Run(
         METHOD.clone(config=config),
         variables,
         reference,
+        encoded,
         reference["full/forced_masks"],
     )
     _compare(run, reference, "forced_all")
 
 
 @pytest.mark.parametrize("row", ABLATIONS)
-def test_networks_without_some_modules_agree(reference, state_dict, row):
+def test_networks_without_some_modules_agree(reference, state_dict, encoded, row):
     method = create("dmn-aoa", keep_coarse=True, **ABLATIONS[row])
     own = _variables(method, {**state_dict, **fill_all(MASK_HEAD)})
-    run = Run(method, own, reference, reference["full/forced_masks"], frames=3)
+    given = reference["full/forced_masks"]
+    run = Run(method, own, reference, encoded, given, frames=3)
     if row == "A6":
-        probs = jax.nn.softmax(run.logits[1], axis=0)
+        probs = softmax(run.logits[1], axis=0)
         _assert_near(probs, reference["ablation/A6_prob2"])
     else:
         _assert_near(run.logits[1], reference[f"ablation/{row}_logit2"], LOGITS)
 
 
-@pytest.mark.parametrize("read", ["reference", "chunked"])
+# The other networks read in chunks, as do the tests of modules.
+@pytest.mark.parametrize(
+    "read", ["reference", pytest.param("chunked", marks=pytest.mark.slow)]
+)
 def test_a_folded_network_agrees(reference, variables, read):
     model = vos_jax.inference_form(
         create("dmn-aoa", read=read, keep_coarse=True), variables
     )
-    run = Run(*model, reference)
+    encoded = [_encode(*model, frame) for frame in _frames(reference)]
+    run = Run(*model, reference, encoded)
     _compare(run, reference, "free", largest_box=1)
     _assert_near(run.logits[0], reference["full/logit1"], LOGITS)
