@@ -113,14 +113,13 @@ def make_train_step(
     config = replace(config, unroll=unroll)
     frozen = getattr(optimizer, "frozen", None)
     part_loss = partial(_part_loss, method, objective, config, frozen)
-    differentiate = jax.grad(part_loss, has_aux=True)
     own, everywhere = PartitionSpec(DATA), PartitionSpec()
     # By hand, not by the compiler: inside of the loops over frames and parts it would
     # add up the gradients of all devices in every turn, and here they meet once.
     # Unchecked, a parameter is each device's own and so is its gradient; checked, JAX
     # would add up as the compiler does.
     add_up = jax.shard_map(
-        partial(_add_up, differentiate, config),
+        partial(_add_up, part_loss, config),
         mesh=mesh,
         in_specs=(everywhere, everywhere, everywhere, own, own),
         out_specs=everywhere,
@@ -192,7 +191,7 @@ def _statistics(method: Method, variables: Mapping[str, Any], batch: ClipBatch) 
 
 
 def _add_up(
-    differentiate: Callable[..., tuple[Any, _PartResult]],
+    part_loss: Callable[..., tuple[Array, _PartResult]],
     config: StepConfig,
     params: Any,
     batch_stats: Any,
@@ -201,6 +200,7 @@ def _add_up(
     keys: Array,
 ) -> tuple[Any, _PartResult]:
     """What all clips of all devices give; `batch` and `keys` are one device's."""
+    differentiate = jax.grad(part_loss, has_aux=True)
 
     def of_part(batch: ClipBatch, keys: Array) -> tuple[Any, _PartResult]:
         return differentiate(params, batch_stats, step, batch, keys)
@@ -217,9 +217,10 @@ def _add_up(
     else:
         start, stats = jax.tree.map(jnp.zeros_like, (params, batch_stats))
         parts = jax.tree.map(split, (batch, keys))
-        # Which terms there are is for the loss to say.
+        # Which terms there are is for the loss to say, without its gradient.
         first = jax.tree.map(lambda x: x[0], parts)
-        _, shapes = jax.eval_shape(of_part, *first)
+        loss = partial(part_loss, params, batch_stats, step)
+        _, shapes = jax.eval_shape(loss, *first)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.sums)
         nothing = start, _PartResult(zeros, stats)
         (grads, seen), _ = lax.scan(add, nothing, parts, unroll=config.unroll or 1)
