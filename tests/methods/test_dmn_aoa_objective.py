@@ -154,6 +154,27 @@ def test_similarities_are_compared_with_the_greedy_assignment(clip):
     assert program(similarity, *known) == 0
 
 
+def test_which_proposal_is_best_is_a_cross_entropy_of_differences(clip):
+    proposals = Proposals(*(x[0] for x in clip.inputs))
+    known = proposals, clip.labels[1], clip.valid
+    program = jax.jit(jax.value_and_grad(partial(match_loss, kind="cross_entropy")))
+    similarity = np.zeros((OBJECTS, COUNT), np.float32)
+    similarity[:, OBJECTS + 1 :] = np.nan
+    value, gradient = program(similarity, *known)
+    # Of three proposals that are all alike; the rest are not there.
+    np.testing.assert_allclose(value, np.log(3), rtol=1e-5)
+    assert not gradient[:, OBJECTS + 1 :].any()
+    assert (np.sign(gradient[:, :3]) == 1 - 2 * np.eye(2, 3)).all()
+    # What all are larger by does not matter, and the right one by 0.1 does.
+    shifted, _ = program(similarity + 0.5, *known)
+    np.testing.assert_allclose(shifted, value, rtol=1e-5)
+    right, _ = program(similarity + 0.1 * np.eye(OBJECTS, COUNT), *known)
+    np.testing.assert_allclose(right, np.log(1 + 2 * np.exp(-2)), rtol=1e-5)
+    nothing = proposals._replace(valid=np.zeros(COUNT, bool))
+    value, gradient = program(similarity, nothing, *known[1:])
+    assert value == 0 and not np.asarray(gradient).any()
+
+
 @pytest.mark.slow
 def test_without_refinenet_the_coarse_loss_is_all_there_is(clip):
     model = _narrow(use_refinenet=False)
@@ -318,6 +339,7 @@ def test_true_masks_in_the_memory_are_refused(dmn_aoa, clip):
         ({"memory": "every5"}, "memory='every5': use one of all, first, prev"),
         ({"box_shift": 0.5}, "box_shift=0.5: use less than 0.5"),
         ({"coarse_loss_weight": -1}, "coarse_loss_weight=-1: use a finite number"),
+        ({"match_loss": "mse"}, "match_loss='mse': use one of squared, cross_entropy"),
         ({"match_loss_weight": True}, "match_loss_weight=True: use a finite number"),
         ({"n_grad": 0}, "n_grad=0: use a whole number of at least 1"),
     ],

@@ -133,6 +133,14 @@ class Method(nn.Module):
         """Seconds a frame that the paper reports, by stage, on hardware of its own."""
         return {}
 
+    def as_twins(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Random parameters, with those that see the same made the same.
+
+        None where the method has no such parts of its own: then it may have two
+        encoders, as STM has.
+        """
+        return None
+
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Any:
         """An empty memory for frames of `height` x `width`.
 

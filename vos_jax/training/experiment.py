@@ -48,9 +48,10 @@ class Experiment:
         it extends, to begin with: what it lacks, the kernel of one more input or a part
         of the network, begins at random.
       backbones: `.safetensors` files of ImageNet networks, for the encoders of a random
-        start.
+        start. Or of a method, as `stm-tiny`, whose query encoder is such a network.
       twins: From a random start, begin the memory encoder as a copy of the query
         encoder, so that keys of the same appearance match from the first step.
+        DMN-AOA's templates begin as the features that they are read from.
       data: What to train on, mixed.
       recipe: How clips are drawn from it.
       batch: Clips in a step, over all devices.

@@ -96,8 +96,35 @@ def test_a_part_of_a_deeper_encoder_is_not_filled(backbone):
         with_backbone(deeper, backbone[0], KEY)
 
 
-def test_weights_of_a_method_are_refused(tmp_path, variables):
+def test_a_method_gives_its_query_encoder(tmp_path, variables):
     path = tmp_path / "stm.safetensors"
-    save_weights(path, variables, method="stm", config={})
+    given = random_like(variables, 1)
+    save_weights(path, given, method="stm", config={})
+    config = {"level_dims": (8, 8, 16), "align_dim": 8, "refine_dim": 8, "groups": 2}
+    shapes = variable_shapes(create("dmn-aoa", backbone=BACKBONE, **config))
+    before = random_like(shapes, 2)
+    after = with_backbone(before, path, KEY)
+    for collection in ("params", "batch_stats"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            after[collection].pop("backbone"),
+            given[collection]["query_encoder"],
+        )
+    rest = {**before["params"]}
+    del rest["backbone"]
+    jax.tree.map(np.testing.assert_array_equal, after["params"], rest)
+
+
+def test_the_name_of_a_method_stands_for_the_weights_that_ship(variables):
+    # Which are those of a wider network than this one.
+    message = r"stm_tiny\.safetensors: no encoder of the method is the ResNet of 'stm"
+    with pytest.raises(InputError, match=message):
+        with_backbone(variables, "stm-tiny", KEY)
+
+
+def test_weights_of_a_method_without_a_query_encoder_are_refused(tmp_path, variables):
+    path = tmp_path / "stm.safetensors"
+    params = {"decoder": variables["params"]["decoder"]}
+    save_weights(path, {"params": params}, method="stm", config={})
     with pytest.raises(InputError, match=r"stm\.safetensors: weights of 'stm', not of"):
         with_backbone(variables, path, KEY)

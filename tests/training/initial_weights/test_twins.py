@@ -129,6 +129,52 @@ def test_a_method_without_two_encoders_is_refused(clips):
     assert "\n" not in str(error.value)
 
 
+def test_what_dmn_aoa_reads_is_what_it_has_seen(clips):
+    """A still object: its template is the object's features, which match themselves."""
+    method, variables = narrow_dmn_aoa()
+    started = twins(method, variables, clips)
+    apply = partial(method.apply, started)
+    frame = to_unit_range(jnp.asarray(clips.frames[0, 0]))
+    box = jnp.array([[32.0, 16, 64, 48]])
+
+    def look(model, features, here):
+        entry = model.memory_encoder(jnp.pad(features, [(0, 0)] * 3 + [(0, 1)]))
+        templates, proposals = features[:1], jnp.concatenate([features, here])
+        return (
+            entry,
+            model.query_encoder(features),
+            model.matcher.compare(templates, proposals),
+        )
+
+    levels = apply(frame, method="encode").query
+    own, other = (apply(levels, x, method="pool") for x in (box, box + 24))
+    entry, query, similarity = apply(own, other, method=look)
+    np.testing.assert_allclose(entry.value, own, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(entry.key, query, rtol=1e-4, atol=1e-5)
+    assert similarity[0, 0] > 0.99 > similarity[0, 1]
+
+
+def narrow_dmn_aoa():
+    method = vos_jax.create(
+        "dmn-aoa",
+        backbone={"depth": 18, "width": 4},
+        level_dims=(8, 8, 16),
+        align_dim=8,
+        refine_dim=8,
+        groups=2,
+        object_size=4,
+    )
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if (name := path[-1].key) == "kernel":
+            return rng.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape)
+        return np.full(leaf.shape, name in ("scale", "var"), float)
+
+    drawn = jax.tree_util.tree_map_with_path(draw, variable_shapes(method))
+    return method, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), drawn)
+
+
 class Damaged:
     """Videos, one of which cannot be read."""
 

@@ -116,6 +116,27 @@ class DMNAOA(Method):
         """Table 4, but for the proposals, 0.020 s; the read is the template's share."""
         return {"encode": 0.009, "read": 0.015, "match": 0.044, "refine": 0.066}
 
+    def as_twins(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Templates that begin as what they are read from, beside proposals.
+
+        Keys of memory and query are one convolution, values are the features
+        themselves, and one projection is of templates and proposals. At random a
+        template has nothing in common with any proposal.
+        """
+        started: dict[str, Any] = jax.tree.map(jnp.copy, dict(params))
+        if self.config.use_dmn:
+            dim = self.config.object_dim
+            key, value = (started["memory_encoder"][name] for name in KeyValue._fields)
+            own = started["query_encoder"]["kernel"]
+            key["kernel"] = jnp.zeros_like(key["kernel"]).at[:, :, :dim].set(own)
+            middle = jnp.zeros_like(value["kernel"]).at[1, 1, :dim].set(jnp.eye(dim))
+            value["kernel"] = middle
+        if self.config.use_matcher:
+            matcher = started["matcher"]
+            copied = jax.tree.map(jnp.copy, matcher["project_proposal"])
+            matcher["project_template"] = copied
+        return started
+
     # Memory
 
     def slots(self, frames: int) -> int:
@@ -373,6 +394,7 @@ ENTRIES = {
             level_dims=(24, 24, 48),
             align_dim=48,
             refine_dim=48,
+            aoa_center=True,
             groups=8,
         )
     ),

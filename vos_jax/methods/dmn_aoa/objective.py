@@ -39,6 +39,12 @@ Boxes = Literal["given", "predicted"]
 ClipMemory = Literal["all", "first", "prev", "first+prev"]
 """Which earlier frames of a clip are read."""
 
+MatchLoss = Literal["squared", "cross_entropy"]
+"""`squared`: of similarities from the assignment; `cross_entropy`: of which is best."""
+
+_SHARPNESS = 20.0
+"""Of similarities, which differ by a few hundredths, in their cross entropy."""
+
 _LEAST = 0.01
 """Of a coarse mask in its cross entropy, and of its background."""
 
@@ -58,8 +64,12 @@ class DMNAOALoss:
       memory: Ours is that all earlier frames are read in training. The others train the
         rows of the paper's table 3 that compare memories.
       coarse_loss_weight: Of the cross entropy of coarse masks; 0 for the paper's loss.
-      match_loss_weight: Of the mean squared distance of similarities from the greedy
-        assignment by true overlap, as in DMM-Net.
+      match_loss_weight: Of what draws similarities to the greedy assignment of
+        proposals to objects by true overlap.
+      match_loss: `squared` is DMM-Net's, their mean squared distance from it;
+        `cross_entropy` is ours, of the assigned proposals among all of a frame. It has
+        no opinion of how large similarities are, which a random start unlearns first,
+        and with it what they differ by.
       n_grad: Gradient steps of the matching layer, which has more of them in tests.
       n_proj: Rounds of projections after each.
       most_proposals: Of a frame, the best ones: fewer take less time. None for all.
@@ -70,12 +80,17 @@ class DMNAOALoss:
     memory: ClipMemory = "all"
     coarse_loss_weight: float = 1.0
     match_loss_weight: float = 0.0
+    match_loss: MatchLoss = "squared"
     n_grad: int = 10
     n_proj: int = 5
     most_proposals: int | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("boxes", Boxes), ("memory", ClipMemory)):
+        for name, allowed in (
+            ("boxes", Boxes),
+            ("memory", ClipMemory),
+            ("match_loss", MatchLoss),
+        ):
             if (value := getattr(self, name)) not in get_args(allowed):
                 known = ", ".join(get_args(allowed))
                 raise InputError(f"objective {name}={value!r}: use one of {known}")
@@ -237,7 +252,7 @@ class DMNAOALoss:
                 terms["coarse"] = self.coarse_loss_weight * coarse
         if self.match_loss_weight and network.config.use_matcher:
             terms["matching"] = self.match_loss_weight * match_loss(
-                memory.similarity, frame.inputs, frame.labels, valid
+                memory.similarity, frame.inputs, frame.labels, valid, self.match_loss
             )
         probs = jax.nn.softmax(lax.stop_gradient(logits), axis=0)
         overlap = soft_iou(probs, frame.labels)
@@ -333,15 +348,27 @@ def match_loss(
     proposals: Proposals,
     labels: Int[Array, "H W"],
     valid: Bool[Array, " O"],
+    kind: MatchLoss = "squared",
 ) -> Float[Array, ""]:
-    """Mean squared distance of similarities from the greedy assignment by true overlap.
+    """How far similarities are from the greedy assignment by true overlap.
 
-    DMM-Net (Zeng et al., ICCV 2019) sec. 3.4. Over objects and proposals that count.
+    `squared`: their mean squared distance from it, over objects and proposals that
+    count (DMM-Net, Zeng et al., ICCV 2019, sec. 3.4). `cross_entropy`: of the assigned
+    proposal among all that count, a mean over objects weighted by that overlap.
     """
+    count = len(proposals.valid)
     masks = proposals.masks & (labels != IGNORE)[None]
     counts = valid[:, None] & proposals.valid[None]
     overlap = mask_overlaps(_objects(labels, len(valid)), masks)
     overlap = jnp.where(counts, overlap, 0)
     target = assign_greedily(overlap)
-    distance = jnp.square(similarity[:, : len(proposals.valid)] - target)
-    return jnp.where(counts, distance, 0).sum() / jnp.maximum(counts.sum(), 1)
+    similarity = jnp.where(counts, similarity[:, :count], 0)
+    if kind == "squared":
+        distance = jnp.square(similarity - target)
+        return jnp.where(counts, distance, 0).sum() / jnp.maximum(counts.sum(), 1)
+    weight = jnp.where(counts, target * overlap, 0)
+    logits = jnp.where(proposals.valid[None], _SHARPNESS * similarity, -jnp.inf)
+    logits = jnp.where(proposals.valid.any(), logits, 0)
+    surprise = jnp.where(weight > 0, -jax.nn.log_softmax(logits, axis=-1), 0)
+    total = weight.sum()
+    return (weight * surprise).sum() / jnp.where(total > 0, total, 1)

@@ -9,8 +9,11 @@ from jaxtyping import Array
 from vos_jax.convert.tree import TreePath, flatten, unflatten
 from vos_jax.convert.weights import read_metadata
 from vos_jax.errors import InputError
-from vos_jax.methods.weights import BACKBONES, load_weights
+from vos_jax.methods.weights import BACKBONES, load_weights, weights_file
 from vos_jax.training.initial_weights.grow import widen
+
+_PARTS = "stem", "trunk"
+_QUERY = "query_encoder"
 
 
 def with_backbone(
@@ -24,23 +27,28 @@ def with_backbone(
 
     Args:
       variables: Of a method; not changed.
-      path: `.safetensors` that `vos-jax convert resnet50` and the like have written.
+      path: `.safetensors` that `vos-jax convert resnet50` and the like have written; or
+        of a method, or its name for weights that ship: then its query encoder.
       key: Of what begins orthogonal.
 
     Raises:
       InputError: The file is none of these, or no encoder is of its kind.
     """
+    path = weights_file("", path)
     kind = read_metadata(path).method
+    backbone, called = flatten(load_weights(path)), f"a {kind}"
     if kind not in BACKBONES:
+        backbone, called = _query_encoder(backbone), f"the ResNet of {kind!r}"
+    if not backbone:
         raise InputError(
-            f"{path}: weights of {kind!r}, not of a backbone; make some with"
-            f" `vos-jax convert {next(reversed(BACKBONES))} SOURCE TARGET`"
+            f"{path}: weights of {kind!r}, not of a backbone nor of a method with a"
+            f" {_QUERY}; make some with `vos-jax convert"
+            f" {next(reversed(BACKBONES))} SOURCE TARGET`"
         )
-    backbone = flatten(load_weights(path))
     leaves = flatten(variables)
     fitting = [name for name in _encoders(leaves) if _fits(leaves, name, backbone)]
     if not fitting:
-        raise InputError(f"{path}: no encoder of the method is a {kind} of that width")
+        raise InputError(f"{path}: no encoder of the method is {called} of that width")
     for name in fitting:
         for leaf, value in backbone.items():
             place = _place(leaves, name, leaf)
@@ -48,12 +56,20 @@ def with_backbone(
     return unflatten(leaves)
 
 
+def _query_encoder(leaves: Mapping[TreePath, Any]) -> dict[TreePath, Any]:
+    return {
+        (path[0], *path[2:]): value
+        for path, value in leaves.items()
+        if path[1] == _QUERY and path[2] in _PARTS
+    }
+
+
 def _encoders(leaves: Mapping[TreePath, Any]) -> Iterator[str]:
     params = [path[1:] for path in leaves if path[0] == "params"]
     parts: dict[str, set[str]] = {}
     for path in params:
         parts.setdefault(path[0], set()).add(path[1])
-    return (name for name, found in parts.items() if {"stem", "trunk"} <= found)
+    return (name for name, found in parts.items() if set(_PARTS) <= found)
 
 
 def _place(leaves: Mapping[TreePath, Any], name: str, leaf: TreePath) -> TreePath:

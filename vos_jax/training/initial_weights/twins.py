@@ -32,8 +32,10 @@ def twins(
     the read is learned from nothing. Begun as a copy, the memory encoder lets the cells
     of a frame find one another by appearance before anything is learned.
 
+    A method may know such parts of its own, `Method.as_twins`: then without clips.
+
     Args:
-      method: STM, or one with the same encoders and heads.
+      method: STM, one with the same encoders and heads, or one with `as_twins`.
       variables: From `method.init`.
       clips: Some training clips, NumPy arrays as a batch has them; their first frames
         are looked at.
@@ -45,6 +47,9 @@ def twins(
     Raises:
       InputError: The method has other parts.
     """
+    own = method.as_twins(variables["params"])
+    if own is not None:
+        return {**variables, "params": own}
     if not all(part in variables["params"] for part in _PARTS):
         raise InputError(
             "twins=True: the method has no pair of encoders; use twins=False"
