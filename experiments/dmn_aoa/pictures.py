@@ -411,7 +411,7 @@ def draw_memory(found: Look, cell: tuple[int, int]) -> Any:
     )
     time = len(found.frames) - 1
     for row, weights, label in zip(
-        axes, (own, mean), ("one cell", "mean over the mask's cells"), strict=True
+        axes, (own, mean), ("one cell", "mean over the mask"), strict=True
     ):
         _draw_query(row[0], found, None if label != "one cell" else cell, inside)
         row[0].set_title(f"frame {time}: {label}", fontsize=9)

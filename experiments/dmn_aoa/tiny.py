@@ -1,6 +1,7 @@
-r"""The weights of `dmn-aoa-tiny` that ship: generated clips, from a random start.
+r"""The weights of `dmn-aoa-tiny` that ship: generated clips alone.
 
-Nothing is downloaded and no real picture is seen. Proposals are those of the region
+Nothing is downloaded and no real picture is seen. In the place of ImageNet is the query
+encoder of `stm-tiny`, which has seen such clips, too. Proposals are those of the region
 proposer, never the truth. Two stages as published, in small: boxes of the true masks in
 the first, of the network's own in the second.
 
@@ -9,10 +10,8 @@ the first, of the network's own in the second.
         --set weights=runs/dmn_aoa_tiny1/weights.safetensors
 
 Proposals are made of every frame as it is read, which takes longer than the steps do.
-How they are stored once is in `experiments/dmn_aoa/README.md`.
-
-Nothing is pretrained, so that norms of the backbone follow the batch until the second
-stage freezes them. What the stages reach is in `benchmarks/README.md`.
+How they are stored once is in `experiments/dmn_aoa/README.md`. What the stages reach is
+in `benchmarks/README.md`.
 """
 
 from dataclasses import replace
@@ -100,10 +99,10 @@ def main() -> Experiment:
             max_skip=5,
         ),
         batch=4,
-        steps=500,
+        steps=600,
         backbones=(),
         twins=False,
-        optimizer=replace(first.optimizer, learning_rate=4e-4, schedule="cosine"),
+        optimizer=replace(first.optimizer, learning_rate=8e-4, schedule="cosine"),
         objective=_LOSS,
-        validate_every=250,
+        validate_every=200,
     )
