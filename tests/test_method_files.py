@@ -164,6 +164,7 @@ def test_what_a_file_lacks_is_said(tmp_path):
     with pytest.raises(vos_jax.InputError, match=r"there is no file absent\.py"):
         vos_jax.create("absent.py")
     refuse("x = 1\n", r"method\.py: has no vos_jax\.Entry called entry")
+    # Of the same size and second: Python would run the file before from its cache.
     refuse("1 / 0\n", r"method\.py: ZeroDivisionError: division by zero")
     head = "import vos_jax\nfrom vos_jax.methods.stm import STM, STMConfig\n"
     mine = f"{head}mine = vos_jax.Entry(STM, STMConfig())\n"

@@ -3,8 +3,9 @@
 import importlib.util
 import sys
 import zlib
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from vos_jax.errors import InputError
 
@@ -44,15 +45,26 @@ def _checksum(path: Path) -> int:
         raise InputError(f"{path}: cannot be read: {reason}") from error
 
 
+class _Uncached(SourceFileLoader):
+    """Always compiles: Python may take bytecode of a file of that size and second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Returns the file's code."""
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
 def _run(name: str, resolved: Path, shown: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, resolved)
-    if spec is None or spec.loader is None:
+    loader = _Uncached(name, str(resolved))
+    spec = importlib.util.spec_from_file_location(name, resolved, loader=loader)
+    if resolved.suffix != ".py" or spec is None:
         raise InputError(f"{shown}: is not a Python file")
     module = importlib.util.module_from_spec(spec)
     # Where dataclasses and pickle look for the module of a class.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         reason = str(error).split("\n")[0]

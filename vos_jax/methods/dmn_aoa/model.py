@@ -119,9 +119,8 @@ class DMNAOA(Method):
     def as_twins(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Templates that begin as what they are read from, beside proposals.
 
-        Keys of memory and query are one convolution, values are the features
-        themselves, and one projection is of templates and proposals. At random a
-        template has nothing in common with any proposal.
+        Memory and query have one convolution for keys, values are the features, and
+        there is one projection. At random templates are like no proposal.
         """
         started: dict[str, Any] = jax.tree.map(jnp.copy, dict(params))
         if self.config.use_dmn:
@@ -131,10 +130,9 @@ class DMNAOA(Method):
             key["kernel"] = jnp.zeros_like(key["kernel"]).at[:, :, :dim].set(own)
             middle = jnp.zeros_like(value["kernel"]).at[1, 1, :dim].set(jnp.eye(dim))
             value["kernel"] = middle
-        if self.config.use_matcher:
-            matcher = started["matcher"]
-            copied = jax.tree.map(jnp.copy, matcher["project_proposal"])
-            matcher["project_template"] = copied
+        if matcher := started.get("matcher"):
+            own = matcher["project_proposal"]
+            matcher["project_template"] = jax.tree.map(jnp.copy, own)
         return started
 
     # Memory
