@@ -222,6 +222,7 @@ def print_figures(figures: dict[str, Any], as_json: bool) -> None:
         return
     for name, value in figures.items():
         text = f"{value:.3f}" if isinstance(value, float) else value
+        text = "not known" if text == "nan" else text
         print(f"{name.replace('_', ' ')}: {text}")
 
 

@@ -152,6 +152,13 @@ def test_what_dmn_aoa_reads_is_what_it_has_seen(clips):
     np.testing.assert_allclose(entry.value, own, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(entry.key, query, rtol=1e-4, atol=1e-5)
     assert similarity[0, 0] > 0.99 > similarity[0, 1]
+    places = [apply(levels, method=look_as(x)) for x in ("current", "reference")]
+    np.testing.assert_array_equal(*places)
+
+
+def look_as(side):
+    name = {"current": "place", "reference": "reference_place"}[side]
+    return lambda model, levels: getattr(model.refine_net, name)(levels)
 
 
 def narrow_dmn_aoa():

@@ -59,6 +59,7 @@ from vos_jax.methods.dmn_aoa.references import (
     Reference,
     keep_first,
 )
+from vos_jax.methods.dmn_aoa.twins import begin_alike
 from vos_jax.methods.entry import Entry
 from vos_jax.methods.inputs import InputKind
 from vos_jax.methods.stm import merge_objects
@@ -117,23 +118,8 @@ class DMNAOA(Method):
         return {"encode": 0.009, "read": 0.015, "match": 0.044, "refine": 0.066}
 
     def as_twins(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Templates that begin as what they are read from, beside proposals.
-
-        Memory and query have one convolution for keys, values are the features, and
-        there is one projection. At random templates are like no proposal.
-        """
-        started: dict[str, Any] = jax.tree.map(jnp.copy, dict(params))
-        if self.config.use_dmn:
-            dim = self.config.object_dim
-            key, value = (started["memory_encoder"][name] for name in KeyValue._fields)
-            own = started["query_encoder"]["kernel"]
-            key["kernel"] = jnp.zeros_like(key["kernel"]).at[:, :, :dim].set(own)
-            middle = jnp.zeros_like(value["kernel"]).at[1, 1, :dim].set(jnp.eye(dim))
-            value["kernel"] = middle
-        if matcher := started.get("matcher"):
-            own = matcher["project_proposal"]
-            matcher["project_template"] = jax.tree.map(jnp.copy, own)
-        return started
+        """What is compared begins alike; as `begin_alike`."""
+        return begin_alike(params)
 
     # Memory
 
