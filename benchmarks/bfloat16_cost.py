@@ -20,12 +20,13 @@ from vos_jax.evaluation import read_dataset, score
 from vos_jax.inference.dataset import segment_dataset
 from vos_jax.inference.demo import SPLIT, write_demo_data
 from vos_jax.media import read_labels
+from vos_jax.methods.inputs import of_frames
 from vos_jax.methods.weights import fingerprint, load_model
 from vos_jax.runtime.text_table import text_table, write_table
 
 NAME = "bfloat16_cost"
 
-_METHODS = ("stm-tiny", "hmmn-tiny", "lcm-tiny", "rde-tiny")
+_METHODS = ("stm-tiny", "hmmn-tiny", "lcm-tiny", "rde-tiny", "dmn-aoa-tiny")
 _TYPES = ("float32", "bfloat16")
 
 
@@ -110,6 +111,7 @@ def compared(
             split=where[2],
             weights_id=fingerprint(name, None),
             size=size,
+            inputs=of_frames(method.inputs),
             title=title(name, None),
         )
         scores[dtype] = score(*where, out / dtype).summary()["J&F-Mean"]

@@ -18,18 +18,12 @@ from tests.clips import read_masks, write_frames, write_masks
 from vos_jax.cli import _parser, main
 from vos_jax.data.synthetic import generate_clip
 from vos_jax.methods import METHODS, create
-from vos_jax.methods.weights import random_model, save_weights
 
 ASSETS = Path(str(resources.files("vos_jax"))) / "assets"
 SHIPPED = {name: ASSETS / f"{name.replace('-', '_')}.safetensors" for name in METHODS}
 WEIGHTS = {name: path for name, path in SHIPPED.items() if path.exists()}
 WEIGHTS["stcn"] = SHIPPED["rde-tiny"]
 """Each method that there are small weights for."""
-
-RANDOM = sorted(
-    name for name in METHODS if name.endswith("-tiny") and name not in WEIGHTS
-)
-"""Those without, which run with random ones, in long runs alone."""
 
 FRAMES, SIZE, OBJECTS = 5, (32, 48), 2
 
@@ -56,16 +50,6 @@ def changes(method):
     if family(method) not in ("hmmn", "dmn-aoa"):
         options += ["--top-k", "4"]
     return options
-
-
-def weights(folder, method):
-    """A file of them; random ones are written when they are first asked for."""
-    if method in WEIGHTS:
-        return WEIGHTS[method]
-    path = folder / f"{method}.safetensors"
-    if not path.exists():
-        save_weights(path, method, *random_model(method))
-    return path
 
 
 def inputs_of(method):
@@ -117,7 +101,7 @@ def segment(files):
         out = onto or files / f"out{len(done)}"
         command = ["segment", str(files / "frames"), "--mask", str(files / mask)]
         command[3] += ".png" if mask != "masks" else ""
-        command += ["--method", method, "--weights", str(weights(files, method))]
+        command += ["--method", method, "--weights", str(WEIGHTS[method])]
         command += inputs_of(method)
         assert main([*command, "--out", str(out), *options]) == 0
         return done.setdefault(words, out)
@@ -136,7 +120,7 @@ def evaluate(files):
         root = files / dataset.rstrip("0123456789").removesuffix("-vos")
         command = ["evaluate", "--dataset", dataset, "--root", str(root)]
         command += ["--split", split, "--method", method, "--out", str(out)]
-        command += ["--weights", str(weights(files, method)), *inputs_of(method)]
+        command += ["--weights", str(WEIGHTS[method]), *inputs_of(method)]
         assert main([*command, *options]) == 0
         return out
 
@@ -157,20 +141,13 @@ def scores(out):
     return np.stack([each["probs"].astype(np.float32) for each in found])
 
 
-TRAINED = pytest.mark.parametrize("method", sorted(WEIGHTS))
-EVERY = pytest.mark.parametrize(
-    "method",
-    [
-        *sorted(WEIGHTS),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in RANDOM),
-    ],
-)
+EVERY = pytest.mark.parametrize("method", sorted(WEIGHTS))
 # Where methods hardly differ, one of them will do but for long runs.
 ONE_BY_DEFAULT = pytest.mark.parametrize(
     "method",
     [
         pytest.param(name, marks=[] if name == "stm-tiny" else pytest.mark.slow)
-        for name in sorted([*WEIGHTS, *RANDOM])
+        for name in sorted(WEIGHTS)
     ],
 )
 
@@ -189,7 +166,7 @@ def test_defaults_and_what_is_written_beside_the_masks(segment, files, method, c
     assert (out / "overlay.mp4").stat().st_size > 0
 
 
-@TRAINED
+@EVERY
 def test_bfloat16_stays_near_float32(segment, method):
     """Probabilities move by less than a unit of bfloat16 (2^-8) in the mean.
 
@@ -245,7 +222,7 @@ def test_a_data_set_with_every_option_of_its_own(evaluate, method, capsys):
 @EVERY
 def test_inputs_are_asked_for_and_refused(files, method, capsys):
     command = ["segment", str(files / "frames"), "--mask", str(files / "first.png")]
-    command += ["--method", method, "--weights", str(weights(files, method))]
+    command += ["--method", method, "--weights", str(WEIGHTS[method])]
     command += ["--out", str(files / f"refused-{method}")]
     takes = create(method).inputs is not None
     assert main([*command, *([] if takes else ["--inputs", "regions"])]) == 2
@@ -255,7 +232,7 @@ def test_inputs_are_asked_for_and_refused(files, method, capsys):
 
 
 def test_the_small_networks_are_of_all_methods():
-    small = {family(name) for name in [*WEIGHTS, *RANDOM]}
+    small = {family(name) for name in WEIGHTS}
     assert small == {family(name) for name in METHODS}
     assert set(OWN) == {family(name) for name in METHODS}
 

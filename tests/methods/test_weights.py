@@ -66,7 +66,17 @@ def test_folded_weights_are_loaded_as_such(tmp_path, tiny_method, tiny_variables
     assert_equal_variables(variables, model[1])
 
 
-@pytest.mark.parametrize("name", ["stm-tiny", "rde-tiny", "hmmn-tiny", "lcm-tiny"])
+LEAST = {
+    "stm-tiny": 0.8,
+    "hmmn-tiny": 0.7,
+    "lcm-tiny": 0.7,
+    "rde-tiny": 0.65,
+    "dmn-aoa-tiny": 0.6,
+}
+"""J&F on generated clips. Copies of the first masks have 0.41."""
+
+
+@pytest.mark.parametrize("name", LEAST)
 def test_the_shipped_weights_fit_their_method(name):
     method, variables = vos_jax.load_model(name)
     assert method == vos_jax.create(name)
@@ -75,13 +85,10 @@ def test_the_shipped_weights_fit_their_method(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "least"),
-    [("stm-tiny", 0.8), ("rde-tiny", 0.65), ("hmmn-tiny", 0.7), ("lcm-tiny", 0.7)],
-)
-def test_the_shipped_weights_segment_held_out_clips(name, least, tmp_path):
+@pytest.mark.parametrize("name", LEAST)
+def test_the_shipped_weights_segment_held_out_clips(name, tmp_path):
     report = run_demo(*vos_jax.load_model(name), tmp_path, clips=3)
-    assert report.summary()["J&F-Mean"] > least
+    assert report.summary()["J&F-Mean"] > LEAST[name]
 
 
 def test_a_method_without_shipped_weights_asks_for_a_file():
