@@ -126,8 +126,8 @@ def test_gradients_reach_templates_memory_and_weights_of_proposals(
         memory = state.memory._replace(bank=state.memory.bank._replace(entries=entries))
         template = method.apply(variables, memory, levels, state.active, method="read")
         found = method.apply(
-            *(variables, memory, levels, template, SIZE, state.active, proposals),
-            method="find",
+            *(variables, memory, levels, FRAMES[3], state.active, proposals, template),
+            method="match",
         )
         return found.coarse[:2].sum()
 
