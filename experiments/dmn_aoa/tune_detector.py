@@ -168,7 +168,8 @@ class Tuning:
         total.backward()
         self._optimizer.step()
         self.step, self.used = self.step + 1, batch.used
-        return {"loss": float(total), **{k: float(v) for k, v in losses.items()}}
+        told = {"loss": total, **losses}
+        return {name: float(value.detach()) for name, value in told.items()}
 
     def _on_device(self, examples: Sequence[Example]) -> tuple[list[Any], list[Any]]:
         torch, device = self._torch, self._device

@@ -35,6 +35,8 @@ def prepare_torchvision() -> None:
         torchvision.extension._has_ops = lambda: True
         align._has_ops = lambda: True
         _kept.append(library)
+        # Its gradient adds up what is indexed twice, by default in any order.
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 # What a library defines goes with it.
