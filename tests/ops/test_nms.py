@@ -41,7 +41,7 @@ def test_kept_boxes_are_those_of_a_greedy_loop(seed, iou):
     found = np.asarray(_suppress(boxes, valid, iou))
     np.testing.assert_array_equal(found, _greedy(boxes, valid, iou))
     np.testing.assert_array_equal(suppress(boxes, valid, iou), found)
-    assert found.sum() == (valid.sum() if iou == 1 else found.sum())
+    assert (found.sum() == valid.sum()) == (iou == 1)
 
 
 def test_a_box_that_is_not_kept_suppresses_nothing():
