@@ -10,8 +10,7 @@ the first, of the network's own in the second.
         --set weights=runs/dmn_aoa_tiny1/weights.safetensors
 
 Proposals are made of every frame as it is read, which takes longer than the steps do.
-How they are stored once is in `experiments/dmn_aoa/README.md`. What the stages reach is
-in `benchmarks/README.md`.
+How they are stored once, and what the stages reach, is in `benchmarks/README.md`.
 """
 
 from dataclasses import replace
