@@ -90,15 +90,15 @@ def test_one_command_compiles_and_times(
     words = ["--reads", "position-map", "--top-k", "2", *sizes, "--dtype", "float32"]
     assert main(["bench", "read", *words, "--repeats", "2", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["read"] for row in rows] == ["reference top-2", "chunked top-2"]
+    assert [row["read"] for row in rows] == ["reference top-2", "slots top-2"]
     for row in rows:
         assert row["time_ms"] > 0 and row["compile_s"] > 0
         assert row["repeats"] == 2 and row["temp_mb"] >= 0
 
 
 def test_a_sweep_has_a_row_for_every_case(result: ReadResult) -> None:
-    dense = ["reference", "chunked"]
-    space_time, larger = [*dense, "chunked top-3"], "chunked, 2 slots"
+    dense = ["reference", "slots"]
+    space_time, larger = [*dense, "slots top-3"], "slots, 2 slots"
     filtered = [f"{name} top-{k}" for k in (3, 5) for name in dense]
     assert [(row.frames, row.kind, row.read) for row in result.rows] == [
         *((1, "space-time", read) for read in (*space_time, larger)),
@@ -149,12 +149,12 @@ def test_reads_of_hmmn_are_compared_with_what_they_stand_for(
     times = {(row.kind, row.read): row.time_ms for row in hmmn.rows}
     expected = [
         ("kernel-guided", "reference", "reference"),
-        ("kernel-guided", "chunked", "reference"),
-        ("kernel-guided", "chunked, 2 slots", "reference"),
-        ("kernel-guided", "chunked, no kernels", "chunked"),
-        ("guided-8", "chunked", "chunked"),
-        ("guided-8", "reference top-2", "chunked"),
-        ("guided-8", "chunked top-2", "chunked"),
+        ("kernel-guided", "slots", "reference"),
+        ("kernel-guided", "slots, 2 slots", "reference"),
+        ("kernel-guided", "slots, no kernels", "slots"),
+        ("guided-8", "slots", "slots"),
+        ("guided-8", "reference top-2", "slots"),
+        ("guided-8", "slots top-2", "slots"),
         ("candidates", "reference top-3", "reference top-3"),
     ]
     assert [(row.kind, row.read, row.baseline) for row in hmmn.rows] == expected
@@ -171,7 +171,7 @@ def test_progress_names_what_runs_next(
     bench.bench_read(dataclasses.replace(TINY, limit_s=0))
     lines = capsys.readouterr().err.splitlines()
     assert "1/20 rows" in lines[0]
-    words = "next: space-time chunked, float32, objects 2, frames 1"
+    words = "next: space-time slots, float32, objects 2, frames 1"
     assert lines[0].endswith(words)
     assert "20/20 rows" in lines[-1] and "next" not in lines[-1]
 

@@ -25,9 +25,9 @@ ROWS = [
     for frames in (1, 5)
     for row in (
         _row("space-time", "reference", frames, 4.0 * frames, 1.0 * frames),
-        _row("space-time", "chunked", frames, 2.0 * frames, 1.0 * frames),
+        _row("space-time", "slots", frames, 2.0 * frames, 1.0 * frames),
         _row("l2", "reference", frames, 9.0 * frames, 0.9 * frames),
-        _row("l2", "chunked top-3", frames, 1.0 * frames, 0.5 * frames),
+        _row("l2", "slots top-3", frames, 1.0 * frames, 0.5 * frames),
     )
 ]
 
@@ -37,11 +37,11 @@ SPARSE = [
     row
     for frames in (1, 5)
     for row in (
-        _row("guided-8", "chunked", frames, 90.0 * frames, 9.0 * frames),
+        _row("guided-8", "slots", frames, 90.0 * frames, 9.0 * frames),
         *(
             _row("guided-8", f"{name} top-{k}", frames, factor * k, 0.1 * k)
             for k in (32, 8, 128)
-            for name, factor in (("reference", 2.0), ("chunked", 0.5))
+            for name, factor in (("reference", 2.0), ("slots", 0.5))
         ),
         *(
             _row("candidates", f"reference top-{k}", frames, 7.0 * frames, 1.0)
@@ -103,17 +103,17 @@ def test_a_read_looks_the_same_everywhere_and_is_explained_once(drawn) -> None:
     colours = [axis.lines[0].get_color() for axis in figure.axes]
     assert colours[0] == colours[1]
     entries = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert entries == ["reference", "chunked", "chunked top-3", "limit (roofline)"]
+    assert entries == ["reference", "slots", "slots top-3", "limit (roofline)"]
 
 
 def test_reads_that_keep_as_many_cells_have_one_colour(drawn) -> None:
     figure, _ = drawn(SPARSE)
     lines = {line.get_label(): line for line in figure.legends[0].get_lines()}
-    of_eight = [lines[f"{name} top-8"] for name in ("reference", "chunked")]
+    of_eight = [lines[f"{name} top-8"] for name in ("reference", "slots")]
     assert of_eight[0].get_color() == of_eight[1].get_color()
     assert of_eight[0].get_marker() != of_eight[1].get_marker()
-    assert of_eight[1].get_marker() == lines["chunked top-32"].get_marker()
-    assert of_eight[1].get_color() != lines["chunked top-32"].get_color()
+    assert of_eight[1].get_marker() == lines["slots top-32"].get_marker()
+    assert of_eight[1].get_color() != lines["slots top-32"].get_color()
 
 
 def test_growth_with_k_is_drawn_beside_proportion(drawn) -> None:
@@ -133,7 +133,7 @@ def test_growth_with_k_is_drawn_beside_proportion(drawn) -> None:
     assert entries == [
         *(
             f"{name}, T = {count}"
-            for name in ("reference", "chunked")
+            for name in ("reference", "slots")
             for count in (1, 5)
         ),
         "in proportion to k",
@@ -146,7 +146,7 @@ def test_two_numbers_of_cells_are_no_growth(drawn) -> None:
 
 
 def test_rows_that_were_skipped_are_left_out(drawn) -> None:
-    skipped = ReadRow("l2", "chunked", "float32", 5, 9, 9, skipped="too large")
+    skipped = ReadRow("l2", "slots", "float32", 5, 9, 9, skipped="too large")
     ((axis,),) = (figure.axes for figure in drawn([*ROWS[:2], skipped]))
     assert [list(line.get_xdata()) for line in axis.lines] == [[1]] * 3
 

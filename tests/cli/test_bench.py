@@ -86,7 +86,7 @@ def test_an_experiment_is_timed(capsys):
 
 # Reads
 
-ROW = ReadRow("l2", "chunked top-20", "float32", 1, 5, 5, 20, 80.0, limit_ms=8.0)
+ROW = ReadRow("l2", "slots top-20", "float32", 1, 5, 5, 20, 80.0, limit_ms=8.0)
 READ_RESULT = ReadResult([ROW._replace(speedup=2.5)], Ceilings({"float32": 1e11}, 1e10))
 
 
@@ -115,7 +115,7 @@ def test_all_reads_are_timed_with_the_published_k(asked, capsys):
         ("position-map", (1, 8, 32)),
     ]
     assert asked[0].limit_s is None
-    assert "chunked top-20" in capsys.readouterr().out
+    assert "slots top-20" in capsys.readouterr().out
 
 
 def test_the_options_of_the_reads_reach_the_sweep(asked):

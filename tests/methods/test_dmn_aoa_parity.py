@@ -134,7 +134,7 @@ def test_the_dynamic_memory_network_agrees(reference, variables):
     offset = jnp.full(OBJECTS, own["offset_query"])
     coded = run.add_time(jnp.asarray(_last(own["feature_query"])), offset)
     query, readable = run.query_encoder(coded), jnp.asarray(own["valid"].T)
-    for read in ("reference", "chunked"):
+    for read in ("reference", "slots"):
         found = object_read(query, key, value, readable, implementation=read)
         _assert_near(found, _last(own["template"]))
     code = time_code(own["offsets_code"], 512)
@@ -358,7 +358,7 @@ def test_networks_without_some_modules_agree(reference, state_dict, encoded, row
 
 # The other networks read in chunks, as do the tests of modules.
 @pytest.mark.parametrize(
-    "read", ["reference", pytest.param("chunked", marks=pytest.mark.slow)]
+    "read", ["reference", pytest.param("slots", marks=pytest.mark.slow)]
 )
 def test_a_folded_network_agrees(reference, variables, read):
     model = vos_jax.inference_form(

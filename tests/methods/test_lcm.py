@@ -380,7 +380,7 @@ def test_more_memory_cells_than_there_are_count_as_all(parts_as):
     np.testing.assert_array_equal(more, everything)
 
 
-@pytest.mark.parametrize("read", ["reference", "chunked"])
+@pytest.mark.parametrize("read", ["reference", "slots"])
 def test_the_implementation_of_reads_changes_rounding_only(read, parts_as, plain):
     found = parts_as("read", "position_map", read=read)
     for x, y in zip(found, plain, strict=False):

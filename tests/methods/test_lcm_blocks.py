@@ -90,9 +90,9 @@ def test_both_implementations_of_the_position_map_can_be_asked_for():
     variables = randomized(PositionGuidance(), *inputs)
     found = {
         read: jax.make_jaxpr(PositionGuidance(read=read).apply)(variables, *inputs)
-        for read in ("reference", "chunked")
+        for read in ("reference", "slots")
     }
-    assert "scan" in str(found["chunked"]) and "scan" not in str(found["reference"])
+    assert "scan" in str(found["slots"]) and "scan" not in str(found["reference"])
 
 
 def _identity(channels):

@@ -164,7 +164,7 @@ def _attention(memory, query):
     cells = slots * height * width
     value = jnp.eye(cells).reshape(slots, 1, height, width, cells)
     copies = METHOD.copies(memory.bank.time[:, 0])
-    read = partial(l2_read, top_k=METHOD.config.top_k, implementation="chunked")
+    read = partial(l2_read, top_k=METHOD.config.top_k, implementation="slots")
     weights = read(query.key, key, value, copies)[0]
     channels = key.shape[-1]
     scores = l2_similarity(query.key.reshape(-1, channels), key.reshape(-1, channels))
@@ -354,7 +354,7 @@ def _run(method, variables, state, frames):
 
 @pytest.mark.slow
 def test_a_folded_network_that_reads_in_chunks_agrees(reference, folded):
-    config = dataclasses.replace(METHOD.config, folded=True, read="chunked")
+    config = dataclasses.replace(METHOD.config, folded=True, read="slots")
     method = METHOD.clone(config=config)
     frames, first = reference["frames"], reference["first_mask"]
     state = vos_jax.start(method, folded, frames[0], first)

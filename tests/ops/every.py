@@ -16,7 +16,7 @@ from vos_jax.ops.object_read import object_read
 from vos_jax.ops.position_map import position_map
 from vos_jax.ops.read import space_time_read
 
-IMPLEMENTATIONS = ("reference", "chunked")
+IMPLEMENTATIONS = ("reference", "slots", "blocks")
 
 Floats = tuple[np.ndarray, ...]
 Args = tuple[Floats, tuple[np.ndarray, ...]]

@@ -10,7 +10,8 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from tests.ops.every import IMPLEMENTATIONS, READS
-from vos_jax.ops import position_map as position_map_module
+from vos_jax.ops import guided_read, position_map
+from vos_jax.ops.read_forms import blocks
 
 NOISE = 1e-6
 """Of the same numbers added in another order."""
@@ -36,17 +37,23 @@ gaps = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def little_room(monkeypatch):
-    """The 35 cells of position maps come as four parts of nine, the last lacks one."""
-    monkeypatch.setattr(position_map_module, "_room", lambda: 350)
+    """What is bounded comes in parts.
+
+    The 35 cells of position maps are four parts of nine, the last of which lacks one.
+    """
+    monkeypatch.setattr(position_map, "CACHE", 350)
+    monkeypatch.setattr(position_map, "ROOM", 350)
+    monkeypatch.setattr(guided_read, "ROOM", 2**12)
+    monkeypatch.setattr(blocks, "BUDGET", 500)
 
 
-def function(name, index, implementation):
+def function(name, index, implementation, **more):
     """A read of floats and the rest."""
     read = READS[name]
-    options = read.options[index]
+    options = {**read.options[index], **more, "implementation": implementation}
 
     def call(floats, rest):
-        return read.read(*floats, *rest, **options, implementation=implementation)
+        return read.read(*floats, *rest, **options)
 
     return call
 
@@ -196,16 +203,20 @@ def test_gradients_agree_with_finite_differences(name, index, implementation):
 @cases
 def test_parts_and_their_gradients_are_those_of_the_formula(name, index):
     args = READS[name].parts()
-    (one, gradients), (other, others) = (
-        differentiated(name, index, implementation)(*args)
-        for implementation in IMPLEMENTATIONS
+    one, *others = (
+        [out, *gradients]
+        for out, gradients in (
+            differentiated(name, index, implementation)(*args)
+            for implementation in IMPLEMENTATIONS
+        )
     )
-    for x, y in zip((one, *gradients), (other, *others), strict=True):
-        assert x.dtype == y.dtype == jnp.float32
-        assert np.isfinite(x).all() and np.asarray(x).any()
-        scale = max(float(np.abs(x).max()), 1)
-        # Sums of up to two thousand terms in another order.
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=4e-6 * scale)
+    for other in others:
+        for x, y in zip(one, other, strict=True):
+            assert x.dtype == y.dtype == jnp.float32
+            assert np.isfinite(x).all() and np.asarray(x).any()
+            scale = max(float(np.abs(x).max()), 1)
+            # Sums of up to two thousand terms in another order.
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=4e-6 * scale)
 
 
 # Programs
@@ -240,7 +251,9 @@ def _sizes(jaxpr):
 def test_memory_use_is_bounded_unless_the_formula_is_asked_for(
     name, index, monkeypatch
 ):
-    monkeypatch.setattr(position_map_module, "_room", lambda: 10_000)
+    monkeypatch.setattr(position_map, "CACHE", 10_000)
+    monkeypatch.setattr(position_map, "ROOM", 10_000)
+    monkeypatch.setattr(blocks, "BUDGET", 4 * 2 * 64 * 64)
     floats, rest = READS[name].large()
 
     def largest(implementation, differentiate):
@@ -253,14 +266,21 @@ def test_memory_use_is_bounded_unless_the_formula_is_asked_for(
     whole, given = READS[name].whole, max(x.size for x in floats)
     for differentiate in (False, True):
         assert largest("reference", differentiate) >= whole
-        assert largest("chunked", differentiate) <= max(whole / 3, given)
+        for form in ("slots", "blocks"):
+            assert largest(form, differentiate) <= max(whole / 3, given)
+
+
+def _program(name, implementation, **options):
+    args = READS[name].random()
+    read = partial(function(name, 0, implementation, **options))
+    return str(jax.make_jaxpr(read)(*args))
 
 
 @pytest.mark.parametrize("name", READS)
-def test_the_default_is_chunked(name):
-    args = READS[name].random()
-    programs = [
-        str(jax.make_jaxpr(partial(function(name, 0, implementation)))(*args))
-        for implementation in ("auto", "chunked")
-    ]
-    assert programs[0] == programs[1] and "scan" in programs[0]
+def test_the_platform_decides_unless_a_form_is_named(name):
+    slots, blocks = (_program(name, form) for form in ("slots", "blocks"))
+    assert "cond" not in blocks
+    assert _program(name, "auto", platform="cpu") == slots
+    assert _program(name, "auto", platform="cuda") == blocks
+    assert _program(name, "auto", platform="tpu") == blocks
+    assert _program(name, "slots", platform="cuda") == slots

@@ -164,7 +164,7 @@ def test_of_equal_keys_the_first_k_are_averaged():
     # Slot 0 has six cells that count once; of slot 1, where they count twice, five fit.
     cells = value.swapaxes(0, 1).reshape(2, 24, 5)[:, :9]
     expected = np.average(cells, axis=1, weights=[1] * 6 + [2, 2, 1])
-    out = _read("chunked", query, key, value, copies, top_k=11)
+    out = _read("slots", query, key, value, copies, top_k=11)
     wide = np.broadcast_to(expected[:, None, None], out.shape)
     np.testing.assert_allclose(out, wide, atol=3e-7)
 
@@ -243,4 +243,4 @@ def test_compiled_temporaries_do_not_hold_the_affinity_of_all_slots():
         )
         used[implementation] = read.compile().memory_analysis().temp_size_in_bytes
     assert used["reference"] >= affinity
-    assert used["chunked"] < affinity / 3
+    assert used["slots"] < affinity / 3

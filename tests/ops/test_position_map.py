@@ -154,4 +154,4 @@ def test_memory_use_is_bounded_unless_the_formula_is_asked_for(monkeypatch):
 
     assert bytes_of("reference", False) >= responses
     for differentiated in (False, True):
-        assert bytes_of("chunked", differentiated) <= responses / 4
+        assert bytes_of("slots", differentiated) <= responses / 4

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float
 from vos_jax.methods.inputs import InputKind
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.memory_bank import Moment
-from vos_jax.ops.read import IMPLEMENTATIONS, Implementation
+from vos_jax.ops.read_forms import IMPLEMENTATIONS, Implementation
 
 _SETTING = "setting"
 

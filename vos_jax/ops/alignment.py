@@ -18,7 +18,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from vos_jax.ops.patches import unit
-from vos_jax.ops.read import Implementation, product_of
+from vos_jax.ops.read_forms import Implementation
+from vos_jax.ops.scores import product_of
 
 
 class Aligned(NamedTuple):
@@ -58,14 +59,16 @@ def align(
       proposals: Projected proposals.
       alpha: Sharpens the correspondence.
       center: Subtract each map's mean over its cells from it first.
-      implementation: `reference` is the formula, and keeps all of it; `chunked` aligns
-        to one object after the other, in the backward pass too, and keeps the
-        similarity alone. `auto` takes `chunked`.
+      implementation: `reference` is the formula, and keeps all of it; `slots` and
+        `blocks` align to one object after the other, in the backward pass too, and keep
+        the similarity alone. So does `auto`.
       precision: Of the matrix products.
     """
     maps = _cells(template, center), _cells(proposals, center)
     product = partial(product_of, precision)
-    return IMPLEMENTATIONS[implementation](*maps, alpha, product)
+    # No form has conditions, and one object's work is large enough for any device.
+    find = _reference if implementation == "reference" else _by_object
+    return find(*maps, alpha, product)
 
 
 def compare_unaligned(
@@ -106,7 +109,7 @@ def _reference(
     return Aligned(similarity, aligned.reshape(shape), correspondence)
 
 
-def _chunked(
+def _by_object(
     template: Float[Array, "O i C"],
     proposals: Float[Array, "N j C"],
     alpha: float,
@@ -123,10 +126,3 @@ def _chunked(
         return (own[None] * unit(aligned)).sum(-1).mean(-1)
 
     return Aligned(lax.map(compare, unit(template)))
-
-
-IMPLEMENTATIONS: dict[str, Callable[..., Aligned]] = {
-    "auto": _chunked,
-    "reference": _reference,
-    "chunked": _chunked,
-}

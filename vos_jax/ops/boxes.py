@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from vos_jax.ops.read import product_of
+from vos_jax.ops.scores import product_of
 
 
 def tight_boxes(

@@ -14,13 +14,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from vos_jax.ops.read import (
-    LOWEST,
-    Bias,
-    Implementation,
-    product_of,
-    space_time_read,
-)
+from vos_jax.ops.platform import Platform
+from vos_jax.ops.read import space_time_read
+from vos_jax.ops.read_forms import Implementation
+from vos_jax.ops.read_forms.problem import Bias
+from vos_jax.ops.scores import LOWEST, product_of
 
 
 class Kernel(NamedTuple):
@@ -63,6 +61,7 @@ def kernel_guided_read(
     kernel: Kernel | None,
     *,
     implementation: Implementation = "auto",
+    platform: Platform | None = None,
     precision: lax.PrecisionLike = "highest",
 ) -> Float[Array, "O h w Cv"]:
     """Reads each object's memory near where its cells have gone.
@@ -80,6 +79,7 @@ def kernel_guided_read(
         filled,
         bias=None if kernel is None else _bias(kernel),
         implementation=implementation,
+        platform=platform,
         precision=precision,
     )
 
@@ -114,14 +114,10 @@ def local_match(
     height, width, _ = memory_key.shape
     reach = window // 2
     query = jnp.pad(query_key, ((reach, reach), (0, 0), (0, 0)))
-
-    def scores_of(shift: Int[Array, ""]) -> Float[Array, "h w w"]:
-        """Of every cell with the whole row that is `shift - reach` below it."""
-        rows = lax.dynamic_slice_in_dim(query, shift, height)
-        return product_of(precision, "hwc,hvc->hwv", memory_key, rows)
-
     shifts, row, column = (jnp.arange(size) for size in (window, height, width))
-    scores = jnp.moveaxis(lax.map(scores_of, shifts), 0, 2)
+    # Every cell with the whole of each row that is `shift - reach` below it.
+    rows = query[row[:, None] + shifts[None]]
+    scores = product_of(precision, "hwc,hsvc->hwsv", memory_key, rows)
     below = row[:, None] + shifts[None] - reach
     is_row = (below >= 0) & (below < height)
     is_near = jnp.abs(column[:, None] - column[None]) <= reach

@@ -11,7 +11,7 @@ Letters beside the package's: `S` slots that have fine entries, `q` coarse query
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vos_jax.ops.guidance import Kernel, kernel_log
-from vos_jax.ops.read import LOWEST, Implementation, product_of
+from vos_jax.ops.platform import Platform, by_platform
+from vos_jax.ops.read_forms import Implementation, form_of
+from vos_jax.ops.read_forms.top_k import grouped_top_k
+from vos_jax.ops.scores import LOWEST, product_of
 
 _T = TypeVar("_T")
 
@@ -48,6 +51,7 @@ def best_cells(
     kernel: Kernel | None,
     k: int,
     precision: lax.PrecisionLike = "highest",
+    platform: Platform | None = None,
 ) -> Cells:
     """The `k` cells with most weight in a coarse read, the best first.
 
@@ -58,21 +62,27 @@ def best_cells(
       kernel: Guidance of these slots, as in the coarse read.
       k: Number of candidates; there are never more than coarse memory cells.
       precision: Of the matrix products.
+      platform: What the program is built for; None leaves it to the lowering.
     """
     height, width, channels = query_key.shape
     query = query_key.reshape(height * width, channels)
 
-    def choose(own: tuple[Array, ...]) -> tuple[Array, Array]:
-        keys, is_usable, guide = own
+    def choose(
+        top_k: Callable[..., Any], keys: Array, is_usable: Array, guide: Any
+    ) -> tuple[Array, Array]:
         keys = keys.reshape(len(keys), -1, channels)
         scores = product_of(precision, "qc,smc->qsm", query, keys) * channels**-0.5
         if guide is not None:
             scores = scores + jax.vmap(kernel_log, out_axes=1)(*guide)
-        return _highest(scores, is_usable, k)
+        return _highest(scores, is_usable, k, top_k)
 
-    # One object at a time, which bounds the affinities.
+    def one_by_one(*own: Any) -> tuple[Array, Array]:
+        return lax.map(lambda own: choose(lax.top_k, *own), own)
+
+    together = jax.vmap(partial(choose, grouped_top_k))
     own = jax.tree.map(lambda x: x.swapaxes(0, 1), (memory_key, usable, kernel))
-    return _cells(lax.map(choose, own), height, width)
+    # One object at a time bounds the affinities, which fit the cache of a core so.
+    return _cells(by_platform(platform, one_by_one, together, *own), height, width)
 
 
 def random_cells(
@@ -114,12 +124,15 @@ def all_cells(usable: Bool[Array, "S O"], height: int, width: int) -> Cells:
 
 
 def _highest(
-    scores: Float[Array, "q S m"], usable: Bool[Array, " S"], k: int
+    scores: Float[Array, "q S m"],
+    usable: Bool[Array, " S"],
+    k: int,
+    top_k: Callable[..., Any] = lax.top_k,
 ) -> tuple[Int[Array, "q k"], Bool[Array, "q k"]]:
     """Places of the highest scores among the slots that are usable."""
     scores = jnp.where(usable[None, :, None], scores, LOWEST)
     scores = scores.reshape(len(scores), -1)
-    found, index = lax.top_k(scores, min(k, scores.shape[-1]))
+    found, index = top_k(scores, min(k, scores.shape[-1]))
     return index, found > LOWEST
 
 
@@ -134,6 +147,7 @@ def guided_read(
     cells: Cells,
     *,
     implementation: Implementation = "auto",
+    platform: Platform | None = None,
     precision: lax.PrecisionLike = "highest",
 ) -> Float[Array, "O rh rw Dv"]:
     """Reads a fine memory at the candidates of every coarse query cell.
@@ -150,9 +164,10 @@ def guided_read(
       memory_value: Same layout.
       cells: Candidates; their grid says how much coarser it is.
       implementation: `reference` gathers the candidates of all query cells at once,
-        k times as much as there are queries; `chunked` those of a few query cells of
-        one object, in the backward pass too. `auto` takes `chunked`, which is the
-        faster one too.
+        k times as much as there are queries. `slots` gathers as many as a core's cache
+        holds and none where none is usable, `blocks` as many as keep an accelerator
+        busy; both so in the backward pass. `auto` takes `slots` on CPUs, else `blocks`.
+      platform: What the program is built for; None leaves it to the lowering.
       precision: Of the matrix products.
 
     Returns:
@@ -176,8 +191,16 @@ def guided_read(
         )
     query = _blocks(query_key[None, None], ratio)[0]
     cells = jax.tree.map(lambda x: x.reshape(len(x), len(query), -1), cells)
-    read = _IMPLEMENTATIONS[implementation]
-    out = read(query, memory_key, memory_value, cells, ratio, precision)
+    read = form_of(
+        {
+            "reference": partial(_reference, ratio, precision),
+            "slots": partial(_slots, ratio, precision),
+            "blocks": partial(_by_blocks, ratio, precision),
+        },
+        implementation,
+        platform,
+    )
+    out = read(query, memory_key, memory_value, cells)
     out = out.reshape(len(out), *coarse, ratio, ratio, -1).swapaxes(2, 3)
     return out.reshape(len(out), *fine, -1)
 
@@ -209,12 +232,12 @@ def _attend(
 
 
 def _reference(
+    ratio: int,
+    precision: lax.PrecisionLike,
     query: Float[Array, "q i D"],
     memory_key: Float[Array, "S O rh rw D"],
     memory_value: Float[Array, "S O rh rw Dv"],
     cells: Cells,
-    ratio: int,
-    precision: lax.PrecisionLike,
 ) -> Float[Array, "O q i Dv"]:
     """The formula as written: all candidates of all query cells at once."""
 
@@ -227,36 +250,67 @@ def _reference(
     return jax.vmap(read)(cells, *blocks)
 
 
-def _chunked(
+class _Pieces(NamedTuple):
+    """A memory as it lies: a coarse cell is `ratio` pieces of fine cells side by side.
+
+    Attributes:
+      pieces: Keys and values, `ratio` cells in a row.
+      grid: Slots, coarse rows and coarse columns.
+      objects: Of each slot.
+      ratio: Fine cells along a coarse one.
+    """
+
+    pieces: tuple[Float[Array, "p n"], ...]
+    grid: tuple[int, int, int]
+    objects: int
+    ratio: int
+
+    @classmethod
+    def of(
+        cls, memory: tuple[Float[Array, "S O rh rw D"], ...], ratio: int
+    ) -> "_Pieces":
+        slots, objects, height, width, _ = memory[0].shape
+        pieces = tuple(x.reshape(-1, ratio * x.shape[-1]) for x in memory)
+        grid = slots, height // ratio, width // ratio
+        return cls(pieces, grid, objects, ratio)
+
+    def take(
+        self, index: Int[Array, "q k"], which: Int[Array, "q 1"]
+    ) -> list[Float[Array, "q k*i D"]]:
+        """Keys and values of coarse cells of some objects."""
+        slot, row, column = jnp.unravel_index(index, self.grid)
+        first = ((slot * self.objects + which) * self.grid[1] + row) * self.ratio
+        down = jnp.arange(self.ratio)[None, None]
+        places = (first[..., None] + down) * self.grid[2] + column[..., None]
+        found = (jnp.take(x, places, axis=0, mode="clip") for x in self.pieces)
+        return [x.reshape(len(index), -1, x.shape[-1] // self.ratio) for x in found]
+
+    def numbers(self, cells: int) -> int:
+        """Numbers of so many coarse cells."""
+        return cells * self.ratio * sum(x.shape[-1] for x in self.pieces)
+
+
+def _slots(
+    ratio: int,
+    precision: lax.PrecisionLike,
     query: Float[Array, "q i D"],
     memory_key: Float[Array, "S O rh rw D"],
     memory_value: Float[Array, "S O rh rw Dv"],
     cells: Cells,
-    ratio: int,
-    precision: lax.PrecisionLike,
 ) -> Float[Array, "O q i Dv"]:
     """Some query cells of one object after the others.
 
-    Where there are no candidates it costs nothing, unless it is under `vmap`. The
-    memory stays as it lies: a coarse cell is gathered as `ratio` pieces of as many fine
-    cells side by side. Rematerialised in the backward pass, which is bounded likewise.
+    Where there are no candidates it costs nothing, unless it is under `vmap`.
+    Rematerialised in the backward pass, which is bounded likewise.
     """
-    slots, objects, height, width, _ = memory_key.shape
-    coarse = slots, height // ratio, width // ratio
-    pieces = [x.reshape(-1, ratio * x.shape[-1]) for x in (memory_key, memory_value)]
-
-    def take(index: Int[Array, "q k"], which: Array) -> list[Float[Array, "q k*i D"]]:
-        slot, row, column = jnp.unravel_index(index[..., None], coarse)
-        first = (slot * objects + which) * height + row * ratio
-        places = (first + jnp.arange(ratio)[None, None]) * coarse[2] + column
-        found = (jnp.take(x, places, axis=0, mode="clip") for x in pieces)
-        return [x.reshape(len(index), -1, x.shape[-1] // ratio) for x in found]
+    pieces = _Pieces.of((memory_key, memory_value), ratio)
 
     def read(own: tuple[Array, Cells]) -> Float[Array, "q i Dv"]:
         which, of_object = own
 
         def attend(query: Float[Array, "q i D"], cells: Cells) -> Array:
-            return _attend(precision, cells.usable, query, *take(cells.index, which))
+            taken = pieces.take(cells.index, which[None, None])
+            return _attend(precision, cells.usable, query, *taken)
 
         def nothing(query: Float[Array, "q i D"], cells: Cells) -> Array:
             return jnp.zeros((*query.shape[:2], memory_value.shape[-1]))
@@ -266,22 +320,54 @@ def _chunked(
         def read_part(part: tuple[Array, Cells]) -> Float[Array, "q i Dv"]:
             return lax.cond(part[1].usable.any(), attend, nothing, *part)
 
-        out = lax.map(read_part, _parts((query, of_object), gathered))
+        out = lax.map(read_part, _parts((query, of_object), CACHE // numbers))
         return out.reshape(-1, *out.shape[2:])[: len(query)]
 
-    gathered = cells.index.shape[-1] * ratio * sum(x.shape[-1] for x in pieces)
-    return lax.map(read, (jnp.arange(objects), cells))
+    numbers = pieces.numbers(cells.index.shape[-1])
+    return lax.map(read, (jnp.arange(pieces.objects), cells))
 
 
-def _parts(by_query: _T, numbers: int) -> _T:
+def _by_blocks(
+    ratio: int,
+    precision: lax.PrecisionLike,
+    query: Float[Array, "q i D"],
+    memory_key: Float[Array, "S O rh rw D"],
+    memory_value: Float[Array, "S O rh rw Dv"],
+    cells: Cells,
+) -> Float[Array, "O q i Dv"]:
+    """Many query cells at once, of all objects; rematerialised if there are parts."""
+    pieces = _Pieces.of((memory_key, memory_value), ratio)
+    objects, queries = len(cells.index), len(query)
+    which = jnp.repeat(jnp.arange(objects), queries)[:, None]
+    asked = jnp.broadcast_to(query, (objects, *query.shape))
+    each = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (asked, cells))
+
+    def attend(part: tuple[Array, tuple[Array, Cells]]) -> Float[Array, "q i Dv"]:
+        which, (asked, cells) = part
+        taken = pieces.take(cells.index, which)
+        return _attend(precision, cells.usable, asked, *taken)
+
+    parts = _parts((which, each), ROOM // pieces.numbers(cells.index.shape[-1]))
+    if len(parts[0]) == 1:
+        out = attend(jax.tree.map(lambda x: x[0], parts))
+    else:
+        out = lax.map(jax.checkpoint(attend, prevent_cse=False), parts)
+        out = out.reshape(-1, *out.shape[2:])[: objects * queries]
+    return out.reshape(objects, queries, *out.shape[1:])
+
+
+CACHE, ROOM = 2**18, 2**27
+"""Numbers gathered at once: that a core's cache holds, that accelerators have room for.
+"""
+
+
+def _parts(by_query: _T, most: int) -> _T:
     """Leaves `[q, ...]` as `[parts, q, ...]`, the last part padded with zeros.
 
-    A part is as large as lets what it gathers, `numbers` for each query, stay in a
-    core's cache, or on an accelerator keep it busy.
+    A part has at most so many queries, and at least one.
     """
     queries = len(jax.tree.leaves(by_query)[0])
-    room = 2**18 if jax.default_backend() == "cpu" else 2**24
-    count = -(-queries // max(room // numbers, 1))
+    count = -(-queries // max(most, 1))
     size = -(-queries // count)
 
     def split(x: Array) -> Array:
@@ -289,10 +375,3 @@ def _parts(by_query: _T, numbers: int) -> _T:
         return jnp.pad(x, pads).reshape(count, size, *x.shape[1:])
 
     return jax.tree.map(split, by_query)
-
-
-_IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
-    "auto": _chunked,
-    "reference": _reference,
-    "chunked": _chunked,
-}

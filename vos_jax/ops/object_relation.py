@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from vos_jax.ops.read import product_of
+from vos_jax.ops.scores import product_of
 
 
 class CellSet(NamedTuple):

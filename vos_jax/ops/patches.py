@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from vos_jax.ops.read import product_of
+from vos_jax.ops.scores import product_of
 
 UNIT_EPSILON = 1e-12
 """Added to squared lengths, so that a vector of zeros stays one."""

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from vos_jax.ops.read import Implementation, product_of
+from vos_jax.ops.platform import Platform
+from vos_jax.ops.read_forms import Implementation, form_of
+from vos_jax.ops.scores import product_of
 
 
 def position_map(
@@ -27,6 +29,7 @@ def position_map(
     k: int = 8,
     scaled: bool = True,
     implementation: Implementation = "auto",
+    platform: Platform | None = None,
     precision: lax.PrecisionLike = "highest",
 ) -> Float[Array, "O h w"]:
     """Mean of the k strongest responses of memory cells to each query cell.
@@ -43,8 +46,9 @@ def position_map(
       k: Responses that count; all of them where there are fewer.
       scaled: Divide the dot products by sqrt(C), which the paper does not show.
       implementation: `reference` holds the responses of all cells of all objects;
-        `chunked` a bounded number of them, in the backward pass too.
-        `auto` takes `chunked`.
+        `slots` as many as a core's cache holds and `blocks` as keep an accelerator
+        busy, in the backward pass too. `auto` takes `slots` on CPUs, else `blocks`.
+      platform: What the program is built for; None leaves it to the lowering.
       precision: Of the matrix product.
 
     Returns:
@@ -56,12 +60,14 @@ def position_map(
     respond = partial(
         response, query.reshape(cells, channels), scaled=scaled, precision=precision
     )
-    find = _IMPLEMENTATIONS[implementation]
-    found = find(
-        respond,
+    find = {
+        "reference": partial(_reference, respond, min(k, cells)),
+        "slots": partial(_in_parts, CACHE, respond, min(k, cells)),
+        "blocks": partial(_in_parts, ROOM, respond, min(k, cells)),
+    }
+    found = form_of(find, implementation, platform)(
         memory.reshape(objects, cells, channels),
         coverage.reshape(objects, cells),
-        min(k, cells),
     )
     return found.reshape(objects, height, width)
 
@@ -88,24 +94,28 @@ def response(
     return jax.nn.softmax(scores, axis=0) * weight[None]
 
 
+CACHE, ROOM = 2**20, 2**26
+"""Responses at a time: that a core's cache holds, that an accelerator has room for."""
+
 _Respond = Callable[..., Float[Array, "q m"]]
 
 
 def _reference(
     respond: _Respond,
+    k: int,
     memory: Float[Array, "O m C"],
     coverage: Float[Array, "O m"],
-    k: int,
 ) -> Float[Array, "O q"]:
     """The formula as written."""
     return lax.top_k(jax.vmap(respond)(memory, coverage), k)[0].mean(-1)
 
 
-def _chunked(
+def _in_parts(
+    room: int,
     respond: _Respond,
+    k: int,
     memory: Float[Array, "O m C"],
     coverage: Float[Array, "O m"],
-    k: int,
 ) -> Float[Array, "O q"]:
     """Some memory cells of one object, or all of some objects, after the others.
 
@@ -114,7 +124,7 @@ def _chunked(
     pass.
     """
     cells, channels = memory.shape[1:]
-    parts = -(-cells * cells // _room())
+    parts = -(-cells * cells // room)
     size = -(-cells // parts)
     extra = parts * size - cells
 
@@ -136,17 +146,5 @@ def _chunked(
         )
         return lax.scan(add, jnp.zeros((cells, k)), split)[0].mean(-1)
 
-    together = min(len(memory), max(_room() // (cells * cells), 1))
+    together = min(len(memory), max(room // (cells * cells), 1))
     return lax.map(find, (memory, coverage), batch_size=together)
-
-
-def _room() -> int:
-    """Responses at a time: what a core's cache holds, or keeps an accelerator busy."""
-    return 2**20 if jax.default_backend() == "cpu" else 2**24
-
-
-_IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
-    "auto": _chunked,
-    "reference": _reference,
-    "chunked": _chunked,
-}

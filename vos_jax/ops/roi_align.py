@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from vos_jax.ops.read import product_of
+from vos_jax.ops.scores import product_of
 
 _SAMPLES = 2
 """Reads of a bin on each axis."""

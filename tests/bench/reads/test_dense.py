@@ -284,24 +284,24 @@ def test_a_filtered_l2_read_is_compared_with_the_reference_for_the_same_k() -> N
     kind = L2(top_k=(2, 9))
     assert kind.variants()[-4:] == [
         Variant("reference", 2),
-        Variant("chunked", 2),
+        Variant("slots", 2),
         Variant("reference", 9),
-        Variant("chunked", 9),
+        Variant("slots", 9),
     ]
-    assert kind.baseline(Variant("chunked", 9)) == Variant("reference", 9)
+    assert kind.baseline(Variant("slots", 9)) == Variant("reference", 9)
 
 
 def test_guidance_is_told_by_the_read_without_it() -> None:
     kind = KernelGuided()
     without = kind.variants()[-1]
     assert without.without_kernels
-    assert kind.baseline(without) == Variant("chunked")
+    assert kind.baseline(without) == Variant("slots")
 
 
 def test_sparse_reads_are_compared_with_the_dense_one() -> None:
     kind = Guided()
     assert {kind.baseline(variant) for variant in kind.variants()} == {
-        Variant("chunked")
+        Variant("slots")
     }
 
 

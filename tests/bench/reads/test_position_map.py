@@ -56,8 +56,8 @@ def test_both_maps_agree_and_k_changes_them() -> None:
     for k in KIND.top_k:
         reference = maps[Variant("reference", k)]
         assert reference.shape == (4, 2, 3)
-        np.testing.assert_allclose(maps[Variant("chunked", k)], reference, atol=1e-6)
-    one, other = (maps[Variant("chunked", k)] for k in KIND.top_k)
+        np.testing.assert_allclose(maps[Variant("slots", k)], reference, atol=1e-6)
+    one, other = (maps[Variant("slots", k)] for k in KIND.top_k)
     assert np.abs(one - other).max() > 0.01
 
 
@@ -67,10 +67,10 @@ def test_the_fast_map_needs_less_memory_than_the_reference() -> None:
     kind = PositionMap(key_dim=4)
     shapes = jax.eval_shape(lambda: kind.arguments(memory, 8))
     temp = {}
-    for name in ("reference", "chunked"):
+    for name in ("reference", "slots"):
         program = kind.program(Variant(name, 8), "highest")
         temp[name] = compile_program(program, *shapes).temp_bytes or 0
-    assert temp["reference"] > 4 * 4 * 1620**2 > 2 * temp["chunked"]
+    assert temp["reference"] > 4 * 4 * 1620**2 > 2 * temp["slots"]
 
 
 def test_a_map_is_compared_with_the_reference_for_the_same_k() -> None:
@@ -89,7 +89,7 @@ def test_a_map_is_compared_with_the_reference_for_the_same_k() -> None:
         (frames, f"{name} top-{k}", f"reference top-{k}")
         for frames in (1, 3)
         for k in KIND.top_k
-        for name in ("reference", "chunked")
+        for name in ("reference", "slots")
     ]
     assert len({(row.gflop, row.moved_mb) for row in rows}) == 1
     assert all(row.kind == "position-map" and row.temp_mb for row in rows)

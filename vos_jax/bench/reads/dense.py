@@ -50,9 +50,9 @@ class SpaceTime(ReadKind):
         """With one reference."""
         return [
             Variant("reference"),
-            Variant("chunked"),
-            *(Variant("chunked", top_k) for top_k in self.top_k),
-            Variant("chunked", in_larger_bank=True),
+            Variant("slots"),
+            *(Variant("slots", top_k) for top_k in self.top_k),
+            Variant("slots", in_larger_bank=True),
         ]
 
     def baseline(self, variant: Variant) -> Variant:
@@ -103,9 +103,9 @@ class KernelGuided(SpaceTime):
         """The guided reads, and what the better one would be without guidance."""
         return [
             Variant("reference"),
-            Variant("chunked"),
-            Variant("chunked", in_larger_bank=True),
-            Variant("chunked", without_kernels=True),
+            Variant("slots"),
+            Variant("slots", in_larger_bank=True),
+            Variant("slots", without_kernels=True),
         ]
 
     def baseline(self, variant: Variant) -> Variant:
@@ -155,11 +155,11 @@ class L2(ReadKind):
         """A reference that keeps all, and one for each k."""
         variants = [
             Variant("reference"),
-            Variant("chunked"),
-            Variant("chunked", in_larger_bank=True),
+            Variant("slots"),
+            Variant("slots", in_larger_bank=True),
         ]
         for top_k in self.top_k:
-            variants += [Variant("reference", top_k), Variant("chunked", top_k)]
+            variants += [Variant("reference", top_k), Variant("slots", top_k)]
         return variants
 
     def arguments(self, memory: Memory, top_k: int | None) -> tuple[Any, ...]:

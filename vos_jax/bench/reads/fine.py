@@ -65,14 +65,14 @@ class Guided(ReadKind):
 
     def variants(self) -> list[Variant]:
         """The dense read, and a reference and a fast read for each k."""
-        variants = [Variant("chunked")]
+        variants = [Variant("slots")]
         for top_k in self.top_k:
-            variants += [Variant("reference", top_k), Variant("chunked", top_k)]
+            variants += [Variant("reference", top_k), Variant("slots", top_k)]
         return variants
 
     def baseline(self, variant: Variant) -> Variant:
         """The dense read."""
-        return Variant("chunked")
+        return Variant("slots")
 
     def program(self, variant: Variant, precision: str) -> Callable[..., jax.Array]:
         """The sparse read, or without k the dense one."""

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from vos_jax.errors import InputError
 from vos_jax.ops.guidance import Kernel
-from vos_jax.ops.read import Implementation
+from vos_jax.ops.read_forms import Implementation
 
 
 class Memory(NamedTuple):

@@ -39,7 +39,7 @@ class PositionMap(ReadKind):
         return [
             Variant(implementation, top_k)
             for top_k in self.top_k
-            for implementation in ("reference", "chunked")
+            for implementation in ("reference", "slots")
         ]
 
     def program(self, variant: Variant, precision: str) -> Callable[..., jax.Array]:

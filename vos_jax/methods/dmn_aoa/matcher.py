@@ -22,7 +22,7 @@ from vos_jax.methods.dmn_aoa.config import DMNAOAConfig
 from vos_jax.ops.alignment import align, compare_unaligned
 from vos_jax.ops.boxes import mask_overlaps
 from vos_jax.ops.matching import match
-from vos_jax.ops.read import product_of
+from vos_jax.ops.scores import product_of
 from vos_jax.types import Proposals
 
 

@@ -16,7 +16,8 @@ from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.object_relation import CellSet, cell_set, gather_matrix
 from vos_jax.ops.position_code import position_code
 from vos_jax.ops.position_map import position_map
-from vos_jax.ops.read import Implementation, product_of
+from vos_jax.ops.read_forms import Implementation
+from vos_jax.ops.scores import product_of
 
 REDUCTION = 16
 """Channels over those of the ORM's hidden layer, SENet's default."""

@@ -1,0 +1,254 @@
+"""The form for accelerators: blocks of slots, each slot a softmax of its own.
+
+Every slot of every object is read, filled or not, and what does not count is left out
+when the slots are put together: nothing waits for a condition, and the products are
+large. As many slots are read at once as a budget of bytes allows for their scores, in a
+loop of known length. Letters are those of `problem`; `n` slots of a block.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from vos_jax.ops.read_forms.problem import (
+    Best,
+    Partial,
+    Problem,
+    Reading,
+    biases,
+    divided,
+    flat,
+    usage_of_best,
+)
+from vos_jax.ops.read_forms.top_k import grouped_top_k
+from vos_jax.ops.scores import LOWEST, just_below, scores_of, squares_of
+
+BUDGET = 2**28
+"""Bytes of float32 scores that are there at once."""
+
+
+def read(problem: Problem, with_usage: bool, budget: int | None = None) -> Reading:
+    """All objects, a block of slots at a time.
+
+    Args:
+      problem: The read.
+      with_usage: Also how much each memory cell was used.
+      budget: Bytes of scores that a block may have, `BUDGET` for None; at least one
+        slot is read at once.
+    """
+    blocks = _Blocks(problem, BUDGET if budget is None else budget)
+    rules = problem.rules
+    if rules.ties == "first" and rules.top_k is not None:
+        return _read_best(blocks, with_usage)
+    return _read_all(blocks, with_usage)
+
+
+class _Block(NamedTuple):
+    """Some slots.
+
+    Attributes:
+      slots: Their indices.
+      keys: Of them.
+      values: Of them.
+      copies: How often they count here; 0 where an earlier block has them.
+    """
+
+    slots: Int[Array, " n"]
+    keys: Float[Array, "n K m Ck"]
+    values: Float[Array, "n K G m Cv"]
+    copies: Int[Array, "n K"]
+
+
+class _Scores(NamedTuple):
+    """Of a block, with what they are the sum of."""
+
+    scores: Float[Array, "n K q m"]
+    squares: Float[Array, "n K m"] | None
+    bias: Float[Array, "n K q m"] | None
+
+
+class _Blocks:
+    """A problem in blocks of one size, the last of which begins earlier to be full."""
+
+    def __init__(self, problem: Problem, budget: int) -> None:
+        self.problem = problem
+        self.keys, values = flat(problem.keys), flat(problem.values)
+        slots, count, cells, _ = self.keys.shape
+        self.values = values.reshape(slots, count, -1, cells, values.shape[-1])
+        self.queries = problem.query.shape[1]
+        at_once = max(budget // (4 * count * self.queries * cells), 1)
+        self.count = -(-slots // at_once)
+        self.size = -(-slots // self.count)
+
+    def over(self, of_block: Callable[[_Block], Any]) -> Any:
+        """What a function makes of each block, `[blocks, ...]`."""
+        slots = len(self.keys)
+        copies = self.problem.copies
+        if self.count == 1:
+            whole = _Block(jnp.arange(slots), self.keys, self.values, copies)
+            return jax.tree.map(lambda x: x[None], of_block(whole))
+
+        @partial(jax.checkpoint, prevent_cse=False)
+        def at(index: Int[Array, ""]) -> Any:
+            first = jnp.minimum(index * self.size, slots - self.size)
+            keys, values, own = (
+                lax.dynamic_slice_in_dim(x, first, self.size)
+                for x in (self.keys, self.values, copies)
+            )
+            each = first + jnp.arange(self.size)
+            is_new = each >= index * self.size
+            own = jnp.where(is_new[:, None], own, 0)
+            return of_block(_Block(each, keys, values, own))
+
+        return lax.map(at, jnp.arange(self.count))
+
+    def scores(self, block: _Block) -> _Scores:
+        problem, rules = self.problem, self.problem.rules
+        query, channels = problem.query, problem.query.shape[-1]
+        if len(query) == 1:
+            products = rules.product("qc,nkmc->nkqm", query[0], block.keys)
+        else:
+            products = rules.product("kqc,nkmc->nkqm", query, block.keys)
+        squares = squares_of(block.keys) if rules.similarity == "l2" else None
+        bias = biases(rules, block.slots, block.keys.shape[1])
+        scores = scores_of(rules.similarity, products, squares, channels, bias)
+        return _Scores(scores, squares, bias)
+
+
+# All cells, or those that are not below the k-th best.
+
+
+def _read_all(blocks: _Blocks, with_usage: bool) -> Reading:
+    rules = blocks.problem.rules
+    threshold = _threshold(blocks)
+
+    def counted(block: _Block) -> Float[Array, "n K q m"]:
+        found = blocks.scores(block)
+        if threshold is None:
+            return found.scores
+        lowest = just_below(threshold[None], *found)
+        # Also before the maximum, or exp overflows and its gradient is 0 * inf.
+        return jnp.where(found.scores < lowest, LOWEST, found.scores)
+
+    def weighted(scores: Array, highest: Array) -> Array:
+        weights = jnp.exp(scores - highest[..., None])
+        return weights if threshold is None else jnp.where(scores > LOWEST, weights, 0)
+
+    def of_block(block: _Block) -> Partial:
+        scores = counted(block)
+        # Of each slot: what one holds can not make another one's weights overflow.
+        highest = lax.stop_gradient(scores.max(-1))
+        weights = weighted(scores, highest)
+        # What the values are multiplied with is what is added up.
+        found = rules.product(
+            "nkqm,nkgmc->nkgqc", weights.astype(block.values.dtype), block.values
+        )
+        each = Partial(highest, weights.sum(-1), found)
+        return _together(each, block.copies)
+
+    seen = _together_again(blocks.over(of_block))
+    value = divided(seen.total, seen.value)
+    value = value.reshape(-1, *value.shape[2:])
+    if not with_usage:
+        return Reading(value, None)
+
+    def use(block: _Block) -> Float[Array, "n K m"]:
+        counts = (block.copies > 0)[..., None, None]
+        # A slot that does not count may have any scores.
+        scores = jnp.where(counts, counted(block), seen.highest[None, ..., None])
+        weights = jnp.where(counts, weighted(scores, seen.highest[None]), 0)
+        share = weights / jnp.where(seen.total > 0, seen.total, 1)[None, ..., None]
+        return block.copies[..., None] * share.sum(-2)
+
+    return Reading(value, _of_slots(blocks, blocks.over(use)))
+
+
+def _together(each: Partial, copies: Int[Array, "n K"]) -> Partial:
+    """The slots of a block as one, by their highest scores and how often they count."""
+    counts = (copies > 0)[..., None]
+    highest = jnp.where(counts, each.highest, LOWEST)
+    top = highest.max(0)
+    # Not what a slot that does not count holds, which may be anything.
+    shares = jnp.where(counts, copies[..., None] * jnp.exp(highest - top[None]), 0)
+    total = jnp.where(counts, each.total, 0) * shares
+    value = jnp.where(counts[:, :, None, :, None], each.value, 0)
+    value = value * shares[:, :, None, :, None]
+    return Partial(top, total.sum(0), value.sum(0))
+
+
+def _together_again(parts: Partial) -> Partial:
+    """All blocks as one."""
+    if len(parts.highest) == 1:
+        return Partial(*(x[0] for x in parts))
+    top = parts.highest.max(0)
+    shares = jnp.exp(parts.highest - top[None])
+    total = (parts.total * shares).sum(0)
+    value = (parts.value * shares[:, :, None, :, None]).sum(0)
+    return Partial(top, total, value)
+
+
+def _of_slots(blocks: _Blocks, found: Float[Array, "b n K m"]) -> Array:
+    """What blocks found of their slots, `[N, K, h, w]`; where two did, their sum."""
+    slots = len(blocks.keys)
+    size, shape = blocks.size, blocks.problem.keys.shape
+    each = jnp.arange(size)[None]
+    first = jnp.minimum(jnp.arange(blocks.count) * size, slots - size)
+    out = jnp.zeros((slots, *found.shape[2:])).at[first[:, None] + each].add(found)
+    return out.reshape(slots, shape[1], *shape[2:4])
+
+
+def _threshold(blocks: _Blocks) -> Float[Array, "K q 1"] | None:
+    """The k-th best score of each query cell; the lowest number where there is none."""
+    best = blocks.problem.best
+    if best is None:
+        return None
+    return lax.stop_gradient(_best_cells(blocks, best).scores[..., -1:])
+
+
+# Exactly k cells.
+
+
+def _read_best(blocks: _Blocks, with_usage: bool) -> Reading:
+    problem, top_k = blocks.problem, blocks.problem.rules.top_k
+    assert top_k is not None
+    all_cells = len(problem.keys) * problem.cells
+    best = _best_cells(blocks, min(top_k, all_cells))
+    weights = best.weights(top_k)
+    slot, cell = jnp.divmod(best.cells, problem.cells)
+    keys, objects = blocks.values.shape[1:3]
+    which = jnp.arange(keys)[:, None, None, None], jnp.arange(objects)[:, None, None]
+    found = blocks.values[slot[:, None], *which, cell[:, None]]
+    value = (weights[:, None, ..., None] * found.astype(jnp.float32)).sum(-2)
+    usage = None
+    if with_usage:
+        usage = usage_of_best(weights, best.cells, all_cells)
+        shape = problem.keys.shape
+        usage = usage.reshape(keys, len(problem.keys), *shape[2:4]).swapaxes(0, 1)
+    return Reading(value.reshape(-1, *value.shape[2:]), usage)
+
+
+def _best_cells(blocks: _Blocks, count: int) -> Best:
+    """The `count` best cells of all slots that count: of each block, and of these."""
+    cells, size = blocks.problem.cells, blocks.size
+
+    def of_block(block: _Block) -> Best:
+        counts = (block.copies > 0)[..., None, None]
+        scores = jnp.where(counts, blocks.scores(block).scores, LOWEST)
+        scores = jnp.moveaxis(scores, 0, 2)
+        scores = scores.reshape(*scores.shape[:2], -1)
+        found, at = grouped_top_k(scores, min(count, size * cells))
+        copies = jax.vmap(jnp.take)(block.copies.T, at // cells)
+        return Best(found, block.slots[0] * cells + at, copies)
+
+    best: Best = blocks.over(of_block)
+    if blocks.count == 1:
+        return Best(*(x[0] for x in best))
+    joined = [jnp.moveaxis(x, 0, 2) for x in best]
+    scores, *rest = (x.reshape(*x.shape[:2], -1) for x in joined)
+    found, at = lax.top_k(scores, count)
+    return Best(found, *(jnp.take_along_axis(x, at, -1) for x in rest))

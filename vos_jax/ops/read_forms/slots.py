@@ -1,0 +1,237 @@
+"""The form for CPUs: one slot after the other, and only those that count.
+
+Only `[hw, hw]` of the affinity is there at once, and the time follows what is filled
+and not what is allocated. Rematerialised in the backward pass, which is bounded
+likewise. Letters are those of `problem`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from vos_jax.ops.read_forms.problem import (
+    Best,
+    Partial,
+    Problem,
+    Reading,
+    divided,
+    usage_of_best,
+)
+from vos_jax.ops.scores import LOWEST, just_below, scores_of, squares_of
+
+_T = TypeVar("_T")
+
+
+def read(problem: Problem, with_usage: bool) -> Reading:
+    """The objects of one key after those of the other."""
+    count = problem.keys.shape[1]
+    find = _read_best if _is_gathered(problem) else _read_all
+
+    def of_key(own: tuple[Array, Array]) -> tuple[Array, Any]:
+        return find(_OneKey(problem, *own), with_usage)
+
+    value, usage = lax.map(of_key, (jnp.arange(count), problem.copies.T))
+    if with_usage:
+        usage = usage.reshape(count, -1, *problem.keys.shape[2:4]).swapaxes(0, 1)
+    return Reading(value.reshape(-1, *value.shape[2:]), usage)
+
+
+def _is_gathered(problem: Problem) -> bool:
+    rules = problem.rules
+    return rules.ties == "first" and rules.top_k is not None
+
+
+class _Scores(NamedTuple):
+    """Of one slot, with what they are the sum of."""
+
+    scores: Float[Array, "q m"]
+    squares: Float[Array, " m"] | None
+    bias: Float[Array, "q m"] | None
+
+
+class _OneKey(NamedTuple):
+    """A read by one of the `K` keys that slots have."""
+
+    problem: Problem
+    which: Int[Array, ""]
+    copies: Int[Array, " N"]
+
+    @property
+    def query(self) -> Float[Array, "q Ck"]:
+        query = self.problem.query
+        if len(query) == 1:
+            return query[0]
+        return lax.dynamic_index_in_dim(query, self.which, keepdims=False)
+
+    def scores(self, slot: Array) -> _Scores:
+        rules, key = self.problem.rules, _entry(self.problem.keys, slot, self.which)
+        products = rules.product("qc,mc->qm", self.query, key[0])
+        squares = squares_of(key[0]) if rules.similarity == "l2" else None
+        bias = None if rules.bias is None else rules.bias(slot, self.which)
+        channels = key.shape[-1]
+        scores = scores_of(rules.similarity, products, squares, channels, bias)
+        return _Scores(scores, squares, bias)
+
+    def values(self, slot: Array) -> Float[Array, "G m Cv"]:
+        return _entry(self.problem.values, slot, self.which, self.objects)
+
+    @property
+    def objects(self) -> int:
+        """G."""
+        return self.problem.values.shape[1] // self.problem.keys.shape[1]
+
+    def over_filled(self, add: Callable[[_T, Array], _T], start: _T) -> _T:
+        """Folds `add` over the slots that count."""
+
+        @partial(jax.checkpoint, prevent_cse=False)
+        def body(seen: _T, place: tuple[Array, Array]) -> tuple[_T, None]:
+            copies, slot = place
+            return lax.cond(copies > 0, add, lambda seen, _: seen, seen, slot), None
+
+        return lax.scan(body, start, (self.copies, jnp.arange(len(self.copies))))[0]
+
+
+def _entry(
+    bank: Float[Array, "N O h w C"], slot: Array, which: Array, count: int = 1
+) -> Float[Array, "G m C"]:
+    """Entries, taken inside the branch that needs them and held there.
+
+    XLA's CPU backend would otherwise convert or copy the whole bank, filled or not,
+    ahead of the loop. The same if the bank were reshaped before it is sliced.
+    """
+    sizes = (1, count, *bank.shape[2:])
+    entry = lax.dynamic_slice(bank, (slot, which * count, 0, 0, 0), sizes)
+    return lax.optimization_barrier(entry).reshape(count, -1, bank.shape[-1])
+
+
+# All cells, or those that are not below the k-th best.
+
+
+def _read_all(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
+    problem, rules = own.problem, own.problem.rules
+    queries, channels = problem.query.shape[1], problem.values.shape[-1]
+    threshold = _threshold(own)
+
+    def counted(slot: Array) -> Float[Array, "q m"]:
+        found = own.scores(slot)
+        if threshold is None:
+            return found.scores
+        lowest = just_below(threshold, *found)
+        # Also before the maximum, or exp overflows and its gradient is 0 * inf.
+        return jnp.where(found.scores < lowest, LOWEST, found.scores)
+
+    def weighted(scores: Array, highest: Array) -> Array:
+        weights = jnp.exp(scores - highest[:, None])
+        return weights if threshold is None else jnp.where(scores > LOWEST, weights, 0)
+
+    def add(seen: Partial, slot: Array) -> Partial:
+        scores, values = counted(slot), own.values(slot)
+        # The result does not depend on the maximum: it only keeps exp in range.
+        highest = lax.stop_gradient(jnp.maximum(seen.highest, scores.max(-1)))
+        weights, fade = weighted(scores, highest), jnp.exp(seen.highest - highest)
+        found = rules.product("qm,gmc->gqc", weights.astype(values.dtype), values)
+        copies = own.copies[slot]
+        return Partial(
+            highest,
+            seen.total * fade + copies * weights.sum(-1),
+            seen.value * fade[None, :, None] + copies * found,
+        )
+
+    nothing = Partial(
+        jnp.full((queries,), LOWEST),
+        jnp.zeros((queries,)),
+        jnp.zeros((own.objects, queries, channels)),
+    )
+    seen = own.over_filled(add, nothing)
+    value = divided(seen.total, seen.value)
+    if not with_usage:
+        return value, None
+
+    def use(usage: Array, slot: Array) -> Array:
+        weights = weighted(counted(slot), seen.highest) / seen.total[:, None]
+        return usage.at[slot].set(own.copies[slot] * weights.sum(0))
+
+    return value, own.over_filled(use, jnp.zeros((len(own.copies), problem.cells)))
+
+
+def _threshold(own: _OneKey) -> Float[Array, "q 1"] | None:
+    """The k-th best score of each query cell; the lowest number where there is none."""
+    best = own.problem.best
+    if best is None:
+        return None
+
+    def add(found: Array, slot: Array) -> Array:
+        joined = jnp.concatenate([found, own.scores(slot).scores], -1)
+        return lax.top_k(joined, best)[0]
+
+    start = jnp.full((own.problem.query.shape[1], best), LOWEST)
+    return own.over_filled(add, start)[:, -1:]
+
+
+# Exactly k cells.
+
+
+def _read_best(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
+    problem, top_k = own.problem, own.problem.rules.top_k
+    assert top_k is not None
+    best = _best_cells(own, min(top_k, len(own.copies) * problem.cells))
+    weights = best.weights(top_k)
+    usage = None
+    if with_usage:
+        all_cells = len(own.copies) * problem.cells
+        usage = usage_of_best(weights[None], best.cells[None], all_cells)[0]
+    return _gathered(own, best, weights), usage
+
+
+def _best_cells(own: _OneKey, count: int) -> Best:
+    """The `count` best cells of all slots that are filled."""
+    cells = own.problem.cells
+
+    def add(best: Best, slot: Array) -> Best:
+        joined = jnp.concatenate([best.scores, own.scores(slot).scores], axis=-1)
+        scores, at = lax.top_k(joined, count)
+        old = jnp.minimum(at, count - 1)
+        is_old = at < count
+
+        def kept(of_old: Array, of_new: Array) -> Array:
+            return jnp.where(is_old, jnp.take_along_axis(of_old, old, -1), of_new)
+
+        return Best(
+            scores,
+            kept(best.cells, slot * cells + at - count),
+            kept(best.copies, own.copies[slot]),
+        )
+
+    shape = (own.problem.query.shape[1], count)
+    nothing = Best(
+        jnp.full(shape, LOWEST),
+        jnp.zeros(shape, int),
+        jnp.zeros(shape, own.copies.dtype),
+    )
+    return own.over_filled(add, nothing)
+
+
+def _gathered(
+    own: _OneKey, best: Best, weights: Float[Array, "q k"]
+) -> Float[Array, "G q Cv"]:
+    """Weighted sum of the best cells' values, one cell of every query at a time."""
+    values, objects = own.problem.values, own.objects
+    _, _, height, width, channels = values.shape
+    slot, cell = jnp.divmod(best.cells, height * width)
+    row, column = jnp.divmod(cell, width)
+    which = own.which * objects + jnp.arange(objects)[None]
+
+    def add(total: Array, rank: tuple[Array, ...]) -> tuple[Array, None]:
+        weight, *place = (x[:, None] for x in rank)
+        slot, row, column = place
+        found = values[slot, which, row, column].astype(jnp.float32)
+        return total + weight[..., None] * found, None
+
+    ranks = jax.tree.map(lambda x: x.T, (weights, slot, row, column))
+    nothing = jnp.zeros((len(weights), objects, channels))
+    return lax.scan(add, nothing, ranks)[0].swapaxes(0, 1)
