@@ -11,8 +11,9 @@ from vos_jax.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
     from vos_jax.inference.capacity import state_bytes
+    from vos_jax.inference.form import inference_form
     from vos_jax.inference.objects import add_masks, remove_object
-    from vos_jax.inference.segmenter import FrameResult, VideoSegmenter, inference_form
+    from vos_jax.inference.segmenter import FrameResult, VideoSegmenter
     from vos_jax.inference.state import Output, State
     from vos_jax.inference.step import start, step
     from vos_jax.inference.video import segment_video, stream_video
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "vos_jax.inference.capacity": ("state_bytes",),
     "vos_jax.inference.objects": ("add_masks", "remove_object"),
-    "vos_jax.inference.segmenter": ("FrameResult", "VideoSegmenter", "inference_form"),
+    "vos_jax.inference.form": ("inference_form",),
+    "vos_jax.inference.segmenter": ("FrameResult", "VideoSegmenter"),
     "vos_jax.inference.state": ("Output", "State"),
     "vos_jax.inference.step": ("start", "step"),
     "vos_jax.inference.video": ("segment_video", "stream_video"),

@@ -57,6 +57,9 @@ def reserve(
 
 def reserve_next(method: Method, state: State) -> State:
     """`reserve` for one more frame, however often the user has corrected."""
+    if _slot_capacity(state.memory) >= _most_slots(method):
+        # There is no room to make, and asking would wait for the device.
+        return state
     frames = int(state.time) + 2
     return reserve(method, state, frames, corrections=_corrections(method, state))
 

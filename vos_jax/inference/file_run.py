@@ -14,6 +14,7 @@ from vos_jax.data.clip_inputs import InputReader, VideoInputs
 from vos_jax.inference.announce import announce, model_facts, plural, video_facts
 from vos_jax.inference.capacity import segmenting_remedy, state_bytes
 from vos_jax.inference.checks import objects_in
+from vos_jax.inference.form import inference_form
 from vos_jax.inference.frame_inputs import with_inputs
 from vos_jax.inference.result_files import ResultFiles
 from vos_jax.inference.run_folder import RunFolder
@@ -21,7 +22,6 @@ from vos_jax.inference.run_identity import Run, describe_run, frame_order
 from vos_jax.inference.segmenter import (
     Pending,
     VideoSegmenter,
-    inference_form,
     working_size,
 )
 from vos_jax.media import FrameSource, prefetch

@@ -23,13 +23,13 @@ from vos_jax.inference.checks import (
     no_start,
     objects_in,
 )
+from vos_jax.inference.form import inference_form
 from vos_jax.inference.objects import merge_masks, remove_object
 from vos_jax.inference.resume import Saved
 from vos_jax.inference.state import State, label_map
 from vos_jax.inference.step import start, step_traced
 from vos_jax.methods.base import Method
 from vos_jax.methods.inputs import check_inputs
-from vos_jax.nn.layers import fold_norms
 from vos_jax.ops.image import to_unit_range
 from vos_jax.ops.resample import resize
 from vos_jax.types import IGNORE
@@ -63,20 +63,6 @@ class Pending(NamedTuple):
         """Waits for the device."""
         probs = None if self.probs is None else np.asarray(self.probs)
         return FrameResult(self.time, np.asarray(self.labels), probs, self.ids)
-
-
-def inference_form(
-    method: Method, variables: Mapping[str, Any]
-) -> tuple[Method, Mapping[str, Any]]:
-    """The same network with its norms folded into the convolutions."""
-    if method.config.folded:
-        return method, variables
-    config = _replace(method.config, folded=True)
-    return method.clone(config=config), jax.jit(fold_norms)(variables)
-
-
-def _replace(config: Any, **changes: Any) -> Any:
-    return type(config)(**{**vars(config), **changes})
 
 
 def working_size(height: int, width: int, size: int | None) -> tuple[int, int]:

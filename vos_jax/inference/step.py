@@ -14,10 +14,13 @@ from jaxtyping import Array
 
 from vos_jax.inference.capacity import DEFAULT_FRAMES, reserve_next, slots_for
 from vos_jax.inference.checks import as_frame, as_probs, check_slots, is_traced
+from vos_jax.inference.form import built
 from vos_jax.inference.state import Output, State, encode, first_state, moment_of
 from vos_jax.methods.base import Method
 from vos_jax.methods.inputs import check_inputs
 from vos_jax.ops.image import to_unit_range
+from vos_jax.ops.memory_bank import Bank, Moment
+from vos_jax.ops.platform import by_platform
 
 
 def start(
@@ -71,15 +74,21 @@ def step(
     state: State,
     frame: ArrayLike,
     inputs: Any = None,
+    *,
+    donate: bool = False,
 ) -> tuple[State, Output]:
     """Segments the next frame.
 
     Args:
       method: As given to `start`.
       variables: As given to `start`.
-      state: Of the frame before; stays valid and can be stepped again.
+      state: Of the frame before; stays valid and can be stepped again, unless it is
+        donated.
       frame: `[H, W, 3]` like the first one.
       inputs: What else `method.inputs` says that it takes with each frame.
+      donate: Give the state away: the memory is changed where it is and not copied, and
+        the old state is gone. What a loop over frames wants. Inside of a program of
+        your own it changes nothing; donate that one's arguments.
 
     Returns:
       The new state, and logits and probabilities at the frame's size.
@@ -91,8 +100,10 @@ def step(
     frame = as_frame(frame, (height, width))
     check_inputs(method.inputs, inputs, (height, width))
     if not is_traced(state):
+        method = built(method)
         state = reserve_next(method, state)
-    return _step_jitted(method, variables, state, frame, inputs)
+    program = _step_donating if donate else _step_jitted
+    return program(method, variables, state, frame, inputs)
 
 
 def step_traced(
@@ -124,12 +135,13 @@ def step_traced(
 
 
 _step_jitted = jax.jit(step_traced, static_argnums=0)
+_step_donating = jax.jit(step_traced, static_argnums=0, donate_argnums=2)
 
 
 def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any:
     moment = moment_of(state)
 
-    def memorize(memory: Any) -> Any:
+    def memorize(memory: Any, moment: Moment) -> Any:
         return method.apply(
             variables,
             memory,
@@ -142,5 +154,19 @@ def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any
 
     due = method.due(state.memory, moment)
     if due is True:
-        return memorize(state.memory)
-    return lax.cond(due, memorize, lambda memory: memory, state.memory)
+        return memorize(state.memory, moment)
+
+    def ask(memory: Any, moment: Moment) -> Any:
+        return lax.cond(due, memorize, lambda memory, _: memory, memory, moment)
+
+    def choose(memory: Any, moment: Moment) -> Any:
+        active, first = moment.active & due, moment.first & due
+        new = memorize(memory, moment._replace(active=active, first=first))
+        return jax.tree.map(
+            # Without active objects a bank stays as it is, and need not be copied.
+            lambda new, old: new if isinstance(new, Bank) else jnp.where(due, new, old),
+            *(new, memory),
+            is_leaf=lambda x: isinstance(x, Bank),
+        )
+
+    return by_platform(method.platform, ask, choose, state.memory, moment)

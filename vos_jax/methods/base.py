@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float
 from vos_jax.methods.inputs import InputKind
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.memory_bank import Moment
+from vos_jax.ops.platform import PLATFORMS, Platform
 from vos_jax.ops.read_forms import IMPLEMENTATIONS, Implementation
 
 _SETTING = "setting"
@@ -45,6 +46,11 @@ def settings_of(config: Any) -> frozenset[str]:
     )
 
 
+def changed(config: Any, **fields: Any) -> Any:
+    """A configuration with other values of some fields."""
+    return type(config)(**{**vars(config), **fields})
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadConfig:
     """What the configuration of every method that reads a memory has.
@@ -54,6 +60,9 @@ class ReadConfig:
       read: Implementation of the read.
       dtype: Compute type; parameters and softmax stay float32.
       precision: Of float32 products.
+      platform: What programs are built for, `"cpu"`, `"cuda"` or `"tpu"`: decides
+        between forms that compute the same. None leaves it to the lowering;
+        `vos_jax.inference_form` and training name it.
       folded: Norms are folded into the convolutions.
     """
 
@@ -61,6 +70,7 @@ class ReadConfig:
     read: Implementation = setting("auto")
     dtype: str = setting("float32")
     precision: str = setting("highest")
+    platform: Platform | None = setting(None)
     folded: bool = False
 
     def __post_init__(self) -> None:
@@ -68,6 +78,10 @@ class ReadConfig:
             raise ValueError(f"top_k={self.top_k}: use at least 1, or None for all")
         if self.read not in IMPLEMENTATIONS:
             raise ValueError(f"read={self.read!r}: use one of {list(IMPLEMENTATIONS)}")
+        if self.platform not in (None, *PLATFORMS):
+            raise ValueError(
+                f"platform={self.platform!r}: use one of {list(PLATFORMS)}, or None"
+            )
         _ = self.numerics
 
     @property
@@ -77,6 +91,7 @@ class ReadConfig:
             dtype=self.dtype,  # type: ignore[arg-type]
             precision=self.precision,  # type: ignore[arg-type]
             folded=self.folded,
+            platform=self.platform,
         )
 
 
@@ -113,6 +128,18 @@ class Method(nn.Module):
     """
 
     config: Any = None
+
+    @property
+    def platform(self) -> Platform | None:
+        """What its programs are built for; None leaves it to the lowering."""
+        platform: Platform | None = getattr(self.config, "platform", None)
+        return platform
+
+    def built_for(self, platform: Platform) -> "Method":
+        """The same method with its programs for a platform."""
+        if not hasattr(self.config, "platform"):
+            return self
+        return self.clone(config=changed(self.config, platform=platform))
 
     @property
     def inputs(self) -> InputKind | None:
@@ -188,7 +215,12 @@ class Method(nn.Module):
         probs: Float[Array, "O+1 H W"],
         moment: Moment,
     ) -> Any:
-        """Puts a frame and its soft masks (background first) into the memory."""
+        """Puts a frame and its soft masks (background first) into the memory.
+
+        Banks stay as they are for objects that are not `moment.active`: a frame that is
+        not due comes with none on accelerators, where computing it costs less than
+        asking. What else there is in the memory is then put back.
+        """
         raise NotImplementedError
 
     def __call__(

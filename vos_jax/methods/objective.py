@@ -100,7 +100,7 @@ class StepConfig:
         if not fits:
             raise InputError(f"step {option}={getattr(self, option)!r}: use {advice}")
 
-    def unrolled(self, platform: str) -> bool:
+    def unrolled(self, platform: str | None) -> bool:
         """Whether the loops over frames and parts are unrolled on such devices."""
         if self.unroll is None:
             return platform == "cpu" and not self.remat

@@ -174,6 +174,7 @@ class STM(Method):
             bank.filled,
             top_k=config.top_k,
             implementation=config.read,
+            platform=config.platform,
             precision=config.precision,
         )
 

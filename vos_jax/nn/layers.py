@@ -37,7 +37,8 @@ def convolve(
     x, kernel = (each.astype(numerics.compute_dtype) for each in (x, kernel))
     # Inference only: gradients and the published numbers stay with the plain form.
     if numerics.folded and (kernel.shape[0], stride, dilation) == (3, 1, 1):
-        return conv_few_products(x, kernel, numerics.precision)
+        precision, platform = numerics.precision, numerics.platform
+        return conv_few_products(x, kernel, precision, platform)
     return conv(x, kernel, stride, numerics.precision, dilation)
 
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from vos_jax.ops.platform import Platform
+
 
 @dataclass(frozen=True, kw_only=True)
 class Numerics:
@@ -15,11 +17,13 @@ class Numerics:
       precision: Of float32 products. "highest" is full float32; "default" lets a GPU
         or TPU use its faster, shorter formats.
       folded: Normalisation is folded into the convolutions (see `fold_norms`).
+      platform: What programs are built for; None leaves it to the lowering.
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     precision: Literal["highest", "default"] = "highest"
     folded: bool = False
+    platform: Platform | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16"):

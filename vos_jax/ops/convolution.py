@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from vos_jax.ops.platform import Platform, by_platform
+
 # Winograd's F(4, 3) on the points 0, 1, -1, 1/2, -2 and infinity: their rounding error
 # is a fifth less than that of the usual 0, 1, -1, 2, -2 (Barabasz et al., TOMS 2020).
 _INPUT = (
@@ -77,6 +79,7 @@ def conv_few_products(
     x: Float[Array, "B H W Ci"],
     kernel: Float[Array, "3 3 Ci Co"],
     precision: lax.PrecisionLike = "highest",
+    platform: Platform | None = None,
 ) -> Float[Array, "B H W Co"]:
     """A 3x3 convolution of stride 1 with half the products on CPUs.
 
@@ -98,7 +101,7 @@ def conv_few_products(
         out = _by_four_rows(x.astype(wide), kernel.astype(wide), precision)
         return out.astype(x.dtype)
 
-    return lax.platform_dependent(x, kernel, cpu=fewer, default=plain)
+    return by_platform(platform, fewer, plain, x, kernel)
 
 
 # Layers of one shape are traced once, and the program is as if they were not.

@@ -50,6 +50,7 @@ def best_cells(
     usable: Bool[Array, "S O"],
     kernel: Kernel | None,
     k: int,
+    *,
     precision: lax.PrecisionLike = "highest",
     platform: Platform | None = None,
 ) -> Cells:

@@ -79,7 +79,7 @@ def clip_loss(
             overlap.counted.sum().astype(jnp.float32),
         )
 
-    unroll = config.unrolled(jax.default_backend())
+    unroll = config.unrolled(method.platform)
     if config.remat:
         # Outside of a loop XLA would see that both computations are the same one, and
         # keep the first one's results after all.

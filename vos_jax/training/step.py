@@ -24,6 +24,7 @@ from vos_jax.methods.objective import ClipSums, Objective, StepConfig
 from vos_jax.nn.batch_statistics import batch_statistics
 from vos_jax.ops.image import to_unit_range
 from vos_jax.runtime.mesh import DATA, by_clip, check_batch, replicate, replicated
+from vos_jax.runtime.platform import platform_name
 from vos_jax.training.clip_loss import clip_loss
 from vos_jax.types import ClipBatch
 
@@ -109,7 +110,8 @@ def make_train_step(
         learning_rate: Of this step, where the optimizer knows it.
         finite: Whether the loss, the gradients and the new state are.
     """
-    unroll = config.unrolled(mesh.devices.flat[0].platform)
+    method = method.built_for(platform_name(mesh.devices.flat[0]))
+    unroll = config.unrolled(method.platform)
     config = replace(config, unroll=unroll)
     frozen = getattr(optimizer, "frozen", None)
     part_loss = partial(_part_loss, method, objective, config, frozen)

@@ -10,7 +10,7 @@ from vos_jax.data.clip_inputs import ClipInputs
 from vos_jax.data.source import Source
 from vos_jax.errors import InputError
 from vos_jax.evaluation import score_frame
-from vos_jax.inference.segmenter import inference_form
+from vos_jax.inference.form import inference_form
 from vos_jax.inference.video import stream_video
 from vos_jax.media import blend, contact_sheet
 from vos_jax.methods.base import Method

@@ -176,7 +176,7 @@ class DMNAOA(Method):
         if first is not None:
             place = self.refine_net.reference_place(keep.levels)
             previous = Reference(keep.levels, place, mask)
-            first = keep_first(first, previous, is_first, moment.time)
+            first = keep_first(first, previous, is_first, moment.time, config.platform)
         return memory._replace(
             time=moment.time,
             track=track,
@@ -263,6 +263,7 @@ class DMNAOA(Method):
             bank.entries.value,
             readable(bank, config.memory_sampling, memory.time),
             implementation=config.read,
+            platform=config.platform,
             precision=config.precision,
         )
 

@@ -172,7 +172,7 @@ class DMNAOALoss:
             probs = jax.nn.softmax(logits, axis=0)
             return _Seen(memory, probs), score(frame, logits, memory)
 
-        unroll = config.unrolled(jax.default_backend())
+        unroll = config.unrolled(method.platform)
         if config.remat:
             body = jax.checkpoint(body, prevent_cse=unroll)
         length, height, width = labels.shape

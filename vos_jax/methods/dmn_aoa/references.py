@@ -5,6 +5,7 @@ What all objects share is computed once. The first convolution of a block is lin
 what it is given, and of that the objects have only their masks for themselves.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from vos_jax.nn.numerics import Numerics
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank
 from vos_jax.ops.patches import cosine_correspondence, move_patches
+from vos_jax.ops.platform import Platform, by_platform
 from vos_jax.ops.resample import block_mean
 
 
@@ -113,6 +115,7 @@ def keep_first(
     reference: Reference,
     is_first: Bool[Array, " O"],
     time: Int[Array, ""],
+    platform: Platform | None,
 ) -> Bank | Reference:
     """Keeps a frame for the objects that begin in it; as a rule there are none.
 
@@ -127,7 +130,16 @@ def keep_first(
             kept, 0, for_each(reference, len(is_first)), is_first, time
         )
 
-    return lax.cond(is_first.any(), keep, lambda kept: kept, kept)
+    def ask(kept: Any) -> Any:
+        return lax.cond(is_first.any(), keep, lambda kept: kept, kept)
+
+    def choose(kept: Any) -> Any:
+        if isinstance(kept, Bank):
+            return keep(kept)
+        begins = is_first.any()
+        return jax.tree.map(partial(jnp.where, begins), keep(kept), kept)
+
+    return by_platform(platform, ask, choose, kept)
 
 
 def for_each(reference: Reference, objects: int) -> Reference:
@@ -220,14 +232,27 @@ class FirstConvs(NamedTuple):
             slots = jnp.arange(len(active))
             return finish(*lax.scan(look_again, (time[main], seen), slots)[1])
 
+        def each() -> tuple[Array, ...]:
+            def look_at(slot: Array) -> Any:
+                seen = look_of(slot)
+                own = lax.dynamic_slice_in_dim(of_each.mask, slot, 1)
+                own = self.alignment.masks(own, seen.s)[0]
+                return tuple(x[0] for x in seen.sums), own
+
+            return finish(*lax.map(look_at, jnp.arange(len(active))))
+
+        def ask() -> tuple[Array, ...]:
+            return lax.cond((active & (time != time[main])).any(), apart, together)
+
         if len(active) == 1:
             return together()
         # As a rule all objects have one first frame, which is looked at once. A single
         # branch asks: so a video without late objects does nothing for them. With them
         # one object after the other has its own frame looked at, unless it is that of
         # the one before. Mapped over videos both branches are computed; a frame is
-        # about a sixth of what RefineNet then does for an object.
-        return lax.cond((active & (time != time[main])).any(), apart, together)
+        # about a sixth of what RefineNet then does for an object. On accelerators each
+        # object has its own looked at: that takes less than to ask.
+        return by_platform(self.alignment.numerics.platform, ask, each)
 
     def _share(self, levels: Levels, moved: Levels) -> tuple[Array, ...]:
         """The current and the previous frame's levels."""

@@ -180,6 +180,7 @@ class HMMN(STM):
             bank.filled,
             kernel,
             implementation=config.read,
+            platform=config.platform,
             precision=config.precision,
         )
 
@@ -243,6 +244,7 @@ class HMMN(STM):
             entry.value,
             cells[stage],
             implementation=self.config.read,
+            platform=self.config.platform,
             precision=self.config.precision,
         )
 
@@ -260,7 +262,13 @@ class HMMN(STM):
         if config.selection == "best":
             key, kernel = self._coarse_of_fine(memory, kernel)
             best = best_cells(
-                query.key, key, fine.filled, kernel, config.k, config.precision
+                query.key,
+                key,
+                fine.filled,
+                kernel,
+                config.k,
+                precision=config.precision,
+                platform=config.platform,
             )
             return {stage: best.first(count) for stage, count in counts.items()}
         if config.selection == "all":

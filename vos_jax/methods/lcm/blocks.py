@@ -61,6 +61,7 @@ class PositionGuidance(nn.Module):
             k=self.k,
             scaled=self.scaled,
             implementation=self.read,
+            platform=self.numerics.platform,
             precision=self.numerics.precision,
         )
 

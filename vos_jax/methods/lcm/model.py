@@ -43,6 +43,7 @@ from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import Bank, Moment
 from vos_jax.ops.object_relation import CellSet, cell_set, foreground_cells
 from vos_jax.ops.padding import STRIDE, grid_size
+from vos_jax.ops.platform import by_platform
 from vos_jax.ops.resample import block_mean
 
 
@@ -240,7 +241,10 @@ class LCM(STM):
         coverage: Float[Array, "O h w"],
         moment: Moment,
     ) -> Bank:
-        """The cells of objects that are seen for the first time; as a rule none are."""
+        """The cells of objects that are seen for the first time; as a rule none are.
+
+        On accelerators they are found in every frame: that takes less than to ask.
+        """
         is_first = moment.first & moment.active
 
         def memorize(first: Bank) -> Bank:
@@ -248,7 +252,10 @@ class LCM(STM):
             entry = cell_set(value, chosen, self.config.precision)
             return memory_bank.overwrite(first, 0, entry, is_first, moment.time)
 
-        return lax.cond(is_first.any(), memorize, lambda first: first, first)
+        def ask(first: Bank) -> Bank:
+            return lax.cond(is_first.any(), memorize, lambda first: first, first)
+
+        return by_platform(self.config.platform, ask, memorize, first)
 
 
 def torch_table(config: LCMConfig) -> torch_names.Table:

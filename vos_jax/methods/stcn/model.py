@@ -34,6 +34,7 @@ from vos_jax.ops import memory_bank
 from vos_jax.ops.l2_read import l2_read
 from vos_jax.ops.memory_bank import Bank, Moment, Policy
 from vos_jax.ops.padding import STRIDE, crop, grid_size, pad, padding
+from vos_jax.ops.platform import by_platform
 from vos_jax.ops.resample import upsample
 from vos_jax.ops.soft_aggregation import soft_aggregate
 
@@ -157,7 +158,10 @@ class STCN(Method):
     def read(
         self, memory: Memory, query: Query, active: Bool[Array, " O"]
     ) -> Float[Array, "O h w Cv"]:
-        """Reads every object's value; with one affinity if their memories agree."""
+        """Reads every object's value; with one affinity if their memories agree.
+
+        On accelerators every object has its own: that takes less than to ask.
+        """
         key, value = memory.bank.entries
         time = memory.bank.time
         leader = jnp.argmax(active)
@@ -181,9 +185,17 @@ class STCN(Method):
 
             return lax.map(one, jnp.arange(len(active)))
 
+        def ask() -> Array:
+            return lax.cond(agree, lambda: together(leader, value), apart)
+
+        def each() -> Array:
+            copies = jax.vmap(self.copies, 1, 1)(time)
+            top_k = self.config.top_k
+            return self.read_entries(query, KeyValue(key, value), copies, top_k=top_k)
+
         if len(active) == 1:
             return together(leader, value)
-        return lax.cond(agree, lambda: together(leader, value), apart)
+        return by_platform(self.config.platform, ask, each)
 
     def read_entries(
         self, query: Query, entries: KeyValue, copies: Array, *, top_k: int | None
@@ -194,8 +206,9 @@ class STCN(Method):
 
         Args:
           query: The frame.
-          entries: Keys `[N, h, w, Ck]` and values `[N, O, h, w, Cv]`.
-          copies: How often each slot counts.
+          entries: Keys `[N, h, w, Ck]` and values `[N, O, h, w, Cv]`; or keys of each
+            object, `[N, O, h, w, Ck]`.
+          copies: How often each slot counts, `[N]`; or of each object, `[N, O]`.
           top_k: Read only the k best cells; None reads all.
         """
         return l2_read(
@@ -204,6 +217,7 @@ class STCN(Method):
             copies,
             top_k=top_k,
             implementation=self.config.read,
+            platform=self.config.platform,
             precision=self.config.precision,
         )
 
