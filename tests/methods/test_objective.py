@@ -8,13 +8,14 @@ from vos_jax.errors import InputError
 from vos_jax.methods.objective import StepConfig
 
 
-def test_loops_are_unrolled_on_cpus_unless_frames_are_recomputed():
-    assert StepConfig().unrolled("cpu")
-    assert not StepConfig().unrolled("gpu")
-    assert not StepConfig(remat=True).unrolled("cpu")
-    assert StepConfig(remat=True, unroll=True).unrolled("cpu")
-    assert StepConfig(unroll=True).unrolled("tpu")
-    assert not StepConfig(unroll=False).unrolled("cpu")
+def test_loops_are_unrolled_on_cpus_or_if_short_unless_frames_are_recomputed():
+    assert StepConfig().unrolled("cpu", 100)
+    assert StepConfig().unrolled("cuda", 2)
+    assert not StepConfig().unrolled("cuda", 5)
+    assert not StepConfig(remat=True).unrolled("cpu", 2)
+    assert StepConfig(remat=True, unroll=True).unrolled("cpu", 2)
+    assert StepConfig(unroll=True).unrolled("tpu", 100)
+    assert not StepConfig(unroll=False).unrolled("cpu", 2)
 
 
 @pytest.mark.parametrize(

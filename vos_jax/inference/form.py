@@ -8,7 +8,8 @@ import jax
 
 from vos_jax.inference.weight_types import in_compute_type
 from vos_jax.methods.base import Method, changed
-from vos_jax.nn.layers import fold_norms
+from vos_jax.methods.weights import variable_shapes
+from vos_jax.nn.layers import fold_norms, lay_out
 from vos_jax.runtime.platform import known_platform, platform_name
 
 
@@ -31,16 +32,30 @@ def inference_form(
     Raises:
       InputError: There is no such platform.
     """
+    before = method
     if platform is not None or method.platform is None:
         method = method.built_for(known_platform(platform))
-    if method.config.folded:
+    if method.config.folded and _outputs_first(method) == _outputs_first(before):
         return method, variables
     method = method.clone(config=changed(method.config, folded=True))
-    return method, jax.jit(partial(_prepare, method))(variables)
+    return method, jax.jit(partial(_prepare, method, before))(variables)
 
 
-def _prepare(method: Method, variables: Mapping[str, Any]) -> dict[str, Any]:
-    return in_compute_type(method, fold_norms(variables))
+def _prepare(
+    method: Method, before: Method, variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    if not before.config.folded:
+        variables = fold_norms(variables)
+    if _outputs_first(method) != _outputs_first(before):
+        expected = variable_shapes(method)["params"]
+        params = lay_out(variables["params"], expected)
+        variables = {**variables, "params": params}
+    return in_compute_type(method, variables)
+
+
+def _outputs_first(method: Method) -> bool:
+    numerics = getattr(method.config, "numerics", None)
+    return numerics is not None and numerics.outputs_first
 
 
 @lru_cache(maxsize=32)

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from vos_jax.inference.capacity import DEFAULT_FRAMES, reserve_next, slots_for
 from vos_jax.inference.checks import as_frame, as_probs, check_slots, is_traced
 from vos_jax.inference.form import built
 from vos_jax.inference.state import Output, State, encode, first_state, moment_of
-from vos_jax.methods.base import Method
+from vos_jax.methods.base import Encoded, Method
 from vos_jax.methods.inputs import check_inputs
 from vos_jax.ops.image import to_unit_range
 from vos_jax.ops.memory_bank import Bank, Moment
@@ -115,8 +115,21 @@ def step_traced(
 ) -> tuple[State, Output]:
     """`step` without checks and compilation of its own, for use inside a program."""
     frame = to_unit_range(frame)
+    encoded = encode(method, variables, frame)
+    return step_encoded(method, variables, state, frame, encoded, inputs)
+
+
+def step_encoded(
+    method: Method,
+    variables: Mapping[str, Any],
+    state: State,
+    frame: Float[Array, "H W 3"],
+    encoded: Encoded,
+    inputs: Any = None,
+) -> tuple[State, Output]:
+    """`step_traced` of a frame in [0, 1] that has been encoded, with others perhaps."""
     memory = _memorize(method, variables, state)
-    query, keep = encode(method, variables, frame)
+    query, keep = encoded
     logits, memory = method.apply(
         variables, memory, query, frame, state.active, inputs, method="segment"
     )

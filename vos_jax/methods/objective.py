@@ -22,6 +22,9 @@ Norms = Literal["frozen", "batch"]
 MemoryMask = Literal["pred", "gt"]
 
 
+_FEW_TURNS = 4
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
     """How a step is computed; the compute type is the method's own.
@@ -47,10 +50,9 @@ class StepConfig:
         ones freely and keeps all of them after all.
       ema_decay: Of the averaged parameters; None for no average.
       clip_norm: Highest norm of the gradients, larger ones are scaled; None for any.
-      unroll: Unroll the loops over frames and parts. None: on CPUs alone, where XLA
-        runs the gradients of convolutions in a loop some 25 times slower, and not with
-        `remat`, which pays that price. True with `remat` computes more and saves
-        nothing.
+      unroll: Unroll the loops over frames and parts. None: on CPUs, where XLA runs what
+        is inside of loops on one core; elsewhere those of few turns, which then keep
+        no copies for the backward pass. Never with `remat`.
     """
 
     loss: Loss = "cross_entropy"
@@ -100,10 +102,10 @@ class StepConfig:
         if not fits:
             raise InputError(f"step {option}={getattr(self, option)!r}: use {advice}")
 
-    def unrolled(self, platform: str | None) -> bool:
-        """Whether the loops over frames and parts are unrolled on such devices."""
+    def unrolled(self, platform: str | None, turns: int) -> bool:
+        """Whether a loop over frames or parts is unrolled on such devices."""
         if self.unroll is None:
-            return platform == "cpu" and not self.remat
+            return (platform == "cpu" or turns <= _FEW_TURNS) and not self.remat
         return self.unroll
 
 

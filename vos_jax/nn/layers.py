@@ -9,10 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vos_jax.nn.numerics import Numerics
-from vos_jax.ops.convolution import conv, conv_few_products
+from vos_jax.ops.convolution import conv, conv_few_products, conv_outputs_first
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
+
+_KERNEL, _FILTERS = "kernel", "filters"
+"""Names of a convolution's weights: `[k, k, Ci, Co]`, and `[Co, k, k, Ci]`."""
 
 _EPSILON = 1e-5
 """Of every norm, as in PyTorch; Linen's own is a tenth of it."""
@@ -27,14 +30,17 @@ def normalize_image(image: Float[Array, "*b H W 3"]) -> Float[Array, "*b H W 3"]
 
 def convolve(
     x: Float[Array, "B H W Ci"],
-    kernel: Float[Array, "k k Ci Co"],
+    kernel: Float[Array, "k k Ci Co"] | Float[Array, "Co k k Ci"],
     numerics: Numerics,
     *,
     stride: int = 1,
     dilation: int = 1,
+    outputs_first: bool = False,
 ) -> Float[Array, "B Hs Ws Co"]:
     """A convolution in the compute type, in the form that suits how it is used."""
     x, kernel = (each.astype(numerics.compute_dtype) for each in (x, kernel))
+    if outputs_first:
+        return conv_outputs_first(x, kernel, stride, numerics.precision)
     # Inference only: gradients and the published numbers stay with the plain form.
     if numerics.folded and (kernel.shape[0], stride, dilation) == (3, 1, 1):
         precision, platform = numerics.precision, numerics.platform
@@ -59,10 +65,22 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W Ci"]) -> Float[Array, "B Hs Ws Co"]:
         """Convolves in the compute type."""
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        side = self.kernel, self.kernel
         init = nn.initializers.zeros if self.zero_init else nn.initializers.he_normal()
-        kernel = self.param("kernel", init, shape, jnp.float32)
-        x = convolve(x, kernel, self.numerics, stride=self.stride)
+        # A convolution of 1x1 is a matrix product.
+        outputs_first = self.numerics.outputs_first and self.kernel > 1
+        if outputs_first:
+            name, shape = _FILTERS, (self.features, *side, x.shape[-1])
+        else:
+            name, shape = _KERNEL, (*side, x.shape[-1], self.features)
+        kernel = self.param(name, init, shape, jnp.float32)
+        x = convolve(
+            x,
+            kernel,
+            self.numerics,
+            stride=self.stride,
+            outputs_first=outputs_first,
+        )
         if not self.use_bias:
             return x
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
@@ -194,3 +212,25 @@ def _fold(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]
         if name != "norm"
     }
     return {**folded, "norm": {"bias": shift}}
+
+
+def lay_out(params: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """The same kernels with their output channels last or first, as a network has them.
+
+    A GPU's kernels take the latter, and would change the order in every frame.
+
+    Args:
+      params: Of a network.
+      expected: Of the same network, for one platform or another; shapes will do.
+    """
+    laid_out: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            laid_out[name] = lay_out(value, expected[name])
+        elif name == _KERNEL and _FILTERS in expected:
+            laid_out[_FILTERS] = jnp.moveaxis(value, -1, 0)
+        elif name == _FILTERS and _KERNEL in expected:
+            laid_out[_KERNEL] = jnp.moveaxis(value, 0, -1)
+        else:
+            laid_out[name] = value
+    return laid_out

@@ -34,6 +34,11 @@ class Numerics:
             )
 
     @property
+    def outputs_first(self) -> bool:
+        """Kernels have their output channels first, as GPUs take them (`lay_out`)."""
+        return self.folded and self.platform in ("cuda", "rocm")
+
+    @property
     def compute_dtype(self) -> Any:
         """The NumPy type that `dtype` names."""
         return jnp.dtype(self.dtype)

@@ -56,6 +56,17 @@ def conv(
     return _conv(x, kernel, (reach, reach), stride, precision, dilation)
 
 
+def conv_outputs_first(
+    x: Float[Array, "B H W Ci"],
+    kernel: Float[Array, "Co k k Ci"],
+    stride: int = 1,
+    precision: lax.PrecisionLike = "highest",
+) -> Float[Array, "B Hs Ws Co"]:
+    """`conv` with a kernel that lies as the convolutions of GPUs take it."""
+    reach = kernel.shape[1] // 2
+    return _conv(x, kernel, (reach, reach), stride, precision, layout="OHWI")
+
+
 def _conv(
     x: Array,
     kernel: Array,
@@ -63,6 +74,7 @@ def _conv(
     stride: int,
     precision: lax.PrecisionLike,
     dilation: int = 1,
+    layout: str = "HWIO",
 ) -> Array:
     return lax.conv_general_dilated(
         x,
@@ -70,7 +82,7 @@ def _conv(
         (stride, stride),
         [(pads[0], pads[0]), (pads[1], pads[1])],
         rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=("NHWC", layout, "NHWC"),
         precision=precision,
     )
 

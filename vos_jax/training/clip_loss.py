@@ -16,11 +16,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.errors import InputError
-from vos_jax.inference.state import State
-from vos_jax.inference.step import start, step_traced
+from vos_jax.inference.state import State, encode
+from vos_jax.inference.step import start, step_encoded
 from vos_jax.methods.base import Method
 from vos_jax.methods.inputs import check_inputs
 from vos_jax.methods.objective import ClipSums, StepConfig, frame_loss_at
+from vos_jax.ops.image import to_unit_range
 from vos_jax.ops.losses import (
     IGNORE,
     cross_entropy,
@@ -65,9 +66,11 @@ def clip_loss(
     state = _begin(method, variables, clip.frames[0], labels[0], clip.valid, length)
     frame_loss = frame_loss_at(config, step)
 
-    def body(state: State, frame: tuple[Array, Array, Any]) -> tuple[State, ClipSums]:
-        image, truth, own = frame
-        state, out = step_traced(method, variables, state, image, own)
+    def body(state: State, frame: tuple[Array, Any, Array, Any]) -> Any:
+        image, encoded, truth, own = frame
+        if encoded is None:
+            encoded = encode(method, variables, image)
+        state, out = step_encoded(method, variables, state, image, encoded, own)
         losses = cross_entropy(out.logits, truth)
         overlap = soft_iou(lax.stop_gradient(out.probs), truth)
         if config.memory_mask == "gt":
@@ -79,12 +82,17 @@ def clip_loss(
             overlap.counted.sum().astype(jnp.float32),
         )
 
-    unroll = config.unrolled(method.platform)
+    unroll = config.unrolled(method.platform, length - 1)
     if config.remat:
         # Outside of a loop XLA would see that both computations are the same one, and
         # keep the first one's results after all.
         body = jax.checkpoint(body, prevent_cse=unroll)
-    frames = clip.frames[1:], labels[1:], inputs
+    images, encoded = to_unit_range(clip.frames[1:]), None
+    if not config.remat:
+        # What the frames alone decide is computed of all at once: large products, and
+        # one gradient of each weight instead of one for every frame.
+        encoded = jax.vmap(partial(encode, method, variables))(images)
+    frames = images, encoded, labels[1:], inputs
     _, sums = lax.scan(body, state, frames, unroll=unroll or 1)
     return jax.tree.map(lambda x: x.sum(0), sums)
 

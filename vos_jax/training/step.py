@@ -8,7 +8,6 @@ of all devices, but of one part.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.methods.base import Method
 from vos_jax.methods.objective import ClipSums, Objective, StepConfig
@@ -111,8 +110,7 @@ def make_train_step(
         finite: Whether the loss, the gradients and the new state are.
     """
     method = method.built_for(platform_name(mesh.devices.flat[0]))
-    unroll = config.unrolled(method.platform)
-    config = replace(config, unroll=unroll)
+    unroll = config.unrolled(method.platform, config.accumulation)
     frozen = getattr(optimizer, "frozen", None)
     part_loss = partial(_part_loss, method, objective, config, frozen)
     own, everywhere = PartitionSpec(DATA), PartitionSpec()
@@ -121,7 +119,7 @@ def make_train_step(
     # Unchecked, a parameter is each device's own and so is its gradient; checked, JAX
     # would add up as the compiler does.
     add_up = jax.shard_map(
-        partial(_add_up, part_loss, config),
+        partial(_add_up, part_loss, config, unroll),
         mesh=mesh,
         in_specs=(everywhere, everywhere, everywhere, own, own),
         out_specs=everywhere,
@@ -135,7 +133,6 @@ def make_train_step(
         check_batch(mesh, clips, config.accumulation)
         keys = jax.random.split(jax.random.fold_in(key, state.step), clips)
         grads, seen = add_up(state.params, state.batch_stats, state.step, batch, keys)
-        grads = jax.tree.map(lambda x: x / jnp.maximum(seen.sums.frames, 1), grads)
         return _update(state, grads, seen, optimizer, config)
 
     return jax.jit(
@@ -195,6 +192,7 @@ def _statistics(method: Method, variables: Mapping[str, Any], batch: ClipBatch) 
 def _add_up(
     part_loss: Callable[..., tuple[Array, _PartResult]],
     config: StepConfig,
+    unroll: bool,
     params: Any,
     batch_stats: Any,
     step: Int[Array, ""],
@@ -225,7 +223,7 @@ def _add_up(
         _, shapes = jax.eval_shape(loss, *first)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.sums)
         nothing = start, _PartResult(zeros, stats)
-        (grads, seen), _ = lax.scan(add, nothing, parts, unroll=config.unroll or 1)
+        (grads, seen), _ = lax.scan(add, nothing, parts, unroll=unroll or 1)
     # The statistics are those of all devices already.
     stats = jax.tree.map(lambda x: x / config.accumulation, seen.batch_stats)
     grads, sums = lax.psum((grads, seen.sums), DATA)
@@ -235,22 +233,31 @@ def _add_up(
 def _update(
     state: TrainState, grads: Any, seen: _PartResult, optimizer: Any, config: StepConfig
 ) -> tuple[TrainState, Metrics]:
-    """The next state, or the same one if anything is not finite."""
+    """The next state, or the same one if anything is not finite.
+
+    Args:
+      state: Before the step.
+      grads: Of the sum over all frames that count.
+      seen: Beside them.
+      optimizer: As given to `make_train_step`.
+      config: Of the step.
+    """
     sums = seen.sums
-    squares = [jnp.square(x).sum() for x in jax.tree.leaves(grads)]
     counted = jnp.maximum(sums.frames, 1)
     metrics = {
         "loss": sums.loss / counted,
         **{name: x / counted for name, x in sums.terms.items()},
         "iou": sums.iou / jnp.maximum(sums.objects, 1),
-        "grad_norm": jnp.sqrt(sum(squares, jnp.float32(0))),
+        "grad_norm": jnp.sqrt(jnp.square(_in_one(grads)).sum()) / counted,
     }
     learning_rate = getattr(optimizer, "learning_rate", None)
     if learning_rate is not None:
         metrics["learning_rate"] = learning_rate(state.step)
+    factor = 1 / counted
     if config.clip_norm is not None:
-        factor = config.clip_norm / jnp.maximum(metrics["grad_norm"], config.clip_norm)
-        grads = jax.tree.map(lambda x: x * factor, grads)
+        norm = jnp.maximum(metrics["grad_norm"], config.clip_norm)
+        factor = factor * (config.clip_norm / norm)
+    grads = jax.tree.map(lambda x: x * factor, grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     stats, average = state.batch_stats, state.average
@@ -260,10 +267,18 @@ def _update(
     if config.ema_decay is not None:
         average = optax.incremental_update(params, average, 1 - config.ema_decay)
     new = TrainState(state.step + 1, params, stats, opt_state, average)
-    finite = _all_finite((metrics, new))
+    # Known before the update, which so is one kernel for each array. Finite gradients
+    # make no state that is not: the square of each is in the norm.
+    finite = _all_finite((metrics, seen.batch_stats))
     new = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
     return new, metrics | {"finite": finite}
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:
-    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
+    return jnp.isfinite(_in_one(tree)).all()
+
+
+def _in_one(tree: Any) -> Float[Array, " n"]:
+    """All numbers in a row: few kernels reduce them, and not two for each array."""
+    leaves = [jnp.asarray(x, jnp.float32).reshape(-1) for x in jax.tree.leaves(tree)]
+    return jnp.concatenate(leaves)

@@ -300,9 +300,7 @@ def test_guidance_is_told_by_the_read_without_it() -> None:
 
 def test_sparse_reads_are_compared_with_the_dense_one() -> None:
     kind = Guided()
-    assert {kind.baseline(variant) for variant in kind.variants()} == {
-        Variant("slots")
-    }
+    assert {kind.baseline(variant) for variant in kind.variants()} == {Variant("slots")}
 
 
 @pytest.mark.parametrize(

@@ -172,10 +172,10 @@ class DMNAOALoss:
             probs = jax.nn.softmax(logits, axis=0)
             return _Seen(memory, probs), score(frame, logits, memory)
 
-        unroll = config.unrolled(method.platform)
+        length, height, width = labels.shape
+        unroll = config.unrolled(method.platform, length - 1)
         if config.remat:
             body = jax.checkpoint(body, prevent_cse=unroll)
-        length, height, width = labels.shape
         memory = network.init_memory(
             height, width, len(clip.valid), network.slots(length - 1)
         )
