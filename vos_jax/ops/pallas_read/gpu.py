@@ -21,6 +21,9 @@ from vos_jax.ops.read import LOWEST
 ROWS = 64
 """Query cells of one group, and memory cells at once."""
 
+TILE = 8
+"""Rows of which tensor cores know where they lie."""
+
 GROUPS = 2
 """That compute. Two share what is copied, and of three the sums find no registers."""
 
@@ -43,7 +46,7 @@ class _Plan(NamedTuple):
       stages: Copies of memory cells that are there or under way.
       blocks: Of memory cells in a slot. The last one starts before the end of the one
         before where they do not divide the cells.
-      cells: Memory cells of a slot, at least those of one block.
+      cells: Memory cells of a slot, whole tiles and at least one block.
       blank: Of those at the front, which do not count.
       scale: Of the products, to scores in powers of two.
     """
@@ -71,18 +74,17 @@ def read(
     """Reads the first `count` slots of `order`."""
     objects = len(count)
     queries, channels = query.shape[0], values.shape[-1]
-    # A bank is padded only where a slot is less than one block, which makes a copy.
-    blank = max(ROWS - keys.shape[2], 0)
-    keys, values = (
-        jnp.pad(x, ((0, 0), (0, 0), (blank, 0), (0, 0))) for x in (keys, values)
-    )
+    # A bulk copy starts at a whole tile; where slots do not, the bank is copied here.
+    cells = keys.shape[2]
+    blank = max(pl.cdiv(cells, TILE) * TILE, ROWS) - cells
+    if blank:
+        pads = (0, 0), (0, 0), (blank, 0), (0, 0)
+        keys, values = jnp.pad(keys, pads), jnp.pad(values, pads)
     query = jnp.pad(query, ((0, -queries % (GROUPS * ROWS)), (0, 0)))
     plan = _plan(query, keys, values, blank, scale)
     operands = [order, count, query, keys, values]
     if offset is not None:
-        # Bulk copies want strides of whole 16 bytes.
-        pads = (0, 0), (0, 0), (blank, -keys.shape[2] % 4)
-        operands.append(jnp.pad(offset, pads))
+        operands.append(jnp.pad(offset, ((0, 0), (0, 0), (blank, 0))))
     padded = plan.shares, objects, len(query)
     found, highest, total = plgpu.kernel(
         partial(_kernel, plan=plan, interpret=interpret),
@@ -179,10 +181,11 @@ def _kernel(order, count, query, keys, values, *rest, plan, interpret):  # type:
 
     def block_of(step):  # type: ignore[no-untyped-def]
         """Slot, where its block starts, and how many of its cells do not count."""
-        begun = lax.rem(first + step, plan.blocks) * ROWS
-        start = jnp.minimum(begun, plan.cells - ROWS)
+        block = lax.rem(first + step, plan.blocks)
+        # In tiles, so that a compiler sees that it starts at one.
+        tile = jnp.minimum(block * (ROWS // TILE), (plan.cells - ROWS) // TILE)
         slot = order[which, lax.div(first + step, plan.blocks)]
-        return slot, start, jnp.maximum(begun, plan.blank) - start
+        return slot, tile * TILE, jnp.maximum(block * ROWS, plan.blank) - tile * TILE
 
     @pl.when(group == GROUPS)
     def _() -> None:
