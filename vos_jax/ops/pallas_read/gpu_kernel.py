@@ -209,6 +209,12 @@ def _copy_share(share, order, banks, here, barriers, channels, plan):  # type: i
                 rows = share.which * plan.fringe + (block - share.filled) * ROWS
                 copy(fringe, lax.div(rows, TILE), stage)
 
+    for last in range(plan.stages):
+
+        @pl.when(last < share.steps)
+        def _(last: int = last) -> None:
+            plgpu.barrier_wait(barriers.free.at[last])
+
 
 def _tile_of(block: Array, plan: Plan) -> Array:
     """Where a block starts in its slot: the last ones overlap."""
