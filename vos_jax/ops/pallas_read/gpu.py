@@ -131,7 +131,7 @@ def _shares(blocks: int) -> int:
     return min(range(1, MOST_SHARES + 1), key=time)
 
 
-def _rows(bank: Float[Array, "R *C"]) -> Float[Array, "R *C"]:
+def _rows(bank: Float[Array, "R ..."]) -> Float[Array, "R ..."]:
     """A whole number of tiles, or a bulk copy is refused."""
     missing = -len(bank) % TILE
     if not missing:

@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Keys `[R, Ck]`, values `[R, Cv]` and offsets `[R]` of memory cells, or no offsets.
+    """Keys `[R, Ck]`, values `[R, Cv]` and, or None, offsets `[R]` of memory cells.
 
     Offsets are in powers of two, like scores.
     """
@@ -197,7 +197,7 @@ def _copy_share(share, order, banks, here, barriers, channels, plan):  # type: i
         if plan.blocks:
 
             @pl.when(block < share.filled)
-            def _() -> None:
+            def copy_of_slot() -> None:
                 slot = order[share.which, lax.div(block, plan.blocks)]
                 tile = first_tile(slot, share.which, plan)
                 copy(cells, tile + _tile_of(lax.rem(block, plan.blocks), plan), stage)
@@ -205,7 +205,7 @@ def _copy_share(share, order, banks, here, barriers, channels, plan):  # type: i
         if plan.fringe:
 
             @pl.when(block >= share.filled)
-            def _() -> None:
+            def copy_of_fringe() -> None:
                 rows = share.which * plan.fringe + (block - share.filled) * ROWS
                 copy(fringe, lax.div(rows, TILE), stage)
 
@@ -256,6 +256,9 @@ def _add_share(share, query, here, barriers, plan, interpret):  # type: ignore[n
         weights = weights.astype(here.values.dtype)
         plgpu.barrier_wait(barriers.values.at[stage])
         sums = registers.add_product(sums, weights, here.values.at[stage])
+        if interpret or here.offset is not None:
+            # What was loaded, and not taken by a product, must be before the next copy.
+            plgpu.commit_smem()
         plgpu.barrier_arrive(barriers.free.at[stage])
         return sums, new_top, mass
 
