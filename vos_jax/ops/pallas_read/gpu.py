@@ -85,7 +85,7 @@ def _joined(
     total: Float[Array, "S O q"],
 ) -> Float[Array, "O q Cv"]:
     """Mean of the values over all shares, of their sums and the weights' sums."""
-    weights = jnp.exp2(highest - highest.max(0))
+    weights = jnp.exp2(highest - highest.max(0, keepdims=True))
     total = (weights * total).sum(0)
     found = (weights[..., None] * found).sum(0)
     return found / jnp.where(total > 0, total, 1)[..., None]
