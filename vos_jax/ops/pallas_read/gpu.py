@@ -42,7 +42,7 @@ def read(
 ) -> Float[Array, "O q Cv"]:
     """Reads the first `count` slots of `order`.
 
-    What a slot holds beside whole tiles is gathered, which is little. The bank itself
+    What a slot holds beside whole blocks is gathered, which is little. The bank itself
     is copied only where its rows, `N O m`, are no whole number of tiles.
     """
     queries, channels = query.shape[0], values.shape[-1]
@@ -103,11 +103,8 @@ def _plan(
     stage = 2 * ROWS * (key_channels + width) + 4 * ROWS
     room = SHARED_BYTES - 2 * GROUPS * ROWS * key_channels
     # A slot that starts within a tile has one whole one less.
-    tiles = cells // TILE - bool(cells % TILE)
-    if tiles * TILE < ROWS:
-        tiles = 0
-    blocks = pl.cdiv(tiles * TILE, ROWS)
-    fringe = pl.cdiv(slots * (cells - tiles * TILE), ROWS)
+    blocks = (cells - cells % TILE - TILE * bool(cells % TILE)) // ROWS
+    fringe = pl.cdiv(slots * (cells - blocks * ROWS), ROWS)
     at_once = objects * (channels // width) * (len(query) // (GROUPS * ROWS))
     return Plan(
         shares=min(_shares(at_once), slots * blocks + fringe),
@@ -115,7 +112,6 @@ def _plan(
         stages=min(room // stage, 4),
         objects=objects,
         cells=cells,
-        tiles=tiles,
         blocks=blocks,
         fringe=fringe * ROWS,
         scale=scale * log2(e),
@@ -142,7 +138,7 @@ def _rows(bank: Float[Array, "R ..."]) -> Float[Array, "R ..."]:
 def _fringe(
     cells: Cells, order: Int[Array, "O N"], count: Int[Array, " O"], plan: Plan
 ) -> Cells:
-    """What filled slots hold before and behind their tiles, as much of each of them.
+    """What filled slots hold before and behind their blocks, as much of each of them.
 
     The rows of an object follow one another, those of filled slots first. What belongs
     to none is zero: a weight of zero does not undo a NaN.
@@ -151,7 +147,7 @@ def _fringe(
     begin = (order * plan.objects + which) * plan.cells
     before = gpu_kernel.first_tile(order, which, plan) * TILE - begin
     place = jnp.arange(plan.left, dtype=jnp.int32)
-    skipped = jnp.where(place[None, None] < before[..., None], 0, plan.tiles * TILE)
+    skipped = jnp.where(place[None, None] < before[..., None], 0, plan.blocks * ROWS)
     rows = begin[..., None] + place[None, None] + skipped
     rows = rows.reshape(plan.objects, -1)
     rows = jnp.pad(rows, ((0, 0), (0, plan.fringe - rows.shape[1])))

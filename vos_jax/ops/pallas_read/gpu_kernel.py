@@ -33,9 +33,7 @@ class Plan(NamedTuple):
       stages: Copies of memory cells that are there or under way.
       objects: Whose slots follow one another.
       cells: Memory cells of a slot.
-      tiles: Those of a slot that are read where they are.
-      blocks: Of them. The last one starts before the end of the one before where they
-        do not divide the tiles.
+      blocks: Of a slot, those that are read where they are.
       fringe: Rows for the cells that are left, of all slots of an object.
       scale: Of the products, to scores in powers of two.
     """
@@ -45,7 +43,6 @@ class Plan(NamedTuple):
     stages: int
     objects: int
     cells: int
-    tiles: int
     blocks: int
     fringe: int
     scale: float
@@ -53,7 +50,7 @@ class Plan(NamedTuple):
     @property
     def left(self) -> int:
         """Cells of a slot that are not read where they are."""
-        return self.cells - self.tiles * TILE
+        return self.cells - self.blocks * ROWS
 
 
 class Cells(NamedTuple):
@@ -199,37 +196,21 @@ def _copy_share(share, order, banks, here, barriers, channels, plan):  # type: i
             @pl.when(block < share.filled)
             def copy_of_slot() -> None:
                 slot = order[share.which, lax.div(block, plan.blocks)]
-                tile = first_tile(slot, share.which, plan)
-                copy(cells, tile + _tile_of(lax.rem(block, plan.blocks), plan), stage)
+                before = lax.rem(block, plan.blocks) * (ROWS // TILE)
+                copy(cells, first_tile(slot, share.which, plan) + before, stage)
 
         if plan.fringe:
 
             @pl.when(block >= share.filled)
             def copy_of_fringe() -> None:
-                rows = share.which * plan.fringe + (block - share.filled) * ROWS
-                copy(fringe, lax.div(rows, TILE), stage)
+                before = (block - share.filled) * (ROWS // TILE)
+                copy(fringe, share.which * (plan.fringe // TILE) + before, stage)
 
     for last in range(plan.stages):
 
         @pl.when(last < share.steps)
         def _(last: int = last) -> None:
             plgpu.barrier_wait(barriers.free.at[last])
-
-
-def _tile_of(block: Array, plan: Plan) -> Array:
-    """Where a block starts in its slot: the last ones overlap."""
-    return jnp.minimum(block * (ROWS // TILE), plan.tiles - ROWS // TILE)
-
-
-def _columns_of(block: Array, share: _Share, plan: Plan) -> tuple[Array, Array]:
-    """The first cell of a block that counts, and the first after it that does not."""
-    behind = share.fringe - (block - share.filled) * ROWS
-    if not plan.blocks:
-        return jnp.int32(0), behind
-    in_slot = lax.rem(block, plan.blocks)
-    before = in_slot * ROWS - _tile_of(in_slot, plan) * TILE
-    is_slot = block < share.filled
-    return jnp.where(is_slot, before, 0), jnp.where(is_slot, ROWS, behind)
 
 
 def _add_share(share, query, here, barriers, plan, interpret):  # type: ignore[no-untyped-def]
@@ -244,10 +225,10 @@ def _add_share(share, query, here, barriers, plan, interpret):  # type: ignore[n
         if here.offset is not None:
             offset = registers.load_row(here.offset.at[stage])
             scores += lax.broadcast_in_dim(offset, scores.shape, [1])
-        if plan.fringe or plan.tiles * TILE % ROWS:
-            begin, end = _columns_of(share.first + step, share, plan)
-            column = registers.columns(scores.shape)
-            scores = jnp.where((column >= begin) & (column < end), scores, LOWEST)
+        if plan.fringe:
+            block = share.first + step - share.filled
+            left = jnp.where(block < 0, ROWS, share.fringe - block * ROWS)
+            scores = jnp.where(registers.columns(scores.shape) < left, scores, LOWEST)
         new_top = jnp.maximum(top, scores.max(axis=1))
         fade = jnp.exp2(top - new_top)
         weights = jnp.exp2(scores - lax.broadcast_in_dim(new_top, scores.shape, [0]))
