@@ -164,6 +164,14 @@ REFUSED = {
         {"query": _zeros(6, 96), "keys": _zeros(2, 1, 6, 96)},
         "keys has Ck=96 channels.*multiples of 64",
     ),
+    "many channels": (
+        {
+            "query": _zeros(6, 320),
+            "keys": _zeros(2, 1, 6, 320),
+            "platform": "cuda",
+        },
+        "Ck=320.*up to 256",
+    ),
     "value channels": ({"values": _zeros(2, 1, 6, 64)}, "Cv=64.*multiples of 128"),
 }
 

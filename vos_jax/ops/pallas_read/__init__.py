@@ -29,16 +29,19 @@ def pallas_read(
 
         out_q = sum_m w_qm value_m,   w_qm = softmax_m(scale query_q . key_m + offset_m)
 
-    Slots that are not filled are not read, whatever they hold. Scores, softmax and sums
-    are float32; the weights are rounded to the type of the values before the second
-    product, not yet divided by their sum. There is no gradient.
+    Slots that are not filled count for nothing, whatever they hold, and take no time.
+    Scores, softmax and sums are float32; the weights are rounded to the type of the
+    values before the second product, not yet divided by their sum. There is no
+    gradient. Sizes but for channels are free; where `N O m` is no multiple of 8, the
+    kernel for "cuda" works on a copy of the bank.
 
     Args:
       query: One key per cell, shared by all objects, of the type of the keys.
       keys: Slots in any order. bfloat16 or float16 on "cuda", with Ck a multiple of 64
-        and at most 256; bfloat16 or float32 on "tpu", with Ck a multiple of 64.
-      values: Same layout, same choice of types. Cv is a multiple of 64 on "cuda", of
-        128 on "tpu".
+        and at most 256; bfloat16 or float32 on "tpu", with Ck a multiple of 64 and at
+        most 512.
+      values: Same layout, same choice of types. Cv is a multiple of 64 and at most 4096
+        on "cuda", a multiple of 128 and at most 2048 on "tpu".
       filled: Slots with weight. An object with none reads zeros.
       scale: Of the dot products.
       offset: Added to the scaled scores of a memory cell, float32. None adds nothing.
@@ -83,20 +86,18 @@ class _Limits(NamedTuple):
 
     Attributes:
       types: Of keys and values.
-      key_step: Ck is a multiple of it.
-      most_keys: The largest Ck.
-      value_step: Cv is a multiple of it.
+      keys: What Ck is a multiple of, and the largest.
+      values: The same of Cv.
     """
 
     types: tuple[str, ...]
-    key_step: int
-    most_keys: int
-    value_step: int
+    keys: tuple[int, int]
+    values: tuple[int, int]
 
 
 _LIMITS: Mapping[str, _Limits] = {
-    "cuda": _Limits(("bfloat16", "float16"), 64, 256, 64),
-    "tpu": _Limits(("bfloat16", "float32"), 64, 512, 128),
+    "cuda": _Limits(("bfloat16", "float16"), (64, 256), (64, 4096)),
+    "tpu": _Limits(("bfloat16", "float32"), (64, 512), (128, 2048)),
 }
 
 
@@ -152,16 +153,15 @@ def _check_types(
 
 
 def _check_channels(key_channels: int, value_channels: int, platform: Platform) -> None:
-    """Raises where channels do not fill the tiles of a kernel."""
+    """Raises where channels do not fill the tiles of a kernel, or do not fit."""
     limits = _LIMITS[platform]
-    if key_channels % limits.key_step or key_channels > limits.most_keys:
-        raise ValueError(
-            f'keys has Ck={key_channels} channels, but the kernel for "{platform}" '
-            f"takes multiples of {limits.key_step} up to {limits.most_keys}. Use "
-            'read="blocks".'
-        )
-    if value_channels % limits.value_step:
-        raise ValueError(
-            f'values has Cv={value_channels} channels, but the kernel for "{platform}" '
-            f'takes multiples of {limits.value_step}. Use read="blocks".'
-        )
+    for name, letters, channels, (step, most) in (
+        ("keys", "Ck", key_channels, limits.keys),
+        ("values", "Cv", value_channels, limits.values),
+    ):
+        if channels % step or channels > most:
+            raise ValueError(
+                f"{name} has {letters}={channels} channels, but the kernel for "
+                f'"{platform}" takes multiples of {step} up to {most}. Use '
+                'read="blocks".'
+            )
