@@ -41,10 +41,10 @@ def _read(platform, bank, filled, scale, offset=None):
     return np.asarray(jax.jit(read)(*_flat(*bank), filled, offset=offset))
 
 
-def _exact(read, query, keys, values, *rest, **options):
+def _exact(read, query, keys, values, *rest):
     """A read without rounding, of what the kernel is given."""
-    query, keys, values = (x.astype(jnp.float32) for x in (query, keys, values))
-    out = read(query, keys, values, *rest, implementation="reference", **options)
+    bank = [np.asarray(x.astype(jnp.float32)) for x in (query, keys, values)]
+    out = jax.jit(partial(read, implementation="reference"))(*bank, *rest)
     return np.asarray(out).reshape(len(out), -1, out.shape[-1])
 
 

@@ -186,6 +186,10 @@ def _copy_share(share, order, banks, here, barriers, channels, plan):  # type: i
     def _(step: Array) -> None:
         stage = lax.rem(step, plan.stages)
         block = share.first + step
+        if plan.blocks:
+            # Looked up before the wait, which it would otherwise make longer.
+            at = jnp.minimum(lax.div(block, plan.blocks), order.shape[1] - 1)
+            tile = first_tile(order[share.which, at], share.which, plan)
 
         @pl.when(step >= plan.stages)
         def _() -> None:
@@ -195,9 +199,8 @@ def _copy_share(share, order, banks, here, barriers, channels, plan):  # type: i
 
             @pl.when(block < share.filled)
             def copy_of_slot() -> None:
-                slot = order[share.which, lax.div(block, plan.blocks)]
                 before = lax.rem(block, plan.blocks) * (ROWS // TILE)
-                copy(cells, first_tile(slot, share.which, plan) + before, stage)
+                copy(cells, tile + before, stage)
 
         if plan.fringe:
 
@@ -206,6 +209,7 @@ def _copy_share(share, order, banks, here, barriers, channels, plan):  # type: i
                 before = (block - share.filled) * (ROWS // TILE)
                 copy(fringe, share.which * (plan.fringe // TILE) + before, stage)
 
+    # A barrier may not end before its last phase is seen.
     for last in range(plan.stages):
 
         @pl.when(last < share.steps)
