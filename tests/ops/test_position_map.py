@@ -20,7 +20,8 @@ _respond = jax.jit(response, static_argnames="scaled")
 @pytest.fixture(autouse=True)
 def little_room(monkeypatch):
     """The 35 cells of most tests come as four parts of nine, the last lacks one."""
-    monkeypatch.setattr(module, "_room", lambda: 350)
+    monkeypatch.setattr(module, "CACHE", 350)
+    monkeypatch.setattr(module, "ROOM", 350)
 
 
 def _map(implementation, *args, **options):
@@ -139,7 +140,8 @@ def test_the_order_of_memory_cells_is_irrelevant_and_queries_carry_theirs(
 
 def test_memory_use_is_bounded_unless_the_formula_is_asked_for(monkeypatch):
     objects, cells, channels = 10, (30, 54), 4
-    monkeypatch.setattr(module, "_room", lambda: 2**18)
+    monkeypatch.setattr(module, "CACHE", 2**18)
+    monkeypatch.setattr(module, "ROOM", 2**18)
     shapes = (*cells, channels), (objects, *cells, channels), (objects, *cells)
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     responses = 4 * objects * np.prod(cells) ** 2

@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from vos_jax.errors import InputError
 from vos_jax.methods.inputs import InputKind
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.memory_bank import Moment
@@ -78,11 +79,24 @@ class ReadConfig:
             raise ValueError(f"top_k={self.top_k}: use at least 1, or None for all")
         if self.read not in IMPLEMENTATIONS:
             raise ValueError(f"read={self.read!r}: use one of {list(IMPLEMENTATIONS)}")
+        if self.read == "pallas":
+            self._check_pallas()
         if self.platform not in (None, *PLATFORMS):
             raise ValueError(
                 f"platform={self.platform!r}: use one of {list(PLATFORMS)}, or None"
             )
         _ = self.numerics
+
+    def _check_pallas(self) -> None:
+        if self.top_k is not None:
+            raise ValueError(
+                f"read='pallas', top_k={self.top_k}: this kernel reads all cells; use"
+                " top_k=None or read='blocks'"
+            )
+        if self.platform in ("cpu", "rocm"):
+            raise InputError(
+                f"read='pallas': there is no kernel for {self.platform}; use 'auto'"
+            )
 
     @property
     def numerics(self) -> Numerics:

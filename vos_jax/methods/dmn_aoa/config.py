@@ -104,6 +104,11 @@ class DMNAOAConfig(ReadConfig):
         super().__post_init__()
         if self.top_k is not None:
             raise ValueError(f"top_k={self.top_k}: DMN-AOA reads all cells; use None")
+        if self.read == "pallas":
+            raise ValueError(
+                "read='pallas': that kernel has one query for all objects, and here each"
+                " has its own; use read='auto'"
+            )
         self._check_widths()
         self._check_memory()
         for field in ("n_grad", "n_proj", "object_size"):

@@ -81,6 +81,14 @@ class HMMNConfig(STMConfig):
         if not 0 <= self.sigma_step < math.inf:
             raise ValueError(f"sigma_step={self.sigma_step}: use at least 0")
 
+    def _check_pallas(self) -> None:
+        super()._check_pallas()
+        if self.kernel_guided:
+            raise ValueError(
+                "read='pallas': that kernel is not guided; use kernel_guided=False or"
+                " read='blocks'"
+            )
+
     @property
     def fine(self) -> tuple[FineStage, ...]:
         """The fine stages and their channels."""

@@ -12,7 +12,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 from jaxtyping import Array
 
-from vos_jax.ops.read import LOWEST
+from vos_jax.ops.scores import LOWEST
 
 ROWS = 64
 """Query cells of one group, and memory cells at once."""

@@ -10,7 +10,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
-from vos_jax.ops.read import LOWEST
+from vos_jax.ops.scores import LOWEST
 
 QUERIES = 256
 """The most query cells at once. Each block of them reads the whole memory."""

@@ -5,22 +5,24 @@ from functools import partial
 from typing import Literal, TypeVar, get_args
 
 from vos_jax.ops.platform import Platform, by_platform
-from vos_jax.ops.read_forms import blocks, reference, slots
+from vos_jax.ops.read_forms import blocks, pallas, reference, slots
 from vos_jax.ops.read_forms.problem import Problem, Reading
 
-Implementation = Literal["auto", "reference", "slots", "blocks"]
+Implementation = Literal["auto", "reference", "slots", "blocks", "pallas"]
 """`reference`: the plain formula; `slots`: for CPUs, bounded memory, time by what is
-filled; `blocks`: for accelerators, bounded memory, no conditions; `auto`: one of the
-latter two by platform."""
+filled; `blocks`: for accelerators, bounded memory, no conditions; `pallas`: one kernel
+for the chips that there is one for, where a read has it, else `blocks`; `auto`: `slots`
+or `blocks`, by platform."""
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
 
 _T = TypeVar("_T")
 
-_FORMS: dict[str, Callable[[Problem, bool], Reading]] = {
+_FORMS: dict[str, Callable[..., Reading]] = {
     "reference": reference.read,
     "slots": slots.read,
     "blocks": blocks.read,
+    "pallas": pallas.read,
 }
 
 
@@ -36,13 +38,16 @@ def read(
     Args:
       problem: The read.
       implementation: The form.
-      platform: What the program is built for, for `auto`.
+      platform: What the program is built for; None leaves it to the lowering.
       with_usage: Also how much each memory cell was used.
+
+    Raises:
+      ValueError: `pallas` has no kernel for such a read, or for the platform.
     """
     *arrays, rules = problem
 
-    def of(form: Callable[[Problem, bool], Reading]) -> Callable[..., Reading]:
-        return lambda q, k, v, n: form(Problem(q, k, v, n, rules), with_usage)
+    def of(form: Callable[..., Reading]) -> Callable[..., Reading]:
+        return lambda q, k, v, n: form(Problem(q, k, v, n, rules), with_usage, platform)
 
     forms = {name: of(form) for name, form in _FORMS.items()}
     return form_of(forms, implementation, platform)(*arrays)
@@ -53,7 +58,9 @@ def form_of(
     implementation: Implementation,
     platform: Platform | None,
 ) -> Callable[..., _T]:
-    """The form of a name; `auto` is `slots` on CPUs and `blocks` elsewhere."""
+    """The form of a name; `blocks` stands in for `pallas` where there is no kernel."""
     if implementation == "auto":
         return partial(by_platform, platform, forms["slots"], forms["blocks"])
+    if implementation == "pallas" and implementation not in forms:
+        implementation = "blocks"
     return forms[implementation]

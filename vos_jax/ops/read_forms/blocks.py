@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from vos_jax.ops.platform import Platform
 from vos_jax.ops.read_forms.problem import (
     Best,
     Partial,
@@ -28,20 +29,30 @@ from vos_jax.ops.read_forms.problem import (
 from vos_jax.ops.read_forms.top_k import grouped_top_k
 from vos_jax.ops.scores import LOWEST, just_below, scores_of, squares_of
 
-BUDGET = 2**28
-"""Bytes of float32 scores that are there at once."""
+BUDGET, TPU_BUDGET = 2**28, 2**26
+"""Bytes of float32 scores that are there at once; on TPUs, whose fast memory is small.
+"""
 
 
-def read(problem: Problem, with_usage: bool, budget: int | None = None) -> Reading:
+def read(
+    problem: Problem,
+    with_usage: bool,
+    platform: Platform | None = None,
+    *,
+    budget: int | None = None,
+) -> Reading:
     """All objects, a block of slots at a time.
 
     Args:
       problem: The read.
       with_usage: Also how much each memory cell was used.
-      budget: Bytes of scores that a block may have, `BUDGET` for None; at least one
-        slot is read at once.
+      platform: What the program is built for, if that is known.
+      budget: Bytes of scores that a block may have; None goes by the platform. At least
+        one slot is read at once.
     """
-    blocks = _Blocks(problem, BUDGET if budget is None else budget)
+    if budget is None:
+        budget = TPU_BUDGET if platform == "tpu" else BUDGET
+    blocks = _Blocks(problem, budget)
     rules = problem.rules
     if rules.ties == "first" and rules.top_k is not None:
         return _read_best(blocks, with_usage)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from vos_jax.ops.platform import Platform
 from vos_jax.ops.read_forms.problem import (
     Best,
     Problem,
@@ -19,7 +20,9 @@ from vos_jax.ops.read_forms.problem import (
 from vos_jax.ops.scores import LOWEST, scores_of, squares_of
 
 
-def read(problem: Problem, with_usage: bool) -> Reading:
+def read(
+    problem: Problem, with_usage: bool, platform: Platform | None = None
+) -> Reading:
     """All slots of all objects at once."""
     query, _, _, copies, rules = problem
     keys, values = flat(problem.keys), flat(problem.values)

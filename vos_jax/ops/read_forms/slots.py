@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from vos_jax.ops.platform import Platform
 from vos_jax.ops.read_forms.problem import (
     Best,
     Partial,
@@ -27,7 +28,9 @@ from vos_jax.ops.scores import LOWEST, just_below, scores_of, squares_of
 _T = TypeVar("_T")
 
 
-def read(problem: Problem, with_usage: bool) -> Reading:
+def read(
+    problem: Problem, with_usage: bool, platform: Platform | None = None
+) -> Reading:
     """The objects of one key after those of the other."""
     count = problem.keys.shape[1]
     find = _read_best if _is_gathered(problem) else _read_all
