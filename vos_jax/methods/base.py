@@ -149,8 +149,8 @@ class Method(nn.Module):
         platform: Platform | None = getattr(self.config, "platform", None)
         return platform
 
-    def built_for(self, platform: Platform) -> "Method":
-        """The same method with its programs for a platform."""
+    def built_for(self, platform: Platform | None) -> "Method":
+        """The same method with its programs for a platform, or for that of lowering."""
         if not hasattr(self.config, "platform"):
             return self
         return self.clone(config=changed(self.config, platform=platform))

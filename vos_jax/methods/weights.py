@@ -31,6 +31,7 @@ from vos_jax.methods.registry import (
     unknown_method,
 )
 from vos_jax.methods.torch_names import Table, resnet
+from vos_jax.nn.layers import lay_out
 from vos_jax.nn.resnet import ResNet, ResNetConfig
 from vos_jax.runtime.out_of_memory import memory_told
 from vos_jax.runtime.python_file import python_file_id
@@ -96,11 +97,18 @@ def save_weights(
 ) -> None:
     """Writes variables with what is needed to build their method again.
 
+    Those of an inference form are laid out as all are, and float32 again.
+
     Raises:
       InputError: The file cannot be written.
     """
     config = architecture(method)
-    host = jax.device_get(dict(variables))
+    if getattr(method.config, "platform", None) is not None:
+        plain = method.built_for(None)
+        params = lay_out(variables["params"], variable_shapes(plain)["params"])
+        variables = {**variables, "params": params}
+    wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), dict(variables))
+    host = jax.device_get(wide)
     write_weights(path, host, method=stored_name(name), config=config, notes=notes)
 
 

@@ -106,7 +106,7 @@ class DMNAOAConfig(ReadConfig):
             raise ValueError(f"top_k={self.top_k}: DMN-AOA reads all cells; use None")
         if self.read == "pallas":
             raise ValueError(
-                "read='pallas': that kernel has one query for all objects, and here each"
+                "read='pallas': that kernel has one query for all, and here each object"
                 " has its own; use read='auto'"
             )
         self._check_widths()
