@@ -358,7 +358,11 @@ def test_networks_without_some_modules_agree(reference, state_dict, encoded, row
 
 # The other networks read in chunks, as do the tests of modules.
 @pytest.mark.parametrize(
-    "read", ["reference", pytest.param("slots", marks=pytest.mark.slow)]
+    "read",
+    [
+        "reference",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("slots", "blocks")),
+    ],
 )
 def test_a_folded_network_agrees(reference, variables, read):
     model = vos_jax.inference_form(

@@ -278,7 +278,7 @@ def test_labels_agree_except_for_ties(reference, results):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("read", ["reference", "slots"])
+@pytest.mark.parametrize("read", ["reference", "slots", "blocks"])
 def test_a_folded_network_agrees(reference, variables, read):
     model = vos_jax.inference_form(create("hmmn", mem_every=2, read=read), variables)
     frames, first = reference["frames"], reference["first_mask"]

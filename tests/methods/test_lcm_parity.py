@@ -81,7 +81,7 @@ def test_position_codes_agree(reference, grid):
 
 
 @pytest.mark.parametrize("case", ["pgm", "pgm_small"])
-@pytest.mark.parametrize("read", ["reference", "slots"])
+@pytest.mark.parametrize("read", ["reference", "slots", "blocks"])
 def test_the_position_guidance_module_agrees(reference, variables, case, read):
     own = {key.split("/")[1]: x for key, x in reference.items() if f"{case}/" in key}
     query, memory = _last(own["key_q"]), _last(own["key_m"])
@@ -263,7 +263,7 @@ def test_networks_without_some_modules_agree(reference, variables, modules):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("read", ["reference", "slots"])
+@pytest.mark.parametrize("read", ["reference", "slots", "blocks"])
 def test_a_folded_network_agrees(reference, variables, read):
     model = vos_jax.inference_form(create("lcm", read=read), variables)
     frames, first = reference["full/frames"], reference["full/first_label"]

@@ -353,8 +353,9 @@ def _run(method, variables, state, frames):
 
 
 @pytest.mark.slow
-def test_a_folded_network_that_reads_in_chunks_agrees(reference, folded):
-    config = dataclasses.replace(METHOD.config, folded=True, read="slots")
+@pytest.mark.parametrize("read", ["slots", "blocks"])
+def test_a_folded_network_that_reads_in_parts_agrees(reference, folded, read):
+    config = dataclasses.replace(METHOD.config, folded=True, read=read)
     method = METHOD.clone(config=config)
     frames, first = reference["frames"], reference["first_mask"]
     state = vos_jax.start(method, folded, frames[0], first)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import vos_jax
 from tests.fill import fill_all
 from tests.methods.parity import (
     STM_INPUTS,
@@ -221,3 +222,19 @@ def test_labels_agree_except_for_ties(reference, results):
     assert differs.mean((1, 2)).max() <= 5e-4
     assert (results["gap"][differs[-1]] < 1e-4).all()
     assert (np.unique(reference["labels"]) == [0, 1, 2]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("read", ["reference", "slots", "blocks"])
+def test_a_folded_network_agrees(reference, variables, read):
+    model = vos_jax.inference_form(create("stm", mem_every=2, read=read), variables)
+    frames, first = reference["frames"], reference["first_mask"]
+    state = vos_jax.start(*model, frames[0], first)
+    labels = [first]
+    for frame in frames[1:]:
+        state, out = vos_jax.step(*model, state, frame)
+        labels.append(out.labels)
+    differs = np.stack(labels) != reference["labels"]
+    assert differs.mean((1, 2)).max() <= 5e-4
+    error = np.abs(np.asarray(out.probs) - reference["last_prob"])
+    assert error.max() <= 1e-4

@@ -89,7 +89,7 @@ def test_time_codes_agree(reference):
     assert np.abs(found - reference["dmn/code"]).max() <= 1e-6
 
 
-@pytest.mark.parametrize("implementation", ["reference", "slots"])
+@pytest.mark.parametrize("implementation", ["reference", "slots", "blocks"])
 def test_the_object_memory_agrees(reference, implementation):
     own = {key[4:]: x for key, x in reference.items() if key.startswith("dmn/")}
     code = time_code(own["offsets_mem"], 512).reshape(1, 3, 1, 1, 512)
