@@ -310,6 +310,8 @@ def test_statistics_of_parts_are_averaged(variables, batch, seen):
 
 # --- Bookkeeping, with a loss that compiles at once -----------------------------------
 
+TOY = Method()
+
 
 def toy_loss(method, variables, clip, key, config, step, clip_loss=None):
     """Half the squared distance of `w` to the first pixel; 0 counts as no frame."""
@@ -331,7 +333,7 @@ def toy_variables(value=1.0):
 
 def toy_train(batch, config=StepConfig(), *, steps=1, **options):
     options = {"optimizer": optax.sgd(0.5), "objective": toy_loss} | options
-    return train(None, toy_variables(), batch, config, steps=steps, **options)
+    return train(TOY, toy_variables(), batch, config, steps=steps, **options)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2, 4])
@@ -402,7 +404,7 @@ def test_a_step_that_is_not_finite_changes_nothing(where):
     config = StepConfig(ema_decay=0.9)
     state = create_train_state(toy_variables(), huge, mesh, config)
     before = jax.device_get(state)
-    train_step = make_train_step(None, huge, mesh, config, broken_loss)
+    train_step = make_train_step(TOY, huge, mesh, config, broken_loss)
     state, metrics = train_step(state, toy_batch(3, 7), jax.random.key(KEY))
     assert not metrics["finite"]
     chex.assert_trees_all_equal(jax.device_get(state), before)
@@ -423,7 +425,7 @@ def test_what_is_frozen_does_not_count_in_the_norm():
         name="sgd", momentum=0.0, learning_rate=0.5, frozen=("body/*",)
     )
     state, metrics = train(
-        None, variables, toy_batch(1), optimizer=optimizer, objective=loss
+        TOY, variables, toy_batch(1), optimizer=optimizer, objective=loss
     )
     assert metrics[0]["grad_norm"] == 3
     assert state.params["body"]["w"] == 1
@@ -458,7 +460,7 @@ def test_a_shape_is_compiled_once():
     optimizer = OptimizerConfig().build(10, toy_variables()["params"])
     config = StepConfig(ema_decay=0.9)
     state = create_train_state(toy_variables(), optimizer, mesh, config)
-    train_step = make_train_step(None, optimizer, mesh, config, counting_loss)
+    train_step = make_train_step(TOY, optimizer, mesh, config, counting_loss)
     for targets in ((1, 2), (3, 4), (5, 6, 7), (8, 9), (1, 2, 3)):
         placed = shard_batch(mesh, toy_batch(*targets))
         state, _ = train_step(state, placed, jax.random.key(KEY))
@@ -470,7 +472,7 @@ def test_the_callers_arrays_outlive_the_steps():
     mesh, optimizer = make_mesh(), optax.sgd(0.5)
     config = StepConfig(ema_decay=0.9)
     first = create_train_state(variables, optimizer, mesh, config)
-    train_step = make_train_step(None, optimizer, mesh, config, toy_loss)
+    train_step = make_train_step(TOY, optimizer, mesh, config, toy_loss)
     second, _ = train_step(first, toy_batch(5), key)
     train_step(second, toy_batch(5), key)
     assert variables["params"]["w"] == 1

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from vos_jax.bench.measure import Program, Timing, compile_program, time_program
 from vos_jax.bench.stages import LONGEST, Stages, frames_in
 from vos_jax.errors import InputError
-from vos_jax.inference.segmenter import inference_form
+from vos_jax.inference.form import inference_form
 from vos_jax.inference.state import State
 from vos_jax.methods.base import Method
 from vos_jax.runtime.machine import machine

@@ -267,9 +267,9 @@ def _update(
     if config.ema_decay is not None:
         average = optax.incremental_update(params, average, 1 - config.ema_decay)
     new = TrainState(state.step + 1, params, stats, opt_state, average)
-    # Known before the update, which so is one kernel for each array. Finite gradients
-    # make no state that is not: the square of each is in the norm.
-    finite = _all_finite((metrics, seen.batch_stats))
+    # The square of every gradient is in the norm, so what is left to go wrong is an
+    # update that is too large.
+    finite = _all_finite((metrics, params, stats))
     new = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
     return new, metrics | {"finite": finite}
 
