@@ -31,7 +31,6 @@ is imported, and one that dies costs its own rows.
 import argparse
 import importlib.metadata
 import importlib.util
-import inspect
 import json
 import os
 import subprocess
@@ -48,6 +47,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from launches import launches
+from programs import METHODS, form_of, inference_shapes, variants_of
 
 import vos_jax
 from vos_jax.bench.measure import compile_program
@@ -55,9 +55,7 @@ from vos_jax.bench.reads.kind import Memory, ReadKind, Variant
 from vos_jax.bench.reads.kinds import KINDS, kinds_by_name
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
-from vos_jax.methods.base import Method
 from vos_jax.methods.weights import variable_shapes
-from vos_jax.ops.read import IMPLEMENTATIONS
 from vos_jax.runtime.mesh import by_clip, make_mesh, replicated
 from vos_jax.runtime.progress import Progress
 from vos_jax.runtime.text_table import text_table, write_table
@@ -71,9 +69,6 @@ NAME = "compile_for"
 PLATFORMS = {"h200": "cuda", "v5e": "tpu"}
 SIZE, FRAMES, SLOTS = (480, 864), 100, 24
 EXPERIMENT = "stm/main"
-
-METHODS = tuple(name for name in vos_jax.METHODS if not name.endswith("-tiny"))
-"""Those of published size; the small ones are the same programs."""
 
 _PACKAGES = (
     "jax",
@@ -267,6 +262,8 @@ def environment(target: str) -> dict[str, str]:
             "TPU_WORKER_ID": "0",
             "TPU_CHIPS_PER_HOST_BOUNDS": "2,2,1",
             "TPU_HOST_BOUNDS": "1,1,1",
+            # There is no device that two processes could not share.
+            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         }
     spec = importlib.util.find_spec("nvidia")
     folders = spec.submodule_search_locations if spec else None
@@ -329,7 +326,7 @@ def rows_here(args: argparse.Namespace) -> Iterator[Row]:
                 made = read_program, kind, variant, memory
                 yield compiled(
                     args,
-                    row._replace(form=_form(variant)),
+                    row._replace(form=form_of(variant)),
                     lambda made=made: placed(device, *made),
                 )
 
@@ -377,7 +374,7 @@ def _on(where: Any, tree: Any) -> Any:
 def step_program(name: str, objects: int, dtype: str, platform: str) -> Compiled:
     """The public step of a method in its inference form, whose state is given away."""
     method = vos_jax.create(name, dtype=dtype)
-    method, variables = shapes_of_form(method, platform)
+    method, variables = inference_shapes(method, platform)
     frame = jax.ShapeDtypeStruct((*SIZE, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct(SIZE, jnp.uint8)
     ids = range(1, objects + 1)
@@ -393,41 +390,6 @@ def step_program(name: str, objects: int, dtype: str, platform: str) -> Compiled
     if method.inputs is not None:
         inputs = jax.tree.map(np.asarray, method.inputs.example(SIZE))
     return step, (variables, state, frame, inputs), (1,)
-
-
-def shapes_of_form(method: Method, platform: str) -> tuple[Method, Any]:
-    """The inference form, with shapes for weights."""
-    made: list[Method] = []
-    takes = inspect.signature(vos_jax.inference_form).parameters
-    options = {"platform": platform} if "platform" in takes else {}
-
-    def form(variables: Any) -> Any:
-        other, variables = vos_jax.inference_form(method, variables, **options)
-        made.append(other)
-        return variables
-
-    shapes = jax.eval_shape(form, variable_shapes(method))
-    return made[0], shapes
-
-
-def variants_of(kind: ReadKind) -> list[Variant]:
-    """What `bench read` times of a kind, each in every form that there is."""
-    listed = [x for x in kind.variants() if not x.in_larger_bank]
-    if len({variant.implementation for variant in listed}) == 1:
-        return listed
-    forms = [form for form in IMPLEMENTATIONS if form != "auto"]
-    plain = dict.fromkeys(variant._replace(implementation="auto") for variant in listed)
-    return [
-        variant._replace(implementation=form)  # type: ignore[arg-type]
-        for variant in plain
-        for form in forms
-    ]
-
-
-def _form(variant: Variant) -> str:
-    kept = "" if variant.top_k is None else f" top-{variant.top_k}"
-    without = ", no kernels" if variant.without_kernels else ""
-    return f"{variant.implementation}{kept}{without}"
 
 
 def read_program(kind: ReadKind, variant: Variant, memory: Memory) -> Compiled:

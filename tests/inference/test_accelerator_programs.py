@@ -123,8 +123,6 @@ def form_of(name: str, platform: str) -> tuple[Method, Any]:
 def train_program() -> Program:
     """The step of an experiment for GPUs, with few channels."""
     options = {**NARROW["stm"], "dtype": "bfloat16"}
-    if _TAKES_PLATFORM:
-        options["platform"] = "cuda"
     experiment = replace(load_experiment("stm/main"), method_options=options)
     # Unrolled are only those for CPUs, and the mesh here is of one.
     config = replace(experiment.step, unroll=False)
