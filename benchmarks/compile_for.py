@@ -47,7 +47,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from launches import launches
-from programs import METHODS, form_of, inference_shapes, variants_of
+from programs import METHODS, form_of, inference_shapes, read_of, variants_of
 
 import vos_jax
 from vos_jax.bench.measure import compile_program
@@ -323,7 +323,7 @@ def rows_here(args: argparse.Namespace) -> Iterator[Row]:
             (kind,) = kinds_by_name([job.name])
             memory = Memory(SIZE, args.dtype, job.objects, SLOTS, SLOTS)
             for variant in variants_of(kind):
-                made = read_program, kind, variant, memory
+                made = read_program, kind, variant, memory, platform
                 yield compiled(
                     args,
                     row._replace(form=form_of(variant)),
@@ -392,10 +392,12 @@ def step_program(name: str, objects: int, dtype: str, platform: str) -> Compiled
     return step, (variables, state, frame, inputs), (1,)
 
 
-def read_program(kind: ReadKind, variant: Variant, memory: Memory) -> Compiled:
+def read_program(
+    kind: ReadKind, variant: Variant, memory: Memory, platform: str
+) -> Compiled:
     """A read on a memory that is full."""
     arguments = jax.eval_shape(lambda: kind.arguments(memory, variant.top_k))
-    return kind.program(variant, "highest"), arguments, ()
+    return read_of(kind, variant, platform), arguments, ()
 
 
 def train_program(device: Any, dtype: str) -> Compiled:

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from device_timing import Bench, Made, Wanted, compile_together, seconds_of
 from jax import lax
-from programs import form_of, variants_of
+from programs import form_of, read_of, variants_of
 
 from vos_jax.bench.reads.kind import Memory, ReadKind, Variant
 from vos_jax.bench.reads.kinds import KINDS
 
-_PRECISION = "highest"
 _FRAMES, _SLOTS = 2, 3
 
 # Of a value's largest number. Sums are float32 in both types; weights are rounded to
@@ -109,11 +108,12 @@ def compare(bench: Bench, kind: ReadKind) -> list[Correct]:
                 arguments = jax.device_get(kind.arguments(memory, variant.top_k))
                 plain = variant._replace(implementation="reference")
                 if (dtype, plain) not in expected:
-                    read = jax.jit(kind.program(plain, _PRECISION))
+                    read = jax.jit(read_of(kind, plain, "cpu"))
                     expected[dtype, plain] = jax.device_get(read(*arguments))
             row = Correct(kind.name, form_of(variant), dtype)
             cases.append((row, variant, arguments, expected[dtype, plain]))
-            wanted.append(Wanted(kind.program(variant, _PRECISION), arguments))
+            read = read_of(kind, variant, bench.platform)
+            wanted.append(Wanted(read, arguments))
     made = compile_together(wanted)
     return [compared(*case, program) for case, program in zip(cases, made, strict=True)]
 
@@ -184,7 +184,7 @@ def programs_of(
     bench: Bench, kind: ReadKind, variant: Variant
 ) -> Iterator[tuple[str, Callable[..., Any]]]:
     """The read by its label; in blocks once for each budget."""
-    read, label = kind.program(variant, _PRECISION), form_of(variant)
+    read, label = read_of(kind, variant, bench.platform), form_of(variant)
     if variant.implementation != "blocks":
         yield label, read
         return
@@ -196,11 +196,12 @@ def programs_of(
 def _within(budget: int, read: Callable[..., Any], *arguments: Any) -> Any:
     """A read that is traced with another budget of its blocks."""
     blocks = import_module("vos_jax.ops.read_forms.blocks")
-    before, blocks.BUDGET = blocks.BUDGET, budget
+    before = {name: x for name, x in vars(blocks).items() if name.endswith("BUDGET")}
+    vars(blocks).update(dict.fromkeys(before, budget))
     try:
         return read(*arguments)
     finally:
-        blocks.BUDGET = before
+        vars(blocks).update(before)
 
 
 def timed(

@@ -4,6 +4,8 @@
 """
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -62,6 +64,14 @@ def variants_of(kind: ReadKind) -> list[Variant]:
     forms: Any = [form for form in IMPLEMENTATIONS if form != "auto"]
     plain = dict.fromkeys(variant._replace(implementation="auto") for variant in listed)
     return [x._replace(implementation=form) for x in plain for form in forms]
+
+
+def read_of(kind: ReadKind, variant: Variant, platform: str) -> Callable[..., Any]:
+    """A read as a function of its arguments, for a platform."""
+    read = kind.program(variant, "highest")
+    if "platform" in inspect.signature(read).parameters:
+        return partial(read, platform=platform)
+    return read
 
 
 def form_of(variant: Variant) -> str:
