@@ -136,5 +136,6 @@ def _operations(op: Any) -> Iterator[Any]:
 
 
 def _place(op: Any) -> str:
-    """An operation with the line of the program that it comes from."""
-    return f"{op.name} {str(op.location)[:300]}"
+    """An operation with its types and the line of the program that it comes from."""
+    types = [str(value.type) for value in (*op.operands, *op.results)][:3]
+    return f"{op.name} {' '.join(types)} {str(op.location)[:300]}"
