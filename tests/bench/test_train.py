@@ -306,3 +306,12 @@ def test_a_batch_that_does_not_divide_is_refused():
     odd = dataclasses.replace(TINY, batch=3, step=StepConfig(accumulation=2))
     with pytest.raises(InputError, match="3 clips does not divide"):
         bench.bench_train(odd)
+
+
+def test_the_step_alone_needs_no_pipeline(monkeypatch):
+    monkeypatch.setattr(bench, "begin", begin_toy)
+    monkeypatch.setattr(bench, "train_batches", None)
+    result = bench.bench_step(TINY, options=OPTIONS)
+    assert [row.size for row in result.steps] == ["32x32", "48x32"]
+    assert all(row.repeats and row.mfu > 0 for row in result.steps)
+    assert not result.inputs

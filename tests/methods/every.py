@@ -84,12 +84,17 @@ class Shallow(ResNetConfig):
 
 def tiny(name: str, **options: Any) -> tuple[Method, dict[str, Any]]:
     """A narrow network of few layers that remembers every second frame."""
-    shallow = {
+    return narrow(name, **{**shallow(name), **options})
+
+
+def shallow(name: str) -> dict[str, Any]:
+    """The options of such a network, beside those of `NARROW`."""
+    backbones = {
         field: Shallow(depth=value.depth, width=value.width)
         for field, value in NARROW[name].items()
         if isinstance(value, ResNetConfig)
     }
-    return narrow(name, mem_every=2, **shallow, **options)
+    return {"mem_every": 2, **backbones}
 
 
 def narrow(name: str, **options: Any) -> tuple[Method, dict[str, Any]]:

@@ -146,6 +146,24 @@ def bench_train(
     return TrainResult(steps.job(), shown, table, ceilings)
 
 
+def bench_step(
+    experiment: Experiment,
+    data: Path | None = None,
+    options: TrainOptions | None = None,
+    *,
+    mesh: Mesh | None = None,
+) -> TrainResult:
+    """Times the step alone, which needs no TensorFlow; else as `bench_train`."""
+    options = options or TrainOptions()
+    mesh = make_mesh() if mesh is None else mesh
+    check_batch(mesh, experiment.batch, experiment.step.accumulation)
+    steps = _Steps(experiment, open_data(experiment.data, data), data, mesh)
+    ceilings = steps.ceilings(options.small)
+    turns = {size: number for number, size in enumerate(experiment.recipe.sizes)}
+    rows = [steps.row(*turn, options, ceilings) for turn in turns.items()]
+    return TrainResult(steps.job(), rows, [], ceilings)
+
+
 class _Inputs:
     """The pipeline; every measurement goes on with the clips of later steps."""
 
