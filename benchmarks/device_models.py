@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from device_timing import Bench, Made, Wanted, compile_together, seconds_of
-from programs import inference_form, random_weights
+from programs import random_weights
 
 import vos_jax
 from vos_jax.bench.measure import device_peak_bytes
@@ -74,7 +74,8 @@ def measure(bench: Bench, dtype: str, frames: int) -> list[Row]:
     wanted: list[Wanted] = []
     for name in bench.methods:
         method = vos_jax.create(name, dtype=dtype)
-        method, weights = inference_form(method, random_weights(method), bench.platform)
+        drawn = random_weights(method)
+        method, weights = vos_jax.inference_form(method, drawn, platform=bench.platform)
         weights = jax.device_put(weights)
         for objects in bench.objects:
             row = Row(name, dtype, objects, frames)

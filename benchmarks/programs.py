@@ -20,20 +20,12 @@ METHODS = tuple(name for name in vos_jax.METHODS if not name.endswith("-tiny"))
 """Those of published size; the small ones are the same programs."""
 
 
-def inference_form(method: Method, variables: Any, platform: str) -> tuple[Method, Any]:
-    """As `vos_jax.inference_form`, for a platform."""
-    takes = inspect.signature(vos_jax.inference_form).parameters
-    options = {"platform": platform} if "platform" in takes else {}
-    made, weights = vos_jax.inference_form(method, variables, **options)
-    return made, weights
-
-
 def inference_shapes(method: Method, platform: str) -> tuple[Method, Any]:
     """The same with shapes for weights."""
     made: list[Method] = []
 
     def form(variables: Any) -> Any:
-        other, variables = inference_form(method, variables, platform)
+        other, variables = vos_jax.inference_form(method, variables, platform=platform)
         made.append(other)
         return variables
 

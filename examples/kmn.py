@@ -52,6 +52,7 @@ class KMN(stm.STM):
         return kernel_guided_read(
             *(query.key, key, value, filled, kernel),
             implementation=self.config.read,
+            platform=self.config.platform,
             precision=precision,
         )
 

@@ -6,7 +6,6 @@ machine that builds them. The networks are narrow, which changes none of that.
 """
 
 import ast
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,11 +42,6 @@ ASKING = (
     "local_devices",
     "device_count",
     "local_device_count",
-)
-
-_TAKES_PLATFORM = "platform" in inspect.signature(vos_jax.inference_form).parameters
-waits = pytest.mark.xfail(
-    not _TAKES_PLATFORM, strict=False, reason="no forms for accelerators yet"
 )
 
 
@@ -108,10 +102,9 @@ def form_of(name: str, platform: str) -> tuple[Method, Any]:
     """The inference form of a shallow network, with shapes for weights."""
     method = create(name, **{**NARROW[name], **shallow(name)}, dtype="bfloat16")
     made: list[Method] = []
-    options = {"platform": platform} if _TAKES_PLATFORM else {}
 
     def form(variables: Any) -> Any:
-        other, variables = vos_jax.inference_form(method, variables, **options)
+        other, variables = vos_jax.inference_form(method, variables, platform=platform)
         made.append(other)
         return variables
 
@@ -157,7 +150,6 @@ every_step = pytest.mark.parametrize(
 )
 
 
-@waits
 @every_step
 def test_no_step_branches_on_a_value(name: str, platform: str) -> None:
     assert not branches(step_program(name, platform).module)
@@ -170,14 +162,12 @@ def test_every_loop_of_a_step_turns_a_known_number_of_times(
     assert not open_loops(step_program(name, platform).module)
 
 
-@waits
 @every_step
 def test_no_step_casts_its_weights(name: str, platform: str) -> None:
     program = step_program(name, platform)
     assert not converted(program.module, program.weights)
 
 
-@waits
 @every_step
 def test_building_a_step_asks_for_no_device(name: str, platform: str) -> None:
     assert not step_program(name, platform).asked
@@ -189,7 +179,6 @@ def test_a_training_step_has_no_branch_and_only_loops_of_known_length() -> None:
     assert not open_loops(module)
 
 
-@waits
 def test_building_a_training_step_asks_for_no_device() -> None:
     assert not train_program().asked
 
@@ -207,7 +196,6 @@ def asking(tree: ast.AST) -> list[int]:
     return found
 
 
-@waits
 def test_no_operation_or_network_asks_for_devices() -> None:
     places = [
         f"{path.relative_to(PACKAGE)}:{line}"

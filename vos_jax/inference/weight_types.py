@@ -20,6 +20,7 @@ _MOVES = {
     "reshape",
     "rev",
     "slice",
+    "split",
     "squeeze",
     "transpose",
 }
@@ -99,6 +100,8 @@ class _Uses:
             if equation.params["new_dtype"] == self._dtype:
                 return []
         elif name in _MOVES:
+            return given[:1] * len(equation.outvars)
+        elif name == "concatenate" and len(set(given)) == 1:
             return given[:1]
         elif name == "cond":
             for branch in equation.params["branches"]:

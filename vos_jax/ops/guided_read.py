@@ -50,7 +50,6 @@ def best_cells(
     usable: Bool[Array, "S O"],
     kernel: Kernel | None,
     k: int,
-    *,
     precision: lax.PrecisionLike = "highest",
     platform: Platform | None = None,
 ) -> Cells:

@@ -261,15 +261,8 @@ class HMMN(STM):
         counts = {s.stage: 4 * config.k // s.factor**2 for s in config.fine}
         if config.selection == "best":
             key, kernel = self._coarse_of_fine(memory, kernel)
-            best = best_cells(
-                query.key,
-                key,
-                fine.filled,
-                kernel,
-                config.k,
-                precision=config.precision,
-                platform=config.platform,
-            )
+            given = query.key, key, fine.filled, kernel, config.k
+            best = best_cells(*given, config.precision, config.platform)
             return {stage: best.first(count) for stage, count in counts.items()}
         if config.selection == "all":
             return dict.fromkeys(counts, all_cells(fine.filled, height, width))
