@@ -45,15 +45,13 @@ class KMN(stm.STM):
         q*(p) is the query cell that memory cell p matches best.
         """
         (key, value), filled = memory.bank.entries, memory.bank.filled
-        precision = self.config.precision
-        match = partial(global_match, query_key=query.key, precision=precision)
+        config = self.config
+        match = partial(global_match, query_key=query.key, precision=config.precision)
         centre = lax.map(partial(lax.map, match), key)
-        kernel = Kernel(centre, jnp.full(filled.shape, self.config.sigma))
+        kernel = Kernel(centre, jnp.full(filled.shape, config.sigma))
         return kernel_guided_read(
             *(query.key, key, value, filled, kernel),
-            implementation=self.config.read,
-            platform=self.config.platform,
-            precision=precision,
+            **config.read_options,
         )
 
 

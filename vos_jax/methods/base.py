@@ -29,12 +29,14 @@ from vos_jax.ops.read_forms import IMPLEMENTATIONS, Implementation
 _SETTING = "setting"
 
 
-def setting(default: Any) -> Any:
+def setting(default: Any, *, shown: bool = True) -> Any:
     """A field that changes how a network computes and not what its weights are.
 
-    Weights serve any value of it. A field that is one stays one in subclasses.
+    Weights serve any value of it. A field that is one stays one in subclasses. What is
+    not `shown` is not in the configuration's text, by which runs know one another.
     """
-    return dataclasses.field(default=default, metadata={_SETTING: True})
+    metadata = {_SETTING: True}
+    return dataclasses.field(default=default, repr=shown, metadata=metadata)
 
 
 def settings_of(config: Any) -> frozenset[str]:
@@ -71,7 +73,7 @@ class ReadConfig:
     read: Implementation = setting("auto")
     dtype: str = setting("float32")
     precision: str = setting("highest")
-    platform: Platform | None = setting(None)
+    platform: Platform | None = setting(None, shown=False)
     folded: bool = False
 
     def __post_init__(self) -> None:
@@ -97,6 +99,15 @@ class ReadConfig:
             raise InputError(
                 f"read='pallas': there is no kernel for {self.platform}; use 'auto'"
             )
+
+    @property
+    def read_options(self) -> dict[str, Any]:
+        """What every read of `vos_jax.ops` takes by these names."""
+        return {
+            "implementation": self.read,
+            "platform": self.platform,
+            "precision": self.precision,
+        }
 
     @property
     def numerics(self) -> Numerics:

@@ -173,9 +173,7 @@ class STM(Method):
             bank.entries.value,
             bank.filled,
             top_k=config.top_k,
-            implementation=config.read,
-            platform=config.platform,
-            precision=config.precision,
+            **config.read_options,
         )
 
     def own_value(self, memory: Any, query: Any) -> Float[Array, "*b h w Cv"]:

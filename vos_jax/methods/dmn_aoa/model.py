@@ -262,9 +262,7 @@ class DMNAOA(Method):
             bank.entries.key,
             bank.entries.value,
             readable(bank, config.memory_sampling, memory.time),
-            implementation=config.read,
-            platform=config.platform,
-            precision=config.precision,
+            **config.read_options,
         )
 
     # Masks

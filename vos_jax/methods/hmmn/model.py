@@ -179,9 +179,7 @@ class HMMN(STM):
             bank.entries.value,
             bank.filled,
             kernel,
-            implementation=config.read,
-            platform=config.platform,
-            precision=config.precision,
+            **config.read_options,
         )
 
     def guide(
@@ -243,9 +241,7 @@ class HMMN(STM):
             entry.key,
             entry.value,
             cells[stage],
-            implementation=self.config.read,
-            platform=self.config.platform,
-            precision=self.config.precision,
+            **self.config.read_options,
         )
 
     def candidates(

@@ -216,9 +216,7 @@ class STCN(Method):
             *entries,
             copies,
             top_k=top_k,
-            implementation=self.config.read,
-            platform=self.config.platform,
-            precision=self.config.precision,
+            **self.config.read_options,
         )
 
     def decode(
