@@ -113,6 +113,8 @@ def test_all_reads_are_timed_with_the_published_k(asked, capsys):
         ("guided-4", (8, 32, 128)),
         ("candidates", (8, 32, 128)),
         ("position-map", (1, 8, 32)),
+        ("recurrent-key", ()),
+        ("recurrent-value", ()),
     ]
     assert asked[0].limit_s is None
     assert "chunked top-20" in capsys.readouterr().out

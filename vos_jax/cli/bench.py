@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="KIND",
         help="space-time (STM), l2 (STCN, RDE-VOS), kernel-guided, guided-8, guided-4,"
-        " candidates (HMMN), position-map (LCM); all by default",
+        " candidates (HMMN), position-map (LCM), recurrent-key, recurrent-value"
+        " (RDE-VOS); all by default",
     )
     read.add_argument(
         "--top-k",
