@@ -53,7 +53,7 @@ class ReadConfig:
       top_k: Read only the k best memory cells of each query cell; None reads all.
       read: Implementation of the read.
       dtype: Compute type; parameters and softmax stay float32.
-      precision: Of float32 products.
+      precision: Of float32 products, "highest", "high" or "default".
       folded: Norms are folded into the convolutions.
     """
 
