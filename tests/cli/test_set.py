@@ -8,6 +8,7 @@ import vos_jax
 from tests.clips import read_masks
 from tests.methods.every import narrow
 from vos_jax.cli import main
+from vos_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,28 @@ def test_a_type_or_precision_is_given_once(segment, capsys):
     for name, value in (("dtype", "float32"), ("precision", "high")):
         assert segment(f"--{name}", value, "--set", f"{name}={value}") == 2
         assert f"{name} is given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("platform", "words", "expected"),
+    [
+        ("cpu", [], ("float32", "highest")),
+        ("gpu", [], ("bfloat16", "default")),
+        ("gpu", ["--dtype", "float32"], ("float32", "highest")),
+        ("tpu", ["--set", "dtype=float32"], ("float32", "highest")),
+        ("tpu", ["--precision", "high"], ("bfloat16", "high")),
+    ],
+)
+def test_the_demo_computes_in_what_suits_the_machine(
+    platform, words, expected, monkeypatch, capsys
+):
+    def stop(method, *_, **__):
+        raise InputError(f"{method.config.dtype} {method.config.precision}")
+
+    monkeypatch.setattr("jax.default_backend", lambda: platform)
+    monkeypatch.setattr("vos_jax.inference.demo.run_demo", stop)
+    assert main(["demo", "--no-compilation-cache", *words]) == 2
+    assert capsys.readouterr().err.strip().endswith(" ".join(expected))
 
 
 def test_stcn_is_evaluated_with_weights_of_rde(evaluate, capsys):
