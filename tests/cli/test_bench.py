@@ -5,9 +5,11 @@ import json
 import pytest
 from jax.errors import JaxRuntimeError
 
+from vos_jax.bench import model as bench_model
 from vos_jax.bench import read as bench_read
 from vos_jax.bench import train as bench_train
 from vos_jax.bench.measure import Ceilings
+from vos_jax.bench.model import ModelResult
 from vos_jax.bench.read import ReadResult, ReadRow
 from vos_jax.bench.train_rows import InputRow, Job, StepRow, TrainResult
 from vos_jax.cli import main
@@ -113,6 +115,8 @@ def test_all_reads_are_timed_with_the_published_k(asked, capsys):
         ("guided-4", (8, 32, 128)),
         ("candidates", (8, 32, 128)),
         ("position-map", (1, 8, 32)),
+        ("recurrent-key", ()),
+        ("recurrent-value", ()),
     ]
     assert asked[0].limit_s is None
     assert "slots top-20" in capsys.readouterr().out
@@ -128,6 +132,33 @@ def test_the_options_of_the_reads_reach_the_sweep(asked):
     assert (asked[0].height, asked[0].width) == (64, 96)
     assert (asked[0].frames, asked[0].objects) == ((3,), (2,))
     assert asked[0].dtypes == ("bfloat16",)
+    assert asked[0].precision == "highest"
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "default"])
+def test_the_precision_of_the_reads_can_be_asked_for(asked, precision):
+    assert main(["bench", "read", "--reads", "l2", "--precision", precision]) == 0
+    assert asked[0].precision == precision
+
+
+def test_the_types_of_a_model_are_timed_and_told(monkeypatch, capsys):
+    timed = []
+
+    def record(method, variables, asked):
+        timed.append((method.config.precision, asked.dtypes or (method.config.dtype,)))
+        return ModelResult([], [])
+
+    monkeypatch.setattr(bench_model, "bench_model", record)
+    monkeypatch.setattr(
+        weights, "random_model", lambda name, **x: (create(name, **x), {})
+    )
+    for words in ([], ["--dtype", "float32", "bfloat16", "--precision", "high"]):
+        assert main(["bench", "model", "--method", "stm-tiny", *words]) == 0
+    both = ("float32", "bfloat16")
+    assert timed == [("highest", ("float32",)), ("high", both)]
+    one, other = capsys.readouterr().err.splitlines()
+    assert one.endswith("cpu; float32, highest precision")
+    assert other.endswith("cpu; float32 and bfloat16, high precision")
 
 
 def test_the_number_of_cells_is_for_the_kinds_that_take_one(asked):
@@ -192,7 +223,7 @@ def test_memory_that_runs_out_is_one_line(words, function, remedy, monkeypatch, 
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
 
     monkeypatch.setattr(f"vos_jax.bench.{function}", fail)
-    monkeypatch.setattr(weights, "random_model", lambda name: (create(name), {}))
+    monkeypatch.setattr(weights, "random_model", lambda name, **_: (create(name), {}))
     assert main(["bench", *words]) == 2
     out, err = capsys.readouterr()
     assert out == ""

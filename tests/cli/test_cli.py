@@ -220,10 +220,10 @@ def test_segment_prints_json_and_nothing_else(segment, files, clip, capsys):
 
 
 def test_the_first_line_says_what_computes_which_video_how(segment, weights, capsys):
-    assert segment("--size", 16, "--dtype", "bfloat16") == 0
+    assert segment("--size", 16, "--dtype", "bfloat16", "--precision", "high") == 0
     first, *_ = capsys.readouterr().err.splitlines()
     assert first == (
-        f"segment: stm, weights {weights}; cpu; bfloat16, highest precision;"
+        f"segment: stm, weights {weights}; cpu; bfloat16, high precision;"
         " 48x32, computed at 24x16; 2 objects; 8 frames"
     )
 

@@ -29,7 +29,7 @@ FRAMES, SIZE, OBJECTS = 5, (32, 48), 2
 
 # What each method has of its own that `--set` may change.
 OWN = {
-    "stm": "precision=default",
+    "stm": "read=reference",
     "hmmn": "kernel_guided=False",
     "dmn-aoa": "hard_test=True",
     "lcm": "use_grm=False",
@@ -174,7 +174,9 @@ def test_bfloat16_stays_near_float32(segment, method):
     to; labels differ on outlines alone, in one percent of so small a frame at most.
     """
     wide = segment(method, "--save-scores", "--overlay", "--json")
-    short = segment(method, "--save-scores", "--dtype", "bfloat16")
+    short = segment(
+        method, "--save-scores", "--dtype", "bfloat16", "--precision", "default"
+    )
     difference = np.abs(scores(short) - scores(wide))
     assert 0 < difference.mean() < 2**-8
     assert difference.max() < 32 * 2**-8
@@ -186,7 +188,8 @@ def test_bfloat16_stays_near_float32(segment, method):
 
 @EVERY
 def test_options_that_change_the_program(segment, evaluate, method, capsys):
-    options = ("--dtype", "float32", "--size", "48", "--flip", *changes(method))
+    options = ("--dtype", "float32", "--precision", "high", "--size", "48", "--flip")
+    options += tuple(changes(method))
     out = segment(method, *options, "--no-compilation-cache")
     alone = checked_masks(out / "masks")
     capsys.readouterr()
@@ -208,7 +211,8 @@ def test_backwards_from_several_masks_with_resuming(segment, method):
 
 @ONE_BY_DEFAULT
 def test_a_data_set_with_every_option_of_its_own(evaluate, method, capsys):
-    short = ("--dtype", "bfloat16", "--compilation-cache", "--debug")
+    short = ("--dtype", "bfloat16", "--precision", "highest", "--debug")
+    short += ("--compilation-cache",)
     own = ("--drop-last", "--seen", "bird", "--json")
     out = evaluate(method, "youtube-vos", *short, *own, split="valid")
     assert 0 <= json.loads(capsys.readouterr().out)["J_seen"] <= 1

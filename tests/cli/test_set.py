@@ -8,6 +8,7 @@ import vos_jax
 from tests.clips import read_masks
 from tests.methods.every import narrow
 from vos_jax.cli import main
+from vos_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,43 @@ def test_settings_change_the_masks_and_a_resumed_run_notices(segment, files, cap
     assert any((after[name] != before[name]).any() for name in before)
 
 
+def test_a_run_goes_on_in_the_same_type_and_precision_only(segment, capsys):
+    assert segment("--precision", "high") == 0
+    assert segment("--set", "precision=high", "--set", "dtype=float32", "--resume") == 0
+    for other in (("--dtype", "bfloat16", "--precision", "high"), ()):
+        capsys.readouterr()
+        assert segment(*other, "--resume") == 2
+        assert "of a run with other settings" in capsys.readouterr().err
+
+
+def test_a_type_or_precision_is_given_once(segment, capsys):
+    for name, value in (("dtype", "float32"), ("precision", "high")):
+        assert segment(f"--{name}", value, "--set", f"{name}={value}") == 2
+        assert f"{name} is given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("platform", "words", "expected"),
+    [
+        ("cpu", [], ("float32", "highest")),
+        ("gpu", [], ("bfloat16", "default")),
+        ("gpu", ["--dtype", "float32"], ("float32", "highest")),
+        ("tpu", ["--set", "dtype=float32"], ("float32", "highest")),
+        ("tpu", ["--precision", "high"], ("bfloat16", "high")),
+    ],
+)
+def test_the_demo_computes_in_what_suits_the_machine(
+    platform, words, expected, monkeypatch, capsys
+):
+    def stop(method, *_, **__):
+        raise InputError(f"{method.config.dtype} {method.config.precision}")
+
+    monkeypatch.setattr("jax.default_backend", lambda: platform)
+    monkeypatch.setattr("vos_jax.inference.demo.run_demo", stop)
+    assert main(["demo", "--no-compilation-cache", *words]) == 2
+    assert capsys.readouterr().err.strip().endswith(" ".join(expected))
+
+
 def test_stcn_is_evaluated_with_weights_of_rde(evaluate, capsys):
     assert evaluate("mem_every=2", "mem_capacity=None", method="stcn") == 0
     assert 0 <= json.loads(capsys.readouterr().out)["J&F-Mean"] <= 1
@@ -96,6 +134,10 @@ def test_stcn_is_evaluated_with_weights_of_rde(evaluate, capsys):
         ("recurrent=no", "method 'rde': recurrent='no': use True or False"),
         ("latest=0", "method 'rde': latest=0: use True or False"),
         ("dtype=int8", "method 'rde': dtype='int8': use 'float32' or 'bfloat16'"),
+        (
+            "precision=low",
+            "method 'rde': precision='low': use 'highest', 'high' or 'default'",
+        ),
         ("backbone=resnet", "its weights are for backbone={"),
         ("top_k=7", "--set top_k=7: top_k is given twice; give it once"),
         ("first", "--set first: write field=value"),

@@ -1,4 +1,7 @@
-"""SAM against its formulas in float64, one step of it after the other."""
+"""SAM's parameters: their names, shapes and first values, and what computes with them.
+
+The formulas are tested with `vos_jax.ops.aggregation`.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +9,9 @@ import numpy as np
 import pytest
 
 from tests.randomized import randomized
-from vos_jax.methods.rde.blocks import Aggregation, Enhancement, Extraction, FrameConv
+from vos_jax.methods.rde.blocks import Aggregation
+from vos_jax.nn.numerics import Numerics
+from vos_jax.ops.aggregation import Affine, Enhance, Extract, Weights, aggregate
 
 CHANNELS = 8
 
@@ -15,100 +20,62 @@ def _random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def _conv(x, params, dilation=1):
-    """A 3-D convolution that pads in space alone, tap by tap."""
-    kernel = np.asarray(params["kernel"], np.float64)
-    length, size = kernel.shape[:2]
-    reach = size // 2 * dilation
-    pads = [(0, 0), (0, 0), (reach, reach), (reach, reach), (0, 0)]
-    padded = np.pad(np.asarray(x, np.float64), pads)
-    times, height, width = x.shape[1] - length + 1, *x.shape[2:4]
-    out = np.zeros((len(x), times, height, width, kernel.shape[-1]))
-    for t, i, j in np.ndindex(kernel.shape[:3]):
-        row, column = i * dilation, j * dilation
-        part = padded[:, t : t + times, row : row + height, column : column + width]
-        out += part @ kernel[t, i, j]
-    return out + np.asarray(params.get("bias", 0), np.float64)
+def _pair(objects=1, channels=CHANNELS):
+    return (_random(objects, 4, 5, channels, seed=seed) for seed in (0, 1))
 
 
-def _pooled(x):
-    batch, times, height, width, channels = x.shape
-    out = np.zeros((batch, times, height // 2, width // 2, channels))
-    for i, j in np.ndindex(out.shape[2:4]):
-        out[:, :, i, j] = x[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max((2, 3))
-    return out
+def _weights(params):
+    def affine(each):
+        kernel = each["kernel"]
+        return Affine(kernel[0] if len(kernel) == 1 else kernel, each["bias"])
+
+    rates = (params["enhance"][f"rate{rate}"]["kernel"][0] for rate in (0, 2, 4, 6))
+    return Weights(
+        Extract(*(affine(params["extract"][x]) for x in ("theta", "phi", "g", "out"))),
+        Enhance(tuple(rates), params["enhance"]["merge"]["kernel"][0]),
+        affine(params["squeeze"]),
+    )
 
 
-def _extraction(x, params):
-    """Every cell with every pooled cell, as the paper draws it."""
-    theta = _conv(x, params["theta"])
-    phi, g = (_pooled(_conv(x, params[name])) for name in ("phi", "g"))
-    flat = [y.reshape(len(x), -1, y.shape[-1]) for y in (theta, phi, g)]
-    related = np.einsum("bic,bjc->bij", *flat[:2]) / flat[1].shape[1]
-    found = np.einsum("bij,bjc->bic", related, flat[2]).reshape(theta.shape)
-    return x + _conv(found, params["out"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_each_parameter_has_its_place_in_the_update(dtype):
+    old, new = _pair(2)
+    module = Aggregation(Numerics(dtype=dtype))
+    variables = randomized(module, old, new)
+    out = jax.jit(module.apply)(variables, old, new)
+    half = (jnp.asarray(x, dtype) for x in (old, new))
+    expected = jax.jit(aggregate)(_weights(variables["params"]), *half)
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, expected)
 
 
-def _enhancement(x, params):
-    parts = [_conv(x, params["rate0"])]
-    parts += [_conv(x, params[f"rate{rate}"], rate) for rate in (2, 4, 6)]
-    joined = np.maximum(np.concatenate(parts, axis=-1), 0)
-    return x + np.maximum(_conv(joined, params["merge"]), 0)
-
-
-# Sides of both parities: the pooling drops an odd last row or column.
-@pytest.mark.parametrize("size", [(5, 7), (4, 6), (3, 2)])
-def test_extraction_relates_all_cells_of_both_frames(size):
-    x = _random(2, 2, *size, CHANNELS)
-    variables = randomized(Extraction(), x)
-    out = Extraction().apply(variables, x)
-    expected = _extraction(x, variables["params"])
-    np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
-
-
-def test_enhancement_sees_rings_of_cells():
-    x = _random(1, 2, 9, 8, CHANNELS)
-    variables = randomized(Enhancement(), x)
-    out = Enhancement().apply(variables, x)
-    expected = _enhancement(x, variables["params"])
-    np.testing.assert_allclose(out, expected, atol=2e-5)
-    moved = x.copy()
-    moved[:, 1] += 1
-    other = Enhancement().apply(variables, moved)
-    np.testing.assert_array_equal(other[:, 0], out[:, 0])
-
-
-def test_the_older_embedding_meets_the_first_tap():
-    old, new = _random(2, 4, 5, CHANNELS), _random(2, 4, 5, CHANNELS, seed=1)
-    variables = randomized(Aggregation(), old, new)
-    params = variables["params"]
-    x = np.stack([old, new], axis=1)
-    x = _enhancement(_extraction(x, params["extract"]), params["enhance"])
-    assert params["squeeze"]["kernel"].shape[:3] == (2, 3, 3)
-    expected = _conv(x, params["squeeze"])[:, 0]
-    out = jax.jit(Aggregation().apply)(variables, old, new)
-    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
-    swapped = jax.jit(Aggregation().apply)(variables, new, old)
-    assert np.abs(swapped - expected).max() > 0.1
-
-
-def test_a_kernel_of_one_frame_keeps_all_frames():
-    x = _random(2, 3, 4, 5, 3)
-    module = FrameConv(6, kernel=3, dilation=2, use_bias=True)
-    variables = randomized(module, x)
-    out = module.apply(variables, x)
-    np.testing.assert_allclose(out, _conv(x, variables["params"], 2), atol=1e-5)
-
-
-def test_objects_do_not_see_each_other():
-    old, new = _random(3, 4, 5, CHANNELS), _random(3, 4, 5, CHANNELS, seed=1)
-    variables = randomized(Aggregation(), old, new)
-    together = Aggregation().apply(variables, old, new)
-    alone = [
-        Aggregation().apply(variables, old[o : o + 1], new[o : o + 1])[0]
-        for o in range(3)
-    ]
-    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-5, atol=1e-5)
+def test_shapes_are_those_of_the_released_program():
+    old, new = _pair()
+    params = jax.eval_shape(Aggregation().init, jax.random.key(0), old, new)["params"]
+    shapes = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+        for path, leaf in jax.tree.leaves_with_path(params)
+    }
+    half, quarter = CHANNELS // 2, CHANNELS // 4
+    narrow = {
+        f"extract/{name}/{leaf}": shape
+        for name in ("theta", "phi", "g")
+        for leaf, shape in (
+            ("kernel", (1, 1, 1, CHANNELS, half)),
+            ("bias", (half,)),
+        )
+    }
+    assert shapes == narrow | {
+        "extract/out/kernel": (1, 1, 1, half, CHANNELS),
+        "extract/out/bias": (CHANNELS,),
+        "enhance/rate0/kernel": (1, 1, 1, CHANNELS, quarter),
+        "enhance/rate2/kernel": (1, 3, 3, CHANNELS, quarter),
+        "enhance/rate4/kernel": (1, 3, 3, CHANNELS, quarter),
+        "enhance/rate6/kernel": (1, 3, 3, CHANNELS, quarter),
+        "enhance/merge/kernel": (1, 3, 3, CHANNELS, CHANNELS),
+        "squeeze/kernel": (2, 3, 3, CHANNELS, CHANNELS),
+        "squeeze/bias": (CHANNELS,),
+    }
 
 
 def test_kernels_begin_with_a_third_of_the_variance_that_keeps_the_scale():
@@ -122,7 +89,7 @@ def test_kernels_begin_with_a_third_of_the_variance_that_keeps_the_scale():
 
 
 def test_every_parameter_matters():
-    old, new = _random(1, 4, 5, CHANNELS), _random(1, 4, 5, CHANNELS, seed=1)
+    old, new = _pair()
     variables = randomized(Aggregation(), old, new)
 
     @jax.jit
@@ -132,3 +99,17 @@ def test_every_parameter_matters():
 
     for path, leaf in jax.tree.leaves_with_path(gradient(variables["params"])):
         assert np.isfinite(leaf).all() and np.asarray(leaf).any(), path
+
+
+def test_folded_networks_take_fewer_products():
+    old, new = (_random(1, 9, 5, 16, seed=seed) for seed in (0, 1))
+    variables = randomized(Aggregation(), old, new)
+    plain, folded = (
+        str(
+            jax.make_jaxpr(Aggregation(Numerics(folded=each)).apply)(
+                variables, old, new
+            )
+        )
+        for each in (False, True)
+    )
+    assert folded.count("conv_general_dilated") > plain.count("conv_general_dilated")

@@ -25,6 +25,7 @@ from vos_jax.methods.rde.model import FIRST, LATEST, RECURRENT
 from vos_jax.methods.stcn.model import Query
 from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.layers import fold_norms, normalize_image
+from vos_jax.ops.aggregation import enhance, extract
 from vos_jax.ops.l2_read import l2_read, l2_similarity
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.padding import pad
@@ -110,12 +111,12 @@ def _encode(variables, frame):
 
 
 def _keeping(stages: dict[str, Any]):
-    """Notes what modules make, and what the value encoder and the decoder are given."""
+    """Notes what modules make, and what some of them are given."""
 
     def keep(call, args, kwargs, context):
         path = "/".join(context.module.path)
         out = stages[path] = call(*args, **kwargs)
-        if path in ("value_encoder", "decoder"):
+        if path in ("value_encoder", "decoder", "key_aggregation", "value_aggregation"):
             stages[f"{path} <-"] = args
         return out
 
@@ -131,8 +132,10 @@ def _memorize(variables, memory, frame, kept, probs, time):
         memory = METHOD.bind(variables).memorize(memory, frame, kept, probs, moment)
     found = {"mask_in": stages["value_encoder <-"][1], "value": stages["value_encoder"]}
     for side in ("key", "value"):
-        related = stages[f"{side}_aggregation/extract"]
-        context = stages[f"{side}_aggregation/enhance"] - related
+        name = f"{side}_aggregation"
+        pair = jnp.stack(stages[f"{name} <-"], axis=1)
+        related = extract(stages[f"{name}/extract"], pair)
+        context = enhance(stages[f"{name}/enhance"], related) - related
         found |= {f"{side}_nonlocal": related, f"{side}_aspp": context}
     return memory, found
 

@@ -62,6 +62,7 @@ def test_a_configuration_cannot_be_changed():
         ("mem_capacity", 1),
         ("dtype", "float16"),
         ("precision", "low"),
+        ("precision", "tensorfloat32"),
         ("read", "fast"),
     ],
 )

@@ -153,6 +153,24 @@ def test_bfloat16_layers_keep_float32_parameters():
     np.testing.assert_allclose(out.astype(jnp.float32), expected, atol=0.05)
 
 
+def test_stored_statistics_are_applied_in_float32():
+    """One rounding of the result, however far the mean is from 0."""
+    x = jnp.asarray(_random(1, 4, 4, 3) + 100, jnp.bfloat16)
+    variables = randomized(FrozenNorm(), x)
+    variables["batch_stats"]["mean"] += 100
+    out = FrozenNorm().apply(variables, x)
+    assert out.dtype == jnp.bfloat16
+    exact = FrozenNorm().apply(variables, x.astype(jnp.float32))
+    np.testing.assert_array_equal(out, exact.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "default"])
+def test_every_precision_of_jax_is_one_of_numerics(precision):
+    x = _random(1, 6, 6, 3)
+    layer = ConvNorm(4, numerics=Numerics(precision=precision))
+    assert np.isfinite(layer.apply(randomized(layer, x), x)).all()
+
+
 @pytest.mark.parametrize("field", ["dtype", "precision"])
 def test_numerics_refuse_unknown_settings(field):
     with pytest.raises(ValueError, match=f"{field}='float8': use"):

@@ -155,10 +155,11 @@ class ReadRow(NamedTuple):
 
 
 class ReadResult(NamedTuple):
-    """All rows, and the ceilings that their limits come from."""
+    """All rows, the ceilings that limits come from, and the products' precision."""
 
     rows: list[ReadRow]
     ceilings: Ceilings
+    precision: str = "highest"
 
 
 def bench_read(options: ReadOptions | None = None) -> ReadResult:
@@ -179,7 +180,7 @@ def bench_read(options: ReadOptions | None = None) -> ReadResult:
             # A slow row is named while it runs and not when it is over.
             progress.note = f"next: {_words(after)}" if after else ""
             progress.update()
-    return ReadResult(rows, ceilings)
+    return ReadResult(rows, ceilings, options.precision)
 
 
 def _cases(options: ReadOptions) -> Iterator[ReadCase]:
@@ -283,10 +284,11 @@ def show(result: ReadResult) -> str:
         for dtype, flops in result.ceilings.flops.items()
     )
     head = f"ceilings: {peaks}, copy {result.ceilings.bytes_per_s / 1e9:.1f} GB/s"
+    head += f"; products at {result.precision} precision"
     return "\n".join([describe(machine()), head, "", text_table(result.rows)])
 
 
 def write(result: ReadResult, folder: str | Path) -> list[Path]:
     """Writes `bench_read.csv` and `.json`; returns their paths."""
-    notes = {"ceilings": result.ceilings._asdict()}
+    notes = {"ceilings": result.ceilings._asdict(), "precision": result.precision}
     return write_table(folder, NAME, result.rows, notes)

@@ -1,7 +1,6 @@
 """`vos-jax bench`: time compiled reads, whole models and training."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=f"example: {EXAMPLE}",
         allow_abbrev=False,
     )
-    _add_common(read, objects=[1, 3, 5], dtypes=["float32", "bfloat16"])
+    _add_common(read, objects=[1, 3, 5], dtypes=list(options.DTYPES))
+    options.add_precision_option(read, "for both types")
     read.add_argument(
         "--frames", type=int, nargs="+", default=[1, 2, 5, 10, 20], metavar="T"
     )
@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="KIND",
         help="space-time (STM), l2 (STCN, RDE-VOS), kernel-guided, guided-8, guided-4,"
-        " candidates (HMMN), position-map (LCM); all by default",
+        " candidates (HMMN), position-map (LCM), recurrent-key, recurrent-value"
+        " (RDE-VOS); all by default",
     )
     read.add_argument(
         "--top-k",
@@ -61,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog="example: vos-jax bench model --method stm --objects 1 3",
         allow_abbrev=False,
     )
-    _add_common(model, objects=[1, 3], dtypes=["float32"])
+    _add_common(model, objects=[1, 3], dtypes=None)
+    options.add_precision_option(
+        model, "default on accelerators where bfloat16 alone is timed"
+    )
     model.add_argument("--method", default="stm", metavar="NAME")
     model.add_argument(
         "--weights", type=Path, metavar="PATH", help="random weights by default"
@@ -101,13 +105,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common(
-    parser: argparse.ArgumentParser, objects: list[int], dtypes: list[str]
+    parser: argparse.ArgumentParser, objects: list[int], dtypes: list[str] | None
 ) -> None:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=854)
     parser.add_argument("--objects", type=int, nargs="+", default=objects, metavar="O")
     parser.add_argument(
-        "--dtype", nargs="+", default=dtypes, choices=("float32", "bfloat16")
+        "--dtype",
+        nargs="+",
+        default=dtypes,
+        choices=options.DTYPES,
+        help="both by default"
+        if dtypes
+        else "float32 on CPUs, bfloat16 on accelerators by default",
     )
     _add_output(parser, repeats=7)
 
@@ -141,6 +151,7 @@ def run_read(args: argparse.Namespace) -> None:
         frames=tuple(args.frames),
         objects=tuple(args.objects),
         dtypes=tuple(args.dtype),
+        precision=args.precision or "highest",
         repeats=args.repeats,
         limit_s=args.limit,
     )
@@ -163,10 +174,13 @@ def run_model(args: argparse.Namespace) -> None:
     from vos_jax.methods.weights import load_model, random_model
     from vos_jax.runtime.out_of_memory import memory_told
 
+    if args.stream is not None and args.dtype and len(args.dtype) > 1:
+        raise InputError(f"--dtype {' '.join(args.dtype)}: --stream takes one")
+    fields = _types_of(args)
     if args.weights is None:
-        method, variables = random_model(args.method)
+        method, variables = random_model(args.method, **fields)
     else:
-        method, variables = load_model(args.method, args.weights)
+        method, variables = load_model(args.method, args.weights, **fields)
     if args.stream is not None:
         run_stream(args, method, variables)
         return
@@ -175,11 +189,12 @@ def run_model(args: argparse.Namespace) -> None:
         width=args.width,
         objects=tuple(args.objects),
         memory_frames=tuple(args.frames or _fills(method)),
-        dtypes=tuple(args.dtype),
+        dtypes=tuple(args.dtype or ()),
         repeats=args.repeats,
     )
     with memory_told(f"bench model --method {args.method}", _LESS):
         result = bench_model.bench_model(method, variables, timed)
+    _announce(args, method)
     if args.out is not None:
         bench_model.write(result, args.out)
     if args.json:
@@ -189,6 +204,30 @@ def run_model(args: argparse.Namespace) -> None:
         options.print_figures(tables, as_json=True)
     else:
         print(bench_model.show(result))
+
+
+def _types_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The method's type, the first of several, and its precision."""
+    import jax
+
+    from vos_jax.inference.compute_types import with_compute_types
+
+    given = {"dtype": args.dtype and args.dtype[0], "precision": args.precision}
+    if args.dtype and len(args.dtype) > 1:
+        given["precision"] = args.precision or "highest"
+    fields = {name: value for name, value in given.items() if value is not None}
+    return with_compute_types(args.method, fields, jax.default_backend())
+
+
+def _announce(args: argparse.Namespace, method: Any) -> None:
+    """Says what was timed in which types."""
+    from vos_jax.inference.announce import announce, model_facts
+
+    source = "at random" if args.weights is None else str(args.weights)
+    title, device, types = model_facts(f"{args.method}, weights {source}", method)
+    if args.dtype:
+        types = f"{' and '.join(args.dtype)}, {types.partition(', ')[2]}"
+    announce("bench model", (title, device, types))
 
 
 def _fills(method: Any) -> list[int]:
@@ -202,9 +241,6 @@ def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
     from vos_jax.bench import stream as bench_stream
     from vos_jax.runtime.out_of_memory import memory_told
 
-    if len(args.dtype) > 1:
-        raise InputError(f"--dtype {' '.join(args.dtype)}: --stream takes one")
-    method = method.clone(config=replace(method.config, dtype=args.dtype[0]))
     video = bench_stream.StreamOptions(
         frames=args.stream,
         height=args.height,
@@ -214,6 +250,7 @@ def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
     less = _LESS.replace("--frames", "--stream")
     with memory_told(f"bench model --method {args.method}", less):
         rows = bench_stream.bench_stream(method, variables, video)
+    _announce(args, method)
     if args.out is not None:
         bench_stream.write(rows, args.out)
     if args.json:

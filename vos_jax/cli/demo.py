@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one that brings weights (stm-tiny); {options.METHOD_FILE}",
     )
     options.add_weights_option(parser)
+    options.add_type_options(parser)
     options.add_set_option(parser, options.SET_METHOD)
     options.add_inputs_option(parser, "made of the frames by default")
     options.add_cache_option(parser)
@@ -38,8 +39,9 @@ def run(args: argparse.Namespace) -> None:
     from vos_jax.methods.weights import load_model
 
     options.use_cache_option(args)
-    overrides = options.merge_changes({}, args.changes)
-    method, variables = load_model(args.method, args.weights, **overrides)
+    method, variables = load_model(
+        args.method, args.weights, **options.overrides_of(args)
+    )
     try:
         report = run_demo(
             *(method, variables, args.out, args.clips),

@@ -15,7 +15,11 @@ SET_METHOD = "change any other field of the method's configuration, latest=False
 
 METHOD_FILE = "or a Python file with a method of yours, FILE.py or FILE.py:NAME"
 
-_SHORT = ("mem_every", "mem_capacity", "top_k", "dtype")
+DTYPES = ("float32", "bfloat16")
+
+PRECISIONS = ("highest", "high", "default")
+
+_SHORT = ("mem_every", "mem_capacity", "top_k", "dtype", "precision")
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
@@ -63,11 +67,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-k", type=int, metavar="N", help="read only the N best memory cells"
     )
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        help="what the network computes in (float32); bfloat16 takes half the memory",
-    )
+    add_type_options(parser)
     add_set_option(parser, SET_METHOD)
     add_inputs_option(parser, "must be given where a method takes any")
     parser.add_argument(
@@ -80,6 +80,27 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--flip", action="store_true", help="average with the mirrored video"
     )
     add_cache_option(parser)
+
+
+def add_type_options(parser: argparse.ArgumentParser) -> None:
+    """`--dtype` and `--precision`; without them the machine decides."""
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="what the network computes in (float32 on CPUs, bfloat16 on accelerators);"
+        " bfloat16 takes half the memory",
+    )
+    add_precision_option(parser, "default on accelerators unless float32 is asked for")
+
+
+def add_precision_option(parser: argparse.ArgumentParser, unless: str) -> None:
+    """`--precision`; `unless` says where it is not the highest."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of float32 products; high and default let GPUs and TPUs take shorter"
+        f" formats (highest; {unless})",
+    )
 
 
 def add_weights_option(parser: argparse.ArgumentParser) -> None:
@@ -172,8 +193,9 @@ def load_model_of(args: argparse.Namespace) -> LoadedModel:
     from vos_jax.methods import weights as model
 
     use_cache_option(args)
-    overrides = _overrides(args)
-    method, variables = model.load_model(args.method, args.weights, **overrides)
+    method, variables = model.load_model(
+        args.method, args.weights, **overrides_of(args)
+    )
     weights_id = model.fingerprint(args.method, args.weights)
     named = title(args.method, args.weights, args.inputs)
     return LoadedModel(method, variables, weights_id, named)
@@ -185,12 +207,17 @@ def title(method: str, weights: Path | None, inputs: Path | None = None) -> str:
     return named if inputs is None else f"{named}, inputs {inputs}"
 
 
-def _overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """What options change in a method's configuration."""
-    given = {name: getattr(args, name) for name in _SHORT}
-    return merge_changes(
+def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What options change in a method's configuration, and what the machine does."""
+    import jax
+
+    from vos_jax.inference.compute_types import with_compute_types
+
+    given = {name: getattr(args, name, None) for name in _SHORT}
+    fields = merge_changes(
         {k: x for k, x in given.items() if x is not None}, args.changes
     )
+    return with_compute_types(args.method, fields, jax.default_backend())
 
 
 def merge_changes(given: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class ReadConfig:
       top_k: Read only the k best memory cells of each query cell; None reads all.
       read: Implementation of the read.
       dtype: Compute type; parameters and softmax stay float32.
-      precision: Of float32 products.
+      precision: Of float32 products, "highest", "high" or "default".
       platform: What programs are built for, `"cpu"`, `"cuda"` or `"tpu"`: decides
         between forms that compute the same. None leaves it to the lowering;
         `vos_jax.inference_form` and training name it.

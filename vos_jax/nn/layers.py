@@ -91,7 +91,7 @@ class FrozenNorm(nn.Module):
     """Batch normalisation that always uses its stored statistics.
 
     STM and RDE-VOS train and test this way. Scale and bias are parameters, mean and
-    variance live in `batch_stats`. Once folded only the bias is left.
+    variance live in `batch_stats`. In float32; once folded only the bias is left.
     """
 
     scale_init: float = 1.0
@@ -99,7 +99,7 @@ class FrozenNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        """Applies scale and shift."""
+        """Applies scale and shift, in the type that comes in."""
         shape = (x.shape[-1],)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         if self.numerics.folded:
@@ -110,8 +110,9 @@ class FrozenNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         scale, shift = _affine(scale, bias, mean.value, var.value)
-        scale, shift = scale.astype(x.dtype), shift.astype(x.dtype)
-        return x * scale[None, None, None] + shift[None, None, None]
+        wide = x.astype(jnp.float32)
+        wide = wide * scale[None, None, None] + shift[None, None, None]
+        return wide.astype(x.dtype)
 
 
 def _affine(scale: Array, bias: Array, mean: Array, var: Array) -> tuple[Array, Array]:

@@ -23,9 +23,9 @@ def soft_aggregate(
       active: False for empty object slots: they get the lowest finite logit, hence
         probability exactly 0, and do not touch the background.
     """
-    mask = active[:, None, None]
+    mask, probs = active[:, None, None], probs.astype(jnp.float32)
     background = jnp.prod(jnp.where(mask, 1 - probs, 1), axis=0, keepdims=True)
-    stacked = jnp.concatenate([background, probs]).astype(jnp.float32)
+    stacked = jnp.concatenate([background, probs])
     stacked = jnp.clip(stacked, _EPSILON, 1 - _EPSILON)
     logits = jnp.log(stacked) - jnp.log1p(-stacked)
     mask = jnp.concatenate([jnp.ones_like(mask[:1]), mask])

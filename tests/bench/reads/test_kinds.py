@@ -17,8 +17,8 @@ def test_a_baseline_comes_before_what_is_compared_with_it(name: str) -> None:
 def test_kinds_are_chosen_by_name() -> None:
     assert kinds_by_name(None) == tuple(KINDS.values())
     assert kinds_by_name(["l2", "l2"]) == (KINDS["l2"],)
-    known = "guided-8, guided-4, candidates or position-map"
-    known = f"space-time, l2, kernel-guided, {known}"
+    known = "guided-8, guided-4, candidates, position-map, recurrent-key or"
+    known = f"space-time, l2, kernel-guided, {known} recurrent-value"
     with pytest.raises(InputError, match=f"no kind 'l3'; use {known}"):
         kinds_by_name(["l2", "l3"])
 
@@ -43,4 +43,6 @@ def test_published_sizes_are_those_of_the_methods() -> None:
         "guided-4": (4, 64, 128, (8, 32, 128)),
         "candidates": (16, 128, None, (8, 32, 128)),
         "position-map": (16, 128, None, (1, 8, 32)),
+        "recurrent-key": (16, 64, None, ()),
+        "recurrent-value": (16, 512, None, ()),
     }

@@ -16,6 +16,7 @@ from vos_jax.bench.reads.kind import (
     ReadKind,
     Variant,
     Work,
+    fast_form,
     filled_slots,
     kernels,
     moved_bytes,
@@ -50,9 +51,9 @@ class SpaceTime(ReadKind):
         """With one reference."""
         return [
             Variant("reference"),
-            Variant("slots"),
-            *(Variant("slots", top_k) for top_k in self.top_k),
-            Variant("slots", in_larger_bank=True),
+            Variant(fast_form()),
+            *(Variant(fast_form(), top_k) for top_k in self.top_k),
+            Variant(fast_form(), in_larger_bank=True),
         ]
 
     def baseline(self, variant: Variant) -> Variant:
@@ -103,9 +104,9 @@ class KernelGuided(SpaceTime):
         """The guided reads, and what the better one would be without guidance."""
         return [
             Variant("reference"),
-            Variant("slots"),
-            Variant("slots", in_larger_bank=True),
-            Variant("slots", without_kernels=True),
+            Variant(fast_form()),
+            Variant(fast_form(), in_larger_bank=True),
+            Variant(fast_form(), without_kernels=True),
         ]
 
     def baseline(self, variant: Variant) -> Variant:
@@ -155,11 +156,11 @@ class L2(ReadKind):
         """A reference that keeps all, and one for each k."""
         variants = [
             Variant("reference"),
-            Variant("slots"),
-            Variant("slots", in_larger_bank=True),
+            Variant(fast_form()),
+            Variant(fast_form(), in_larger_bank=True),
         ]
         for top_k in self.top_k:
-            variants += [Variant("reference", top_k), Variant("slots", top_k)]
+            variants += [Variant("reference", top_k), Variant(fast_form(), top_k)]
         return variants
 
     def arguments(self, memory: Memory, top_k: int | None) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from vos_jax.bench.reads.kind import (
     ReadKind,
     Variant,
     Work,
+    fast_form,
     filled_slots,
     kernels,
     moved_bytes,
@@ -65,14 +66,14 @@ class Guided(ReadKind):
 
     def variants(self) -> list[Variant]:
         """The dense read, and a reference and a fast read for each k."""
-        variants = [Variant("slots")]
+        variants = [Variant(fast_form())]
         for top_k in self.top_k:
-            variants += [Variant("reference", top_k), Variant("slots", top_k)]
+            variants += [Variant("reference", top_k), Variant(fast_form(), top_k)]
         return variants
 
     def baseline(self, variant: Variant) -> Variant:
         """The dense read."""
-        return Variant("slots")
+        return Variant(fast_form())
 
     def program(self, variant: Variant, precision: str) -> Callable[..., jax.Array]:
         """The sparse read, or without k the dense one."""

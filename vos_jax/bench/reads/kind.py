@@ -61,6 +61,11 @@ class Variant(NamedTuple):
     without_kernels: bool = False
 
 
+def fast_form() -> Implementation:
+    """The form that `auto` is on the devices that are timed."""
+    return "slots" if jax.default_backend() == "cpu" else "blocks"
+
+
 class Work(NamedTuple):
     """FLOP, and bytes that are moved, by the rules of this module."""
 

@@ -10,6 +10,7 @@ from vos_jax.bench.reads.dense import L2, KernelGuided, SpaceTime
 from vos_jax.bench.reads.fine import Candidates, Guided
 from vos_jax.bench.reads.kind import ReadKind
 from vos_jax.bench.reads.position_map import PositionMap
+from vos_jax.bench.reads.recurrent import Recurrent
 from vos_jax.errors import InputError
 
 _ALL: tuple[ReadKind, ...] = (
@@ -20,6 +21,8 @@ _ALL: tuple[ReadKind, ...] = (
     Guided(name="guided-4", key_dim=64, value_dim=128, stride=4),
     Candidates(),
     PositionMap(),
+    Recurrent(name="recurrent-key", key_dim=64),
+    Recurrent(name="recurrent-value", key_dim=512),
 )
 
 KINDS: dict[str, ReadKind] = {kind.name: kind for kind in _ALL}

@@ -15,6 +15,7 @@ from vos_jax.bench.reads.kind import (
     ReadKind,
     Variant,
     Work,
+    fast_form,
     moved_bytes,
     normal,
 )
@@ -39,7 +40,7 @@ class PositionMap(ReadKind):
         return [
             Variant(implementation, top_k)
             for top_k in self.top_k
-            for implementation in ("reference", "slots")
+            for implementation in ("reference", fast_form())
         ]
 
     def program(self, variant: Variant, precision: str) -> Callable[..., jax.Array]:

@@ -8,7 +8,7 @@ program; the first frame counts twice there.
     section   equation  what                      here
     3.2       2, 3      encoders, read, decoder   `STCN`
     3.3       4         recurrent embedding       `RDE.write`
-    3.3       4 to 6    SAM                       `RDE.aggregate`; `rde.blocks`
+    3.3       4 to 6    SAM                       `RDE.aggregate`; `ops.aggregation`
     3.3, 4.2            what is read, how often   `RDEConfig`, `RDE.copies`
     3.3       7 to 10   losses                    `rde.objective`
 """
