@@ -151,7 +151,8 @@ def test_the_kernel_reads_what_the_formula_says_and_has_its_gradient(similarity)
     )
     np.testing.assert_allclose(value, other, atol=2e-6)
     for one, two in zip(grads, others, strict=True):
-        np.testing.assert_allclose(one, two, atol=2e-6)
+        # Of sums of 36 terms, which the kernel rounds otherwise than the blocks.
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, TypeVar, get_args
 
+import jax.numpy as jnp
+
 from vos_jax.ops.platform import Platform, by_platform
 from vos_jax.ops.read_forms import blocks, pallas, reference, slots
 from vos_jax.ops.read_forms.problem import Problem, Reading
@@ -50,7 +52,8 @@ def read(
         return lambda q, k, v, n: form(Problem(q, k, v, n, rules), with_usage, platform)
 
     forms = {name: of(form) for name, form in _FORMS.items()}
-    return form_of(forms, implementation, platform)(*arrays)
+    find = form_of(forms, implementation, platform)
+    return find(*map(jnp.asarray, arrays))
 
 
 def form_of(
