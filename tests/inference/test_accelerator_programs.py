@@ -20,7 +20,7 @@ import pytest
 
 import vos_jax
 from tests.lowered import branches, converted, lower, open_loops
-from tests.methods.every import NARROW, shallow
+from tests.methods.every import NARROW, inputs_for, shallow, tiny
 from vos_jax.methods import create
 from vos_jax.methods.base import Method
 from vos_jax.methods.weights import variable_shapes
@@ -32,8 +32,12 @@ from vos_jax.training.step import make_train_step
 from vos_jax.types import ClipBatch
 
 SIZE = (64, 96)
+SMALL = (32, 48)
 PLATFORMS = ("cuda", "tpu")
 PACKAGE = Path(vos_jax.__file__).parent
+
+NOISE = 2e-5
+"""Of the same network with its sums in another order, through six frames."""
 
 # Of `jax`: what would make a program follow the machine that builds it.
 ASKING = (
@@ -224,3 +228,34 @@ def test_asking_while_a_program_is_built_is_noted() -> None:
     with listening(asked):
         lower(lambda x: x * len(jax.default_backend()), (jnp.ones(3),), "cuda")
     assert asked == ["default_backend"]
+
+
+# What they compute
+
+
+@pytest.mark.parametrize("name", NARROW, ids=lambda name: Path(name).stem)
+def test_programs_for_accelerators_find_what_those_for_cpus_find(name: str) -> None:
+    """They run here as well; a frame that is not due, and an object that is late."""
+    found, expected = (_video(name, platform) for platform in ("cuda", "cpu"))
+    assert expected[-1][3].max() > 1e-3
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=NOISE)
+
+
+def _video(name: str, platform: str) -> list[np.ndarray]:
+    model = vos_jax.inference_form(*tiny(name), platform=platform)
+    rng = np.random.default_rng(5)
+    frames = rng.integers(0, 256, (7, *SMALL, 3), np.uint8)
+    labels = np.zeros(SMALL, np.uint8)
+    labels[4:20, 4:24], labels[12:28, 28:44] = 1, 2
+    inputs = inputs_for(model[0], labels)
+    state = vos_jax.start(*model, frames[0], labels, objects=3, frames=7)
+    probs = []
+    for time, frame in enumerate(frames[1:], 1):
+        state, out = vos_jax.step(*model, state, frame, inputs)
+        probs.append(np.asarray(out.probs))
+        if time == 3:
+            late = np.where(labels == 0, 3, 0).astype(np.uint8)
+            late[:, :40] = 0
+            state = vos_jax.add_masks(*model, state, frame, late, ids=[3])
+    return probs
