@@ -208,7 +208,7 @@ def look(
     which = ids.index(wanted)
     boxes: list[np.ndarray] = []
     for frame, own in zip(frames[1:-1], proposals[1:-1], strict=True):
-        state, _ = vos_jax.step(method, variables, state, frame, own)
+        state, _ = vos_jax.step(method, variables, state, frame, own, donate=True)
         boxes.append(np.asarray(state.memory.track.entries.box[0, which]))
     frame = jnp.asarray(frames[-1], jnp.float32) / 255
     own = jax.tree.map(jnp.asarray, proposals[-1])

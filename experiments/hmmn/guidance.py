@@ -123,7 +123,7 @@ def look(
         )
     state = vos_jax.start(method, variables, frames[0], labels, frames=len(frames))
     for frame in frames[1:-1]:
-        state, _ = vos_jax.step(method, variables, state, frame)
+        state, _ = vos_jax.step(method, variables, state, frame, donate=True)
     which = np.asarray(state.ids).tolist().index(wanted)
     probs = vos_jax.step(method, variables, state, frames[-1])[1].probs[1 + which]
     pixel = _middle(np.asarray(probs)) if at is None else at

@@ -155,7 +155,6 @@ def _read_all(blocks: _Blocks, with_usage: bool) -> Reading:
         # Of each slot: what one holds can not make another one's weights overflow.
         highest = lax.stop_gradient(scores.max(-1))
         weights = weighted(scores, highest)
-        # What the values are multiplied with is what is added up.
         found = rules.product(
             "nkqm,nkgmc->nkgqc", weights.astype(block.values.dtype), block.values
         )
