@@ -45,6 +45,7 @@ def little_room(monkeypatch):
     monkeypatch.setattr(position_map, "ROOM", 350)
     monkeypatch.setattr(guided_read, "ROOM", 2**12)
     monkeypatch.setattr(blocks, "BUDGET", 500)
+    monkeypatch.setattr(blocks, "TPU_BUDGET", 500)
 
 
 def function(name, index, implementation, **more):
