@@ -11,6 +11,7 @@ from vos_jax.convert.tree import flatten
 from vos_jax.inference import step as step_module
 from vos_jax.inference.capacity import reserve_next
 from vos_jax.methods.base import changed
+from vos_jax.methods.stcn.model import STCN
 
 SIZE = (32, 48)
 
@@ -107,3 +108,27 @@ def test_a_step_is_built_for_the_devices_that_are_there(stm):
     vos_jax.step(method, variables, state, frame)
     vos_jax.step(method.built_for("cpu"), variables, state, frame)
     assert step_module._step_jitted._cache_size() == before + 1
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_frame_that_is_not_due_leaves_nothing_on_accelerators(keeps):
+    """Also where a method writes its banks whether objects are active or not."""
+
+    class Careless(STCN):
+        @property
+        def keeps_inactive(self):
+            return keeps
+
+        def write(self, memory, entry, moment):
+            if not keeps:
+                moment = moment._replace(active=jnp.ones_like(moment.active))
+            return super().write(memory, entry, moment)
+
+    method, variables = tiny("stcn")
+    careless = Careless(changed(method.config, mem_every=5))
+    model = vos_jax.inference_form(careless, variables, platform="cuda")
+    frame, state = _state(model)
+    for _ in range(3):
+        state, _ = vos_jax.step(*model, state, frame)
+    assert np.asarray(state.memory.bank.time).max() == 0
+    assert np.asarray(state.memory.bank.time >= 0).sum() == 1

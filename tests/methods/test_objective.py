@@ -12,6 +12,9 @@ def test_loops_are_unrolled_on_cpus_or_if_short_unless_frames_are_recomputed():
     assert StepConfig().unrolled("cpu", 100)
     assert StepConfig().unrolled("cuda", 2)
     assert not StepConfig().unrolled("cuda", 5)
+    # Parts of a batch save memory by following one another.
+    assert StepConfig().unrolled("cpu")
+    assert not StepConfig().unrolled("cuda")
     assert not StepConfig(remat=True).unrolled("cpu", 2)
     assert StepConfig(remat=True, unroll=True).unrolled("cpu", 2)
     assert StepConfig(unroll=True).unrolled("tpu", 100)

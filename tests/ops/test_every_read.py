@@ -130,7 +130,7 @@ def test_bfloat16_is_near_float32_and_accumulates_in_it(name, index, implementat
 # What may not change it
 
 
-@each
+@parted
 @cases
 def test_the_order_of_objects_is_that_of_the_results(name, index, implementation):
     read, args = jitted(name, index, implementation), READS[name].random()
@@ -176,7 +176,7 @@ def test_more_that_does_not_count_changes_nothing(name, index, implementation):
 # Gradients
 
 
-@each
+@parted
 @cases
 def test_gradients_agree_with_finite_differences(name, index, implementation):
     """Of the sum of sines, along the gradient and along another line."""

@@ -99,8 +99,8 @@ def step(
     height, width, _ = state.frame.shape
     frame = as_frame(frame, (height, width))
     check_inputs(method.inputs, inputs, (height, width))
+    method = built(method)
     if not is_traced(state):
-        method = built(method)
         state = reserve_next(method, state)
     program = _step_donating if donate else _step_jitted
     return program(method, variables, state, frame, inputs)
@@ -175,11 +175,14 @@ def _memorize(method: Method, variables: Mapping[str, Any], state: State) -> Any
     def choose(memory: Any, moment: Moment) -> Any:
         active, first = moment.active & due, moment.first & due
         new = memorize(memory, moment._replace(active=active, first=first))
+
+        def is_kept(node: Any) -> bool:
+            return method.keeps_inactive and isinstance(node, Bank)
+
         return jax.tree.map(
-            # Without active objects a bank stays as it is, and need not be copied.
-            lambda new, old: new if isinstance(new, Bank) else jnp.where(due, new, old),
+            lambda new, old: new if is_kept(new) else jnp.where(due, new, old),
             *(new, memory),
-            is_leaf=lambda x: isinstance(x, Bank),
+            is_leaf=is_kept,
         )
 
     return by_platform(method.platform, ask, choose, state.memory, moment)

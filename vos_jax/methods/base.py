@@ -160,6 +160,16 @@ class Method(nn.Module):
         platform: Platform | None = getattr(self.config, "platform", None)
         return platform
 
+    @property
+    def keeps_inactive(self) -> bool:
+        """Whether `memorize` leaves banks as they are for objects that are not active.
+
+        On accelerators a frame that is not due is memorised as well, since that takes
+        less than to ask, and what it left is put back. Where this is True such frames
+        come with no object active, and banks need not be put back, which copies them.
+        """
+        return False
+
     def built_for(self, platform: Platform | None) -> "Method":
         """The same method with its programs for a platform, or for that of lowering."""
         if not hasattr(self.config, "platform"):
@@ -240,12 +250,7 @@ class Method(nn.Module):
         probs: Float[Array, "O+1 H W"],
         moment: Moment,
     ) -> Any:
-        """Puts a frame and its soft masks (background first) into the memory.
-
-        Banks stay as they are for objects that are not `moment.active`: a frame that is
-        not due comes with none on accelerators, where computing it costs less than
-        asking. What else there is in the memory is then put back.
-        """
+        """Puts a frame and its soft masks (background first) into the memory."""
         raise NotImplementedError
 
     def __call__(

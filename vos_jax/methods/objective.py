@@ -22,7 +22,7 @@ Norms = Literal["frozen", "batch"]
 MemoryMask = Literal["pred", "gt"]
 
 
-_FEW_TURNS = 4
+_FEW_FRAMES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,10 @@ class StepConfig:
         ones freely and keeps all of them after all.
       ema_decay: Of the averaged parameters; None for no average.
       clip_norm: Highest norm of the gradients, larger ones are scaled; None for any.
-      unroll: Unroll the loops over frames and parts. None: on CPUs, where XLA runs what
-        is inside of loops on one core; elsewhere those of few turns, which then keep
-        no copies for the backward pass. Never with `remat`.
+      unroll: Unroll the loops over frames and parts. None: on CPUs, where XLA runs the
+        gradients of convolutions in a loop some 25 times slower; elsewhere those over
+        few frames, which then keep fewer copies for the backward pass. Not with
+        `remat`, which pays that price: True with it computes more and saves nothing.
     """
 
     loss: Loss = "cross_entropy"
@@ -102,10 +103,17 @@ class StepConfig:
         if not fits:
             raise InputError(f"step {option}={getattr(self, option)!r}: use {advice}")
 
-    def unrolled(self, platform: str | None, turns: int) -> bool:
-        """Whether a loop over frames or parts is unrolled on such devices."""
+    def unrolled(self, platform: str | None, frames: int | None = None) -> bool:
+        """Whether a loop is unrolled on such devices.
+
+        Args:
+          platform: As JAX names it.
+          frames: Turns of a loop over frames; None for one over parts of a batch, which
+            are there for one to end before the next begins.
+        """
         if self.unroll is None:
-            return (platform == "cpu" or turns <= _FEW_TURNS) and not self.remat
+            is_short = frames is not None and frames <= _FEW_FRAMES
+            return (platform == "cpu" or is_short) and not self.remat
         return self.unroll
 
 

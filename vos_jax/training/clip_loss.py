@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.errors import InputError
+from vos_jax.inference.form import built
 from vos_jax.inference.state import State, encode
 from vos_jax.inference.step import start, step_encoded
 from vos_jax.methods.base import Method
@@ -55,7 +56,7 @@ def clip_loss(
     Raises:
       InputError: The clip has a single frame, or its inputs are not what is taken.
     """
-    length = clip.frames.shape[0]
+    method, length = built(method), clip.frames.shape[0]
     if length < 2:
         raise InputError(f"clips of {length} frame: use 2 or more, the first is given")
     if inputs is None:

@@ -110,7 +110,7 @@ def make_train_step(
         finite: Whether the loss, the gradients and the new state are.
     """
     method = method.built_for(platform_name(mesh.devices.flat[0]))
-    unroll = config.unrolled(method.platform, config.accumulation)
+    unroll = config.unrolled(method.platform)
     frozen = getattr(optimizer, "frozen", None)
     part_loss = partial(_part_loss, method, objective, config, frozen)
     own, everywhere = PartitionSpec(DATA), PartitionSpec()

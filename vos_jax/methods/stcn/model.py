@@ -122,6 +122,11 @@ class STCN(Method):
         self.skip_convs = blocks.SkipConvs(config.decoder_dims, numerics)
         self.decoder = blocks.Decoder(config.decoder_dims, numerics)
 
+    @property
+    def keeps_inactive(self) -> bool:
+        """Banks are written for active objects alone."""
+        return True
+
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Memory:
         """An empty memory."""
         rows, columns = grid_size(height, width)
