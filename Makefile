@@ -8,16 +8,20 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--no-compile --constraint constraints.txt
 
-.PHONY: demo test lint slow clean
+.PHONY: demo test check lint slow clean
 
 demo: .venv/.core
 	$(BIN)/vos-jax demo --out demo
 
 # Many processes import the same modules: also where nothing else is to be kept of them,
 # they are compiled once.
-test slow: export PYTHONDONTWRITEBYTECODE =
+check slow: export PYTHONDONTWRITEBYTECODE =
 
-test: lint
+# What lint does on one core, tests do not wait for.
+test: .venv/.dev
+	@$(MAKE) --no-print-directory --jobs 2 lint check
+
+check: .venv/.dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/.dev

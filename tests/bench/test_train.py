@@ -308,6 +308,7 @@ def test_a_batch_that_does_not_divide_is_refused():
         bench.bench_train(odd)
 
 
+@pytest.mark.slow
 def test_the_step_alone_needs_no_pipeline(monkeypatch):
     monkeypatch.setattr(bench, "begin", begin_toy)
     monkeypatch.setattr(bench, "train_batches", None)

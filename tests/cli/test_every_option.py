@@ -141,7 +141,14 @@ def scores(out):
     return np.stack([each["probs"].astype(np.float32) for each in found])
 
 
-EVERY = pytest.mark.parametrize("method", sorted(WEIGHTS))
+# Whatever is STCN's is RDE-VOS's, too.
+EVERY = pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "stcn" else ())
+        for name in sorted(WEIGHTS)
+    ],
+)
 # Where methods hardly differ, one of them will do but for long runs.
 ONE_BY_DEFAULT = pytest.mark.parametrize(
     "method",

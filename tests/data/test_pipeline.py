@@ -438,6 +438,7 @@ print(next(batches).frames.shape)
 """
 
 
+@pytest.mark.slow
 def test_a_program_ends_in_the_middle_of_a_stream_without_a_word():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],

@@ -167,6 +167,7 @@ def check_growth(model, clip, count, capacities):
     assert last - first == added
 
 
+@pytest.mark.slow
 def test_every_fifth_frame_doubles_the_memory_now_and_then(model, clip):
     check_growth(model, clip, 100, [16, 32])
 

@@ -115,9 +115,8 @@ def given(dmn_aoa, clip):
 # Terms
 
 
-@pytest.mark.parametrize(
-    "found", [pytest.param("predicted", marks=pytest.mark.slow), "given"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("found", ["predicted", "given"])
 def test_every_weight_learns(found, request):
     _, gradients = request.getfixturevalue(found)
     for path, gradient in jax.tree.leaves_with_path(gradients):

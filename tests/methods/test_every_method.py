@@ -58,8 +58,11 @@ def name(request):
 
 
 # Its gradients are those of a program several times as long as the others'; by default
-# the tests of its objective have some of a loop over frames. RDE-VOS has all of STCN.
-most = pytest.mark.parametrize("name", parameters("dmn-aoa", "stcn"), indirect=True)
+# the tests of its objective have some of a loop over frames. RDE-VOS has all of STCN,
+# and what HMMN and LCM have beside STM's is differentiated by tests of modules.
+most = pytest.mark.parametrize(
+    "name", parameters("dmn-aoa", "hmmn", "lcm", "stcn"), indirect=True
+)
 
 
 @pytest.fixture(scope="module")

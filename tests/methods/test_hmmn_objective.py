@@ -78,6 +78,7 @@ def test_a_network_all_of_whose_fine_reads_are_dropped_is_one_without(
     assert all(not x.any() for name in unused for x in jax.tree.leaves(grads[name]))
 
 
+@pytest.mark.slow
 def test_at_the_end_of_training_nothing_is_dropped_and_every_weight_learns(
     hmmn, clip, gradient
 ):

@@ -78,6 +78,7 @@ def test_the_loss_and_its_terms_fall_within_a_few_steps(rde, clip):
     assert rows[-1]["segmentation"] < 0.9 * rows[0]["segmentation"]
 
 
+@pytest.mark.slow
 def test_stcn_s_loss_is_that_of_its_videos_with_every_frame_remembered(clip):
     method, variables = narrow("stcn", mem_every=1, top_k=None)
     config = StepConfig()

@@ -102,7 +102,7 @@ def test_a_read_equals_loops_in_float64(name, index, implementation):
     assert_is_the_formula(out, name, index, args)
 
 
-@each
+@parted
 @cases
 def test_enormous_scores_stay_finite(name, index, implementation):
     (query, key, *floats), rest = READS[name].random()
@@ -140,7 +140,7 @@ def test_the_order_of_objects_is_that_of_the_results(name, index, implementation
     assert np.abs(plain - plain[order]).max() > 1e-3
 
 
-@each
+@parted
 @gaps
 def test_where_nothing_is_remembered_zeros_are_read(name, index, implementation):
     floats, rest = READS[name].random()
@@ -155,7 +155,7 @@ def test_where_nothing_is_remembered_zeros_are_read(name, index, implementation)
         assert not any(np.asarray(gradient)[:, 1].any() for gradient in gradients[1:])
 
 
-@each
+@parted
 @gaps
 def test_what_does_not_count_is_irrelevant(name, index, implementation):
     args = READS[name].random()
@@ -164,7 +164,7 @@ def test_what_does_not_count_is_irrelevant(name, index, implementation):
     jax.tree.map(np.testing.assert_array_equal, plain, other)
 
 
-@each
+@parted
 @gaps
 def test_more_that_does_not_count_changes_nothing(name, index, implementation):
     args = READS[name].random()

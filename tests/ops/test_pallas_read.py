@@ -85,6 +85,7 @@ def test_offsets_make_it_a_read_by_distances(platform, dtype, monkeypatch):
     _assert_near(out, expected, values)
 
 
+@pytest.mark.slow
 @each_kernel
 def test_enormous_scores_stay_finite(platform, dtype, monkeypatch):
     _one_share(platform, monkeypatch)
@@ -94,6 +95,7 @@ def test_enormous_scores_stay_finite(platform, dtype, monkeypatch):
     _assert_near(out, _exact(space_time_read, *bank, filled), bank[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_blocks_on_a_tpu_may_end_within_the_cells(dtype, monkeypatch):
     from vos_jax.ops.pallas_read import tpu

@@ -145,10 +145,14 @@ def assert_same_run(found, expected):
     assert_near(found, expected)
 
 
+# One test, so that no two workers run the same processes.
 @pytest.mark.parametrize("name", NAMES)
-def test_eight_devices_do_what_one_does(name, results):
+def test_eight_devices_do_what_one_does_and_only_sums_move_once(name, results):
     one, eight = results(name)
     assert_same_run(eight / f"{name}.npz", one / f"{name}.npz")
+    program = (eight / f"{name}.txt").read_text()
+    assert_nothing_moves_but_sums(program)
+    assert_gradients_meet_once_and_outside_of_the_loops(program, RUNS[name])
 
 
 # Whole runs of two processes are compared in `test_train_many` every time.
@@ -169,10 +173,7 @@ def test_two_processes_do_what_one_does(results, tmp_path):
         assert_same_run(out / "plain.npz", one / "plain.npz")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_device_has_its_own_clips_and_nothing_moves_but_sums(name, results):
-    _, eight = results(name)
-    program = (eight / f"{name}.txt").read_text()
+def assert_nothing_moves_but_sums(program):
     assert f"u8[{CLIPS // 8},3,32,32,3]" in program
     assert "all-reduce" in program
     for moved in ("all-gather", "all-to-all", "collective-permute"):
@@ -191,10 +192,8 @@ def all_reduced(program: str) -> dict[bool, int]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradients_meet_once_and_outside_of_the_loops(name, results):
-    _, eight = results(name)
-    found = all_reduced((eight / f"{name}.txt").read_text())
+def assert_gradients_meet_once_and_outside_of_the_loops(program, config):
+    found = all_reduced(program)
     shapes = jax.eval_shape(small_variables)
     params, stats = (
         sum(x.size for x in jax.tree.leaves(shapes[group]))
@@ -202,5 +201,5 @@ def test_gradients_meet_once_and_outside_of_the_loops(name, results):
     )
     sums = 4
     # Statistics of norms meet in each part, and so do their gradients.
-    in_loop = 2 * stats if RUNS[name].norms == "batch" else 0
+    in_loop = 2 * stats if config.norms == "batch" else 0
     assert found == {False: params + sums, True: in_loop}

@@ -67,6 +67,7 @@ def scores(query, memory):
     return np.einsum("bqc,bmc->bqm", query, memory) / np.sqrt(query.shape[-1])
 
 
+@pytest.mark.slow
 def test_keys_are_centred_whatever_their_bias_was(keys, started, tiny_variables):
     for before, after in zip(keys(tiny_variables), keys(started), strict=True):
         assert np.abs(before.mean((0, 1))).max() > 0.01 * before.std()
@@ -129,6 +130,7 @@ def test_a_method_without_two_encoders_is_refused(clips):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_what_dmn_aoa_reads_is_what_it_has_seen(clips):
     """A still object: its template is the object's features, which match themselves."""
     method, variables = narrow_dmn_aoa()
