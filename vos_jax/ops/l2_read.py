@@ -8,7 +8,7 @@ from vos_jax.ops import read_forms
 from vos_jax.ops.platform import Platform
 from vos_jax.ops.read_forms import Implementation
 from vos_jax.ops.read_forms.problem import Problem, Rules
-from vos_jax.ops.scores import product_of, scores_of, squares_of
+from vos_jax.ops.scores import product_of, scores_of
 
 
 def l2_read(
@@ -100,4 +100,4 @@ def l2_similarity(
 ) -> Float[Array, "q M"]:
     """`(2 <m, q> - <m, m>) / sqrt(Ck)`: RDE-VOS eq. 2 up to a constant of q."""
     products = product_of(precision, "qc,mc->qm", query_key, memory_key)
-    return scores_of("l2", products, squares_of(memory_key), query_key.shape[-1])
+    return scores_of("l2", products, memory_key).scores

@@ -4,7 +4,7 @@ Letters beside the package's: `q` query cell and `m` memory cell, both `h * w` f
 row by row.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -33,45 +33,68 @@ def squares_of(keys: Float[Array, "*b m Ck"]) -> Float[Array, "*b m"]:
     return jnp.square(keys.astype(jnp.float32)).sum(-1)
 
 
+class Scores(NamedTuple):
+    """Scores, with what they are the sum of.
+
+    Attributes:
+      scores: Similarities, and the bias where there is one.
+      squares: `<m, m>`; None for dot products.
+      bias: What was added; None for nothing.
+    """
+
+    scores: Float[Array, "*b q m"]
+    squares: Float[Array, "*b m"] | None
+    bias: Float[Array, "*b q m"] | None
+
+    def not_below(
+        self, threshold: Float[Array, "*b q 1"] | None
+    ) -> Float[Array, "*b q m"]:
+        """The scores, `LOWEST` where they are below the threshold, if there is one.
+
+        Before any maximum is taken of them, or exp overflows and its gradient is
+        0 * inf.
+        """
+        if threshold is None:
+            return self.scores
+        lowest = threshold
+        if self.bias is not None or self.squares is not None:
+            # A sum may be rounded in another way here than where it was ranked, and
+            # the last cell that counts must not be below itself.
+            terms = jnp.abs(self.scores)
+            if self.bias is not None:
+                terms = terms + jnp.abs(self.bias)
+            if self.squares is not None:
+                terms = terms + jnp.abs(self.squares)[..., None, :]
+            lowest = threshold - 4 * _EPSILON * lax.stop_gradient(terms)
+        return jnp.where(self.scores < lowest, LOWEST, self.scores)
+
+
 def scores_of(
     similarity: Similarity,
     products: Float[Array, "*b q m"],
-    squares: Float[Array, "*b m"] | None,
-    channels: int,
+    keys: Float[Array, "*b m Ck"],
     bias: Float[Array, "*b q m"] | None = None,
-) -> Float[Array, "*b q m"]:
+) -> Scores:
     """Scores from products of keys.
 
     Args:
       similarity: Of the keys.
       products: `<q, m>`.
-      squares: `<m, m>`; None for dot products.
-      channels: Ck.
+      keys: Of the memory.
       bias: What is added.
     """
-    if similarity == "l2":
-        assert squares is not None
-        products = 2 * products - squares[..., None, :]
-    scores = products * channels**-0.5
-    return scores if bias is None else scores + bias
-
-
-def just_below(
-    threshold: Float[Array, "*b q 1"],
-    scores: Float[Array, "*b q m"],
-    squares: Float[Array, "*b m"] | None,
-    bias: Float[Array, "*b q m"] | None,
-) -> Float[Array, "*b q m"]:
-    """The threshold less what rounding may have done to a score that is a sum.
-
-    A sum may be rounded in another way here than where it was ranked, and the last cell
-    that counts must not be below itself.
-    """
-    if bias is None and squares is None:
-        return threshold
-    terms = jnp.abs(scores)
-    if bias is not None:
-        terms = terms + jnp.abs(bias)
+    squares = squares_of(keys) if similarity == "l2" else None
     if squares is not None:
-        terms = terms + jnp.abs(squares)[..., None, :]
-    return threshold - 4 * _EPSILON * lax.stop_gradient(terms)
+        products = 2 * products - squares[..., None, :]
+    scores = products * keys.shape[-1] ** -0.5
+    return Scores(scores if bias is None else scores + bias, squares, bias)
+
+
+def weights_of(
+    scores: Float[Array, "*b q m"],
+    highest: Float[Array, "*b q"],
+    threshold: Float[Array, "*b q 1"] | None,
+) -> Float[Array, "*b q m"]:
+    """Weights of scores `not_below` a threshold, not yet divided by their sum."""
+    weights = jnp.exp(scores - highest[..., None])
+    return weights if threshold is None else jnp.where(scores > LOWEST, weights, 0)

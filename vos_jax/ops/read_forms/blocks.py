@@ -27,7 +27,7 @@ from vos_jax.ops.read_forms.problem import (
     usage_of_best,
 )
 from vos_jax.ops.read_forms.top_k import grouped_top_k
-from vos_jax.ops.scores import LOWEST, just_below, scores_of, squares_of
+from vos_jax.ops.scores import LOWEST, Scores, scores_of, weights_of
 
 BUDGET, TPU_BUDGET = 2**28, 2**26
 """Bytes of float32 scores that are there at once; on TPUs, whose fast memory is small.
@@ -53,10 +53,8 @@ def read(
     if budget is None:
         budget = TPU_BUDGET if platform == "tpu" else BUDGET
     blocks = _Blocks(problem, budget)
-    rules = problem.rules
-    if rules.ties == "first" and rules.top_k is not None:
-        return _read_best(blocks, with_usage)
-    return _read_all(blocks, with_usage)
+    find = _read_all if problem.rules.exactly is None else _read_best
+    return find(blocks, with_usage)
 
 
 class _Block(NamedTuple):
@@ -73,14 +71,6 @@ class _Block(NamedTuple):
     keys: Float[Array, "n K m Ck"]
     values: Float[Array, "n K G m Cv"]
     copies: Int[Array, "n K"]
-
-
-class _Scores(NamedTuple):
-    """Of a block, with what they are the sum of."""
-
-    scores: Float[Array, "n K q m"]
-    squares: Float[Array, "n K m"] | None
-    bias: Float[Array, "n K q m"] | None
 
 
 class _Blocks:
@@ -118,43 +108,31 @@ class _Blocks:
 
         return lax.map(at, jnp.arange(self.count))
 
-    def scores(self, block: _Block) -> _Scores:
-        problem, rules = self.problem, self.problem.rules
-        query, channels = problem.query, problem.query.shape[-1]
+    def scores(self, block: _Block) -> Scores:
+        query, rules = self.problem.query, self.problem.rules
         if len(query) == 1:
             products = rules.product("qc,nkmc->nkqm", query[0], block.keys)
         else:
             products = rules.product("kqc,nkmc->nkqm", query, block.keys)
-        squares = squares_of(block.keys) if rules.similarity == "l2" else None
         bias = biases(rules, block.slots, block.keys.shape[1])
-        scores = scores_of(rules.similarity, products, squares, channels, bias)
-        return _Scores(scores, squares, bias)
+        return scores_of(rules.similarity, products, block.keys, bias)
 
 
 # All cells, or those that are not below the k-th best.
 
 
 def _read_all(blocks: _Blocks, with_usage: bool) -> Reading:
-    rules = blocks.problem.rules
-    threshold = _threshold(blocks)
+    rules, threshold = blocks.problem.rules, _threshold(blocks)
 
     def counted(block: _Block) -> Float[Array, "n K q m"]:
-        found = blocks.scores(block)
-        if threshold is None:
-            return found.scores
-        lowest = just_below(threshold[None], *found)
-        # Also before the maximum, or exp overflows and its gradient is 0 * inf.
-        return jnp.where(found.scores < lowest, LOWEST, found.scores)
-
-    def weighted(scores: Array, highest: Array) -> Array:
-        weights = jnp.exp(scores - highest[..., None])
-        return weights if threshold is None else jnp.where(scores > LOWEST, weights, 0)
+        lowest = None if threshold is None else threshold[None]
+        return blocks.scores(block).not_below(lowest)
 
     def of_block(block: _Block) -> Partial:
         scores = counted(block)
         # Of each slot: what one holds can not make another one's weights overflow.
         highest = lax.stop_gradient(scores.max(-1))
-        weights = weighted(scores, highest)
+        weights = weights_of(scores, highest, threshold)
         found = rules.product(
             "nkqm,nkgmc->nkgqc", weights.astype(block.values.dtype), block.values
         )
@@ -171,7 +149,8 @@ def _read_all(blocks: _Blocks, with_usage: bool) -> Reading:
         counts = (block.copies > 0)[..., None, None]
         # A slot that does not count may have any scores.
         scores = jnp.where(counts, counted(block), seen.highest[None, ..., None])
-        weights = jnp.where(counts, weighted(scores, seen.highest[None]), 0)
+        weights = weights_of(scores, seen.highest[None], threshold)
+        weights = jnp.where(counts, weights, 0)
         share = weights / jnp.where(seen.total > 0, seen.total, 1)[None, ..., None]
         return block.copies[..., None] * share.sum(-2)
 
@@ -224,7 +203,7 @@ def _threshold(blocks: _Blocks) -> Float[Array, "K q 1"] | None:
 
 
 def _read_best(blocks: _Blocks, with_usage: bool) -> Reading:
-    problem, top_k = blocks.problem, blocks.problem.rules.top_k
+    problem, top_k = blocks.problem, blocks.problem.rules.exactly
     assert top_k is not None
     all_cells = len(problem.keys) * problem.cells
     best = _best_cells(blocks, min(top_k, all_cells))

@@ -42,6 +42,11 @@ class Rules(NamedTuple):
     bias: Bias | None = None
     precision: lax.PrecisionLike = "highest"
 
+    @property
+    def exactly(self) -> int | None:
+        """`top_k` where no more than so many cells count; None else."""
+        return self.top_k if self.ties == "first" else None
+
     def product(self, equation: str, a: Array, b: Array) -> Array:
         """`product_of` at this precision."""
         return product_of(self.precision, equation, a, b)

@@ -17,7 +17,7 @@ from vos_jax.ops.read_forms.problem import (
     flat,
     softmax_of_copies,
 )
-from vos_jax.ops.scores import LOWEST, scores_of, squares_of
+from vos_jax.ops.scores import LOWEST, scores_of
 
 
 def read(
@@ -26,16 +26,15 @@ def read(
     """All slots of all objects at once."""
     query, _, _, copies, rules = problem
     keys, values = flat(problem.keys), flat(problem.values)
-    slots, count, cells, channels = keys.shape
+    slots, count, cells, _ = keys.shape
     one = len(query) == 1
     equation = "qc,nkmc->nkqm" if one else "kqc,nkmc->nkqm"
     scores = scores_of(
         rules.similarity,
         rules.product(equation, query[0] if one else query, keys),
-        squares_of(keys) if rules.similarity == "l2" else None,
-        channels,
+        keys,
         biases(rules, jnp.arange(slots), count),
-    )
+    ).scores
     scores = jnp.moveaxis(scores, 0, 2).reshape(count, -1, slots * cells)
     counts = jnp.repeat(copies.T, cells, axis=1)[:, None]
     scores = jnp.where(counts > 0, scores, LOWEST)
@@ -54,8 +53,8 @@ def read(
 def _weights(
     problem: Problem, scores: Float[Array, "K q M"], counts: Int[Array, "K q M"]
 ) -> Float[Array, "K q M"]:
-    top_k = problem.rules.top_k
-    if problem.rules.ties == "first" and top_k is not None:
+    top_k = problem.rules.exactly
+    if top_k is not None:
         best = Best(*lax.top_k(scores, min(top_k, scores.shape[-1])), counts)
         best = best._replace(copies=jnp.take_along_axis(counts, best.cells, -1))
 

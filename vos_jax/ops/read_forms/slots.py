@@ -23,7 +23,7 @@ from vos_jax.ops.read_forms.problem import (
     divided,
     usage_of_best,
 )
-from vos_jax.ops.scores import LOWEST, just_below, scores_of, squares_of
+from vos_jax.ops.scores import LOWEST, Scores, scores_of, weights_of
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,7 @@ def read(
 ) -> Reading:
     """The objects of one key after those of the other."""
     count = problem.keys.shape[1]
-    find = _read_best if _is_gathered(problem) else _read_all
+    find = _read_all if problem.rules.exactly is None else _read_best
 
     def of_key(own: tuple[Array, Array]) -> tuple[Array, Any]:
         return find(_OneKey(problem, *own), with_usage)
@@ -42,19 +42,6 @@ def read(
     if with_usage:
         usage = usage.reshape(count, -1, *problem.keys.shape[2:4]).swapaxes(0, 1)
     return Reading(value.reshape(-1, *value.shape[2:]), usage)
-
-
-def _is_gathered(problem: Problem) -> bool:
-    rules = problem.rules
-    return rules.ties == "first" and rules.top_k is not None
-
-
-class _Scores(NamedTuple):
-    """Of one slot, with what they are the sum of."""
-
-    scores: Float[Array, "q m"]
-    squares: Float[Array, " m"] | None
-    bias: Float[Array, "q m"] | None
 
 
 class _OneKey(NamedTuple):
@@ -71,14 +58,11 @@ class _OneKey(NamedTuple):
             return query[0]
         return lax.dynamic_index_in_dim(query, self.which, keepdims=False)
 
-    def scores(self, slot: Array) -> _Scores:
-        rules, key = self.problem.rules, _entry(self.problem.keys, slot, self.which)
-        products = rules.product("qc,mc->qm", self.query, key[0])
-        squares = squares_of(key[0]) if rules.similarity == "l2" else None
+    def scores(self, slot: Array) -> Scores:
+        rules, key = self.problem.rules, _entry(self.problem.keys, slot, self.which)[0]
+        products = rules.product("qc,mc->qm", self.query, key)
         bias = None if rules.bias is None else rules.bias(slot, self.which)
-        channels = key.shape[-1]
-        scores = scores_of(rules.similarity, products, squares, channels, bias)
-        return _Scores(scores, squares, bias)
+        return scores_of(rules.similarity, products, key, bias)
 
     def values(self, slot: Array) -> Float[Array, "G m Cv"]:
         return _entry(self.problem.values, slot, self.which, self.objects)
@@ -120,23 +104,12 @@ def _read_all(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
     queries, channels = problem.query.shape[1], problem.values.shape[-1]
     threshold = _threshold(own)
 
-    def counted(slot: Array) -> Float[Array, "q m"]:
-        found = own.scores(slot)
-        if threshold is None:
-            return found.scores
-        lowest = just_below(threshold, *found)
-        # Also before the maximum, or exp overflows and its gradient is 0 * inf.
-        return jnp.where(found.scores < lowest, LOWEST, found.scores)
-
-    def weighted(scores: Array, highest: Array) -> Array:
-        weights = jnp.exp(scores - highest[:, None])
-        return weights if threshold is None else jnp.where(scores > LOWEST, weights, 0)
-
     def add(seen: Partial, slot: Array) -> Partial:
-        scores, values = counted(slot), own.values(slot)
+        scores, values = own.scores(slot).not_below(threshold), own.values(slot)
         # The result does not depend on the maximum: it only keeps exp in range.
         highest = lax.stop_gradient(jnp.maximum(seen.highest, scores.max(-1)))
-        weights, fade = weighted(scores, highest), jnp.exp(seen.highest - highest)
+        weights = weights_of(scores, highest, threshold)
+        fade = jnp.exp(seen.highest - highest)
         # As one product XLA's CPU backend takes twice as long.
         found = lax.map(
             partial(rules.product, "qm,mc->qc", weights.astype(values.dtype)), values
@@ -159,7 +132,8 @@ def _read_all(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
         return value, None
 
     def use(usage: Array, slot: Array) -> Array:
-        weights = weighted(counted(slot), seen.highest) / seen.total[:, None]
+        scores = own.scores(slot).not_below(threshold)
+        weights = weights_of(scores, seen.highest, threshold) / seen.total[:, None]
         return usage.at[slot].set(own.copies[slot] * weights.sum(0))
 
     return value, own.over_filled(use, jnp.zeros((len(own.copies), problem.cells)))
@@ -183,7 +157,7 @@ def _threshold(own: _OneKey) -> Float[Array, "q 1"] | None:
 
 
 def _read_best(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
-    problem, top_k = own.problem, own.problem.rules.top_k
+    problem, top_k = own.problem, own.problem.rules.exactly
     assert top_k is not None
     best = _best_cells(own, min(top_k, len(own.copies) * problem.cells))
     weights = best.weights(top_k)
