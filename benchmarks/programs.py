@@ -21,7 +21,7 @@ METHODS = tuple(name for name in vos_jax.METHODS if not name.endswith("-tiny"))
 
 
 def inference_shapes(method: Method, platform: str) -> tuple[Method, Any]:
-    """The same with shapes for weights."""
+    """As `vos_jax.inference_form`, with shapes for weights."""
     made: list[Method] = []
 
     def form(variables: Any) -> Any:

@@ -104,11 +104,6 @@ class DMNAOAConfig(ReadConfig):
         super().__post_init__()
         if self.top_k is not None:
             raise ValueError(f"top_k={self.top_k}: DMN-AOA reads all cells; use None")
-        if self.read == "pallas":
-            raise ValueError(
-                "read='pallas': that kernel has one query for all, and here each object"
-                " has its own; use read='auto'"
-            )
         self._check_widths()
         self._check_memory()
         for field in ("n_grad", "n_proj", "object_size"):
@@ -124,6 +119,12 @@ class DMNAOAConfig(ReadConfig):
             raise ValueError(
                 f"average={self.average!r}: use one of {list(get_args(Average))}"
             )
+
+    def _check_pallas(self) -> None:
+        raise ValueError(
+            "read='pallas': that kernel has one query for all, and here each object has"
+            " its own; use read='auto'"
+        )
 
     def _check_widths(self) -> None:
         dims = self.level_dims
