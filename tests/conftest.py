@@ -35,7 +35,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # A collection looks at all that JAX and TensorFlow have made.
 gc.set_threshold(100_000, 50, 100)
 
-MOST_BYTES = 3 << 29
+MOST_BYTES = 13 << 27
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -78,7 +78,9 @@ def segment(files, method, weights, name, *options):
     return [np.load(path)["probs"] for path in sorted(out.rglob("*.npz"))]
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize(
+    "name", [pytest.param("local_stm", marks=pytest.mark.slow), "kmn"]
+)
 def test_an_example_segments_with_weights_of_stm_and_a_setting_of_its_own(
     files, weights, name
 ):

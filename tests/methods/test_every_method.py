@@ -57,11 +57,10 @@ def name(request):
     return request.param
 
 
-# Its gradients are those of a program several times as long as the others'; by default
-# the tests of its objective have some of a loop over frames. RDE-VOS has all of STCN,
-# and what HMMN and LCM have beside STM's is differentiated by tests of modules.
+# Gradients of a loop over frames take as long to compile as all else of a method. What
+# the others have beside STM's is differentiated by tests of modules and of objectives.
 most = pytest.mark.parametrize(
-    "name", parameters("dmn-aoa", "hmmn", "lcm", "stcn"), indirect=True
+    "name", parameters("dmn-aoa", "hmmn", "lcm", "rde", "stcn"), indirect=True
 )
 
 

@@ -35,6 +35,10 @@ STCN_LOSS = RDELoss(guidance=0, correction=0, halved=False)
 TERMS = {"segmentation", "guidance", "correction"}
 
 
+UNUSED = create("rde", **NARROW), {}
+"""Where a loss is refused before it looks at weights."""
+
+
 def narrow(name, **options):
     method = create(name, **NARROW, **options)
     frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
@@ -140,9 +144,9 @@ def test_gradients_reach_the_target_of_a_divergence():
     assert jnp.abs(jax.grad(total)(target)).max() > 1e-3
 
 
-def test_a_clip_without_perturbed_masks_is_refused(rde, clip):
+def test_a_clip_without_perturbed_masks_is_refused(clip):
     with pytest.raises(InputError, match=r"correction=10.0.*set recipe\.perturb"):
-        RDELoss()(*rde, clip._replace(given=None), KEY, StepConfig())
+        RDELoss()(*UNUSED, clip._replace(given=None), KEY, StepConfig())
 
 
 def test_guidance_needs_a_recurrent_embedding(clip):
@@ -163,7 +167,7 @@ def test_a_network_that_segments_by_what_is_not_trained_is_refused(clip, name):
         RDELoss()(own(), {}, clip, KEY, StepConfig())
 
 
-def test_training_reads_all_cells_by_the_function_of_videos(rde, clip):
+def test_training_reads_all_cells_by_the_function_of_videos(clip):
     seen = []
 
     class Watched(RDE):
@@ -171,27 +175,27 @@ def test_training_reads_all_cells_by_the_function_of_videos(rde, clip):
             seen.append((len(copies), top_k))
             return super().read_entries(query, entries, copies, top_k=top_k)
 
-    method, variables = rde
+    method = UNUSED[0]
+    frame, masks = jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
+    variables = jax.eval_shape(method.init, KEY, frame, masks)
     watched = Watched(config=method.config)
     jax.eval_shape(partial(unroll, watched), variables, clip)
     all_frames, embedding = [(1, None), (2, None)], [(1, None)]
     assert seen == all_frames + embedding
     seen.clear()
-    jax.eval_shape(
-        watched.apply, variables, jnp.zeros((32, 32, 3)), jnp.zeros((1, 32, 32))
-    )
+    jax.eval_shape(watched.apply, variables, frame, masks)
     assert seen == [(3, method.config.top_k)]
 
 
-def test_true_masks_in_the_memory_are_refused(rde, clip):
+def test_true_masks_in_the_memory_are_refused(clip):
     with pytest.raises(InputError, match=r"^step memory_mask='gt': .*; use pred$"):
-        RDELoss()(*rde, clip, KEY, StepConfig(memory_mask="gt"))
+        RDELoss()(*UNUSED, clip, KEY, StepConfig(memory_mask="gt"))
 
 
-def test_a_single_frame_is_refused(rde, clip):
+def test_a_single_frame_is_refused(clip):
     short = replace_frames(clip, 1)
     with pytest.raises(InputError, match="clips of 1 frame: use 2 or more"):
-        RDELoss()(*rde, short, KEY, StepConfig())
+        RDELoss()(*UNUSED, short, KEY, StepConfig())
 
 
 def replace_frames(clip, count):
