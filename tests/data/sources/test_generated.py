@@ -53,7 +53,7 @@ def test_difficulties_cover_their_range(monkeypatch):
     drawn = []
     monkeypatch.setattr(
         "vos_jax.data.sources.generated.generate_frames",
-        lambda seed, times, size, objects, difficulty: (
+        lambda seed, times, size, objects, difficulty, theme: (
             drawn.append(difficulty) or generate_frames(seed, times, size, objects)
         ),
     )
@@ -70,6 +70,12 @@ def test_more_videos_leave_the_first_ones_as_they_are():
     few, many = (GeneratedSource(count=count, size=SIZE) for count in (3, 30))
     assert many.videos[:3] == few.videos
     np.testing.assert_array_equal(few.read(2, [9]).frames, many.read(2, [9]).frames)
+
+
+def test_videos_are_of_the_theme_that_is_asked_for():
+    source = GeneratedSource(count=2, size=SIZE, difficulty=(1, 1), theme="world")
+    clip = generate_clip((0, 1), 2, SIZE, 2, theme="world")
+    np.testing.assert_array_equal(source.read(1, [0, 1]).frames, clip.frames)
 
 
 def test_a_source_survives_pickling():
@@ -89,6 +95,7 @@ def test_a_source_survives_pickling():
         ({"objects": (0, 1)}, "objects=0"),
         ({"objects": (1, 99)}, "size="),
         ({"difficulty": (1.0, 0.5)}, r"difficulty=\(1.0, 0.5\) is no range"),
+        ({"theme": "moon"}, "theme='moon'"),
         ({"difficulty": (1.0, 4.0)}, "difficulty=4.0"),
         ({"seed": -1}, "seed=-1"),
     ],

@@ -26,6 +26,7 @@ class GeneratedSource:
       objects: Least and largest number of objects.
       difficulty: Least and largest difficulty, 0 to 3.
       seed: Other seeds give other videos.
+      theme: Of all of them, as `vos_jax.data.synthetic.generate_clip` explains.
     """
 
     count: int = 10_000
@@ -34,6 +35,7 @@ class GeneratedSource:
     objects: tuple[int, int] = (1, 3)
     difficulty: tuple[float, float] = (0.2, 1.0)
     seed: int = 0
+    theme: str = "shapes"
 
     def __post_init__(self) -> None:
         for name in ("count", "length"):
@@ -48,7 +50,7 @@ class GeneratedSource:
                 )
         # The generator names what is out of its own range. Both ends must fit.
         for objects, difficulty in zip(self.objects, self.difficulty, strict=True):
-            generate_frames(self.seed, [0], self.size, objects, difficulty)
+            generate_frames(self.seed, [0], self.size, objects, difficulty, self.theme)
 
     @cached_property
     def videos(self) -> tuple[Video, ...]:
@@ -69,6 +71,7 @@ class GeneratedSource:
             self.size,
             self._objects(video),
             easiest + (hardest - easiest) * (video * _GOLDEN % 1),
+            self.theme,
         )
         return Labelled(clip.frames, clip.labels)
 

@@ -9,11 +9,12 @@ Units: pixels for positions, frames for times, radians for angles. An object's o
 frame has its mean radius as the unit of length.
 """
 
-from vos_jax.data.synthetic.scenes import (
+from vos_jax.data.synthetic.clips import (
+    THEMES,
     Clip,
     generate_clip,
     generate_frames,
     iterate_clip,
 )
 
-__all__ = ["Clip", "generate_clip", "generate_frames", "iterate_clip"]
+__all__ = ["THEMES", "Clip", "generate_clip", "generate_frames", "iterate_clip"]

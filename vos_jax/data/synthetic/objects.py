@@ -35,7 +35,7 @@ class Wave(NamedTuple):
     frequency: NDArray[np.float64]
     phase: NDArray[np.float64]
 
-    def at(self, time: int) -> NDArray[np.float64]:
+    def at(self, time: float) -> NDArray[np.float64]:
         """Returns the values [N] at `time`."""
         turns = np.sin(self.frequency * time + self.phase)
         return (self.amplitude * turns).sum(axis=-1)
@@ -198,7 +198,7 @@ def lay_object(
     for axis, extent in enumerate((size[1], size[0])):
         start = thing.centre[axis] - extent / 2
         turn = thing.drift[axis] * time + sway[axis]
-        offset = _to_and_fro(thing.span * extent, start, turn)
+        offset = to_and_fro(thing.span * extent, start, turn)
         centre.append(extent / 2 + offset + shake[axis])
     angle = thing.drift[2] * time + sway[2]
     scale = thing.radius * math.exp(sway[3])
@@ -236,7 +236,7 @@ def lay_object(
     )
 
 
-def _to_and_fro(width: float, start: float, turn: float) -> float:
+def to_and_fro(width: float, start: float, turn: float) -> float:
     """Returns where a thing is that began at `start` and has gone on by `turn`.
 
     Places are pixels from the middle of the `width`, in which it stays for ever: a

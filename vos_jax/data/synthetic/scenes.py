@@ -1,17 +1,17 @@
-"""What is in a scene, and what does a camera see of it at a time?
+"""What is in a scene of shapes, and what does a camera see of it at a time?
 
 A scene is drawn once for each clip; every frame is then a pure function of the scene
 and the time. So a clip may be of any length and its frames do not depend on it.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_jax.data.synthetic.camera import Sensor, draw_sensor, expose
 from vos_jax.data.synthetic.objects import (
     Object,
     Wave,
@@ -31,125 +31,30 @@ from vos_jax.data.synthetic.textures import (
     draw_texture,
     power_of_two,
 )
-from vos_jax.errors import InputError
-from vos_jax.types import MAX_OBJECTS
-
-_MIN_SIDE = 32
-_MIN_PIXELS_PER_OBJECT = 64
 
 
-class Clip(NamedTuple):
-    """A video and its masks.
+class Scene(NamedTuple):
+    """Shapes over a background, and the camera that looks at them."""
 
-    Attributes:
-      frames: uint8 [T, H, W, 3], RGB.
-      labels: uint8 [T, H, W]; 0 is background, 1 to O the objects.
-    """
-
-    frames: Bytes
-    labels: Bytes
-
-
-class _Scene(NamedTuple):
     size: tuple[int, int]
     objects: tuple[Object, ...]  # from the farthest to the nearest
     background: Texture
     pan: NDArray[np.float64]  # [3]: x, y (texels a frame), angle
     camera: Wave  # [4]: x, y (texels), angle, log zoom
     shake: Wave  # [2]: x, y (pixels)
-    light: Wave  # [5]: gains of R, G, B, slopes along x, y
     sun: tuple[float, float]
-    blur: float
-    noise: Floats
+    sensor: Sensor
+
+    def render(self, time: int) -> tuple[Bytes, Bytes]:
+        """Returns the frame [H, W, 3] and labels [H, W] at `time`."""
+        canvas, labels = _paint(self, time)
+        return expose(self.sensor, time, canvas), labels
 
 
-def generate_clip(
-    seed: int | Sequence[int],
-    frames: int,
-    size: tuple[int, int],
-    objects: int,
-    difficulty: float = 1.0,
-    stride: int = 1,
-) -> Clip:
-    """Draws a clip: the frames 0, `stride`, 2 `stride`, ... of the scene of `seed`.
-
-    Frame t is the same whatever `frames` and equals the t-th item of `iterate_clip`.
-    In frame 0 every object shows at least 1 % of the pixels (0.1 / `objects` with more
-    than ten) and a third of itself.
-
-    Args:
-      seed: One or several non-negative integers; equal arguments give equal bytes.
-      frames: Number of frames, at least 1.
-      size: Height and width, each at least 32.
-      objects: Number of labelled objects, 1 to 254, with 64 pixels or more for each.
-      difficulty: 0 to 3. Scales speeds, deformation, noise, illumination changes and
-        the number of distractors and lookalikes.
-      stride: Time between frames, at least 1.
-
-    Raises:
-      InputError: An argument is out of its range.
-    """
-    if frames < 1:
-        raise InputError(f"frames={frames} gives no clip; use at least 1.")
-    if stride < 1:
-        raise InputError(f"stride={stride} does not go forward; use at least 1.")
-    times = [index * stride for index in range(frames)]
-    return generate_frames(seed, times, size, objects, difficulty)
-
-
-def generate_frames(
-    seed: int | Sequence[int],
-    times: Sequence[int],
-    size: tuple[int, int],
-    objects: int,
-    difficulty: float = 1.0,
-) -> Clip:
-    """Draws the frames at `times`, in any order, of the scene of `seed`.
-
-    The other arguments are those of `generate_clip`, whose frames these are.
-
-    Raises:
-      InputError: An argument is out of its range.
-    """
-    if len(times) == 0 or min(times) < 0:
-        raise InputError(f"times={list(times)} gives no frames; use 0 or later.")
-    scene = _draw_scene(seed, size, objects, difficulty)
-    shape = (len(times), *size)
-    clip = Clip(np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8))
-    for index, time in enumerate(times):
-        clip.frames[index], clip.labels[index] = _render(scene, time)
-    return clip
-
-
-def iterate_clip(
-    seed: int | Sequence[int],
-    size: tuple[int, int],
-    objects: int,
-    difficulty: float = 1.0,
-) -> Iterator[tuple[Bytes, Bytes]]:
-    """Yields (frame uint8 [H, W, 3], labels uint8 [H, W]) without end.
-
-    The arguments are those of `generate_clip`. Memory does not grow with time: a
-    scene takes some 2 MB at 128 x 128 pixels, 6 MB at 240 x 432.
-
-    Raises:
-      InputError: An argument is out of its range; raised at once, not at the first
-        item.
-    """
-    scene = _draw_scene(seed, size, objects, difficulty)
-    return (_render(scene, time) for time in itertools.count())
-
-
-def _draw_scene(
-    seed: int | Sequence[int], size: tuple[int, int], objects: int, difficulty: float
-) -> _Scene:
-    seeds = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
-    if not seeds or min(seeds) < 0:
-        raise InputError(f"seed={seed} is not a seed; use integers of 0 or more.")
-    _check(size, objects, difficulty)
-    # With their number in front, for NumPy takes [1] and [1, 0] for the same seed.
-    rng = np.random.default_rng([len(seeds), *seeds])
-    height, width = size
+def draw_scene(
+    rng: np.random.Generator, size: tuple[int, int], objects: int, difficulty: float
+) -> Scene:
+    """Draws a scene of shapes; the arguments are those of `generate_clip`."""
     energy = energy_of(difficulty)
     palette = draw_palette(rng)
     things = draw_objects(rng, size, objects, difficulty, palette)
@@ -160,35 +65,16 @@ def _draw_scene(
     camera = draw_wave(rng, travel, 40, 200)
     sun = rng.uniform(0, 2 * np.pi)
     grain = rng.uniform(0.5, 5.0) * energy
-    return _Scene(
+    return Scene(
         size=size,
         objects=_place(rng, things, size),
         background=_draw_background(rng, size, palette),
         pan=pan,
         camera=camera,
         shake=draw_wave(rng, np.full(2, rng.uniform(0, 0.8) * side * energy), 5, 15),
-        light=draw_wave(rng, np.array([0.06, 0.06, 0.06, 0.1, 0.1]) * energy, 30, 300),
         sun=(math.cos(sun), math.sin(sun)),
-        blur=rng.choice([0.0, 0.12, 0.25]),
-        noise=rng.standard_normal(height * width * 3 + 9973, np.float32)
-        * np.float32(grain),
+        sensor=draw_sensor(rng, size, 0.06 * energy, 0.1 * energy, grain),
     )
-
-
-def _check(size: tuple[int, int], objects: int, difficulty: float) -> None:
-    if not 1 <= objects <= MAX_OBJECTS:
-        raise InputError(f"objects={objects} is out of range; use 1 to {MAX_OBJECTS}.")
-    if len(size) != 2 or min(size) < _MIN_SIDE:
-        raise InputError(
-            f"size={size} is too small; use a height and width of at least {_MIN_SIDE}."
-        )
-    if size[0] * size[1] < objects * _MIN_PIXELS_PER_OBJECT:
-        raise InputError(
-            f"size={size} is too small for objects={objects}; "
-            f"use {_MIN_PIXELS_PER_OBJECT} pixels or more for each object."
-        )
-    if not 0 <= difficulty <= 3:
-        raise InputError(f"difficulty={difficulty} is out of range; use 0 to 3.")
 
 
 def _draw_background(
@@ -280,8 +166,8 @@ def _areas(
     return own, np.bincount(labels.ravel(), minlength=256)
 
 
-def _render(scene: _Scene, time: int) -> tuple[Bytes, Bytes]:
-    """Returns the frame [H, W, 3] and labels [H, W] at `time`."""
+def _paint(scene: Scene, time: int) -> tuple[Floats, Bytes]:
+    """Returns the radiance [H, W, 3] and labels [H, W] at `time`."""
     shake = scene.shake.at(time)
     canvas = _render_background(scene, time, shake)
     labels = np.zeros(scene.size, np.uint8)
@@ -299,10 +185,10 @@ def _render(scene: _Scene, time: int) -> tuple[Bytes, Bytes]:
         colours *= cover
         region += colours
         labels[patch.box][patch.distance > 0] = thing.label
-    return _expose(scene, time, canvas), labels
+    return canvas, labels
 
 
-def _render_background(scene: _Scene, time: int, shake: NDArray[np.float64]) -> Floats:
+def _render_background(scene: Scene, time: int, shake: NDArray[np.float64]) -> Floats:
     height, width = scene.size
     sway = scene.camera.at(time)
     angle = scene.pan[2] * time + sway[2]
@@ -315,27 +201,3 @@ def _render_background(scene: _Scene, time: int, shake: NDArray[np.float64]) -> 
     u = (left + cos * x).astype(np.float32) + (sin * y).astype(np.float32)
     v = (top - sin * x).astype(np.float32) + (cos * y).astype(np.float32)
     return scene.background.sample(u, v).astype(np.float32)
-
-
-def _expose(scene: _Scene, time: int, canvas: Floats) -> Bytes:
-    """Turns radiance into a picture: optical blur, illumination, sensor noise."""
-    height, width = scene.size
-    if scene.blur:
-        side, middle = np.float32(scene.blur), np.float32(1 - 2 * scene.blur)
-        soft = canvas * middle
-        soft[1:-1] += side * (canvas[:-2] + canvas[2:])
-        soft[[0, -1]] += 2 * side * canvas[[0, -1]]
-        canvas = soft * middle
-        canvas[:, 1:-1] += side * (soft[:, :-2] + soft[:, 2:])
-        canvas[:, [0, -1]] += 2 * side * soft[:, [0, -1]]
-    light = scene.light.at(time)
-    slope_x = np.linspace(-light[3], light[3], width, dtype=np.float32)
-    slope_y = np.linspace(-light[4], light[4], height, dtype=np.float32)
-    gain = (1 + slope_x + slope_y[:, None])[..., None]
-    canvas *= gain * (1 + light[:3]).astype(np.float32)
-    # A different window of one field of noise; a fresh field costs a third of a frame.
-    start = time * 7621 % 9973
-    canvas += scene.noise[start : start + canvas.size].reshape(canvas.shape)
-    # Half up: the cast drops the fraction.
-    canvas += np.float32(0.5)
-    return canvas.clip(0, 255, out=canvas).astype(np.uint8)

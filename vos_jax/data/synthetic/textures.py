@@ -47,7 +47,12 @@ def draw_texture(
     rng: np.random.Generator, size: int, busy: int, palette: Floats
 ) -> Texture:
     """Draws a texture: a pattern seen through a palette, soft or in steps."""
-    pattern = _pattern(rng, size, busy)
+    return colour(rng, draw_pattern(rng, size, busy), palette)
+
+
+def colour(rng: np.random.Generator, pattern: Floats, palette: Floats) -> Texture:
+    """Shows a pattern [size, size] of values from 0 to 1 through a palette."""
+    size = len(pattern)
     place = np.linspace(0, len(palette) - 1, 256)
     if rng.random() < 0.35:
         place = np.rint(place)
@@ -57,7 +62,9 @@ def draw_texture(
     # a second index of the table of colours: adding it to them takes twice as long.
     tint = np.linspace(-3, 3, _TINTS) * rng.uniform(4, 20)
     table = (ramp[:, None] + tint[:, None]).clip(0, 255).astype(np.uint8)
-    level = (_noise(rng, size // 4, 0.5) * (_TINTS / 6) + _TINTS / 2).astype(np.intp)
+    level = (draw_noise(rng, size // 4, 0.5) * (_TINTS / 6) + _TINTS / 2).astype(
+        np.intp
+    )
     level = level.clip(0, _TINTS - 1).repeat(4, axis=0).repeat(4, axis=1)
     index = (pattern * 255).clip(0, 255).astype(np.intp) * _TINTS
     index += level
@@ -71,12 +78,12 @@ def power_of_two(least: float, most: int) -> int:
     return min(most, 1 << math.ceil(math.log2(max(least, 64))))
 
 
-def _pattern(rng: np.random.Generator, size: int, busy: int) -> Floats:
+def draw_pattern(rng: np.random.Generator, size: int, busy: int) -> Floats:
     """Draws a periodic pattern [size, size] of values around 0 to 1.
 
     `busy` is the largest number of stripes or spots over the period.
     """
-    noise = _noise(rng, size, rng.uniform(0.4, 0.85))
+    noise = draw_noise(rng, size, rng.uniform(0.4, 0.85))
     kind = rng.choice(["noise", "ridges", "stripes", "spots", "checks"])
     if kind == "noise":
         return 0.5 + 0.25 * noise
@@ -96,7 +103,7 @@ def _pattern(rng: np.random.Generator, size: int, busy: int) -> Floats:
     return 0.5 + 4 * waves + 0.1 * noise
 
 
-def _noise(rng: np.random.Generator, size: int, detail: float) -> Floats:
+def draw_noise(rng: np.random.Generator, size: int, detail: float) -> Floats:
     """Draws periodic noise [size, size], octave by octave, of mean 0 and deviation 1.
 
     `detail` is the amplitude of an octave over that of the coarser one.

@@ -1,0 +1,288 @@
+"""What is in a world, and what does a camera see of it at a time?
+
+Figures act between a backdrop, a ground in perspective and planes of plants, posts and
+houses that move against one another. The unlabelled ones are of the same kinds and
+colours as the objects.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vos_jax.data.synthetic.actors import (
+    BACKDROPS,
+    KINDS,
+    Actor,
+    Theme,
+    draw_actors,
+)
+from vos_jax.data.synthetic.bodies import draw_figure
+from vos_jax.data.synthetic.camera import Sensor, blur, draw_sensor, expose
+from vos_jax.data.synthetic.figures import Pose
+from vos_jax.data.synthetic.objects import Wave, draw_wave, energy_of
+from vos_jax.data.synthetic.painting import Canvas, Lamp, cast_shadow, paint
+from vos_jax.data.synthetic.surfaces import draw_surface
+from vos_jax.data.synthetic.textures import (
+    TEXELS_PER_PIXEL,
+    Bytes,
+    Floats,
+    Texture,
+    power_of_two,
+)
+
+_GROUNDS = ("grass", "earth", "stone", "water", "wood", "any")
+
+
+class _Plane(NamedTuple):
+    """Things that stand still, on a plane that repeats along x.
+
+    Attributes:
+      colours: uint8 [H, P, 3], P a power of two.
+      there: bool [H, P].
+      near: How much it moves with the camera; the backdrop does by 1.
+    """
+
+    colours: Bytes
+    there: NDArray[np.bool_]
+    near: float
+
+
+class World(NamedTuple):
+    """All that can be seen, and the camera that looks at it."""
+
+    size: tuple[int, int]
+    backdrop: Texture
+    ground: Texture | None
+    horizon: float
+    planes: tuple[_Plane, ...]  # the last in front of the actors where `front`
+    front: bool
+    actors: tuple[Actor, ...]
+    pan: NDArray[np.float64]  # [2]: pixels a frame
+    camera: Wave  # [4]: x, y (pixels), angle, log zoom
+    shake: Wave  # [2]: pixels
+    lamp: Lamp
+    shutter: float  # frames that are open on either side of a time
+    sensor: Sensor
+
+    def render(self, time: int) -> tuple[Bytes, Bytes]:
+        """Returns the frame [H, W, 3] and labels [H, W] at `time`."""
+        canvas = self.paint(time)
+        colours = canvas.colours
+        if self.shutter:
+            sides = [self.paint(time + side * self.shutter) for side in (-1, 1)]
+            colours = (colours + sides[0].colours + sides[1].colours) / np.float32(3)
+        picture = expose(self.sensor, time, colours.reshape(*self.size, 3))
+        return picture, canvas.labels.reshape(self.size)
+
+    def paint(self, time: float) -> Canvas:
+        """What is to be seen at a time, before the camera's own doing."""
+        shake = self.shake.at(time)
+        canvas = Canvas.of(self._behind(time, shake))
+        planes = len(self.planes) - self.front
+        for plane in self.planes[:planes]:
+            self._lay(canvas, plane, time, shake)
+        for actor in self.actors:
+            pose = actor.pose(time, self.size, shake)
+            if actor.shadow:
+                foot = (pose.centre[0], pose.centre[1] + 1.05 * pose.scale)
+                cast_shadow(canvas, foot, pose.scale, self.lamp)
+            paint(canvas, actor.figure, pose, self.lamp, actor.label, actor.unit)
+        if self.front:
+            self._lay(canvas, self.planes[-1], time, shake)
+        return canvas
+
+    def _behind(self, time: float, shake: NDArray[np.float64]) -> Floats:
+        """Backdrop and ground [H, W, 3]."""
+        height, width = self.size
+        sway = self.camera.at(time)
+        zoom = TEXELS_PER_PIXEL * math.exp(sway[3])
+        cos, sin = zoom * math.cos(sway[2]), zoom * math.sin(sway[2])
+        # Wrapped before float32, which has no fraction left after a long pan.
+        left, top = (TEXELS_PER_PIXEL * (self.pan * time + sway[:2])) % (
+            self.backdrop.size
+        )
+        x = np.arange(width) - (width / 2 + shake[0])
+        y = (np.arange(height) - (height / 2 + shake[1]))[:, None]
+        u = (left + cos * x).astype(np.float32) + (sin * y).astype(np.float32)
+        v = (top - sin * x).astype(np.float32) + (cos * y).astype(np.float32)
+        picture = self.backdrop.sample(u, v).astype(np.float32)
+        if self.ground is None:
+            return picture
+        first = min(max(int(self.horizon * height + shake[1] + sway[1] / 4), 0), height)
+        # A row of the ground is as far as it is near to the horizon.
+        rows = np.arange(height - first, dtype=np.float32)[:, None] + np.float32(2)
+        far = np.float32(0.5 * height) / rows
+        shift = np.float32(1.5 * left % self.ground.size)
+        u = TEXELS_PER_PIXEL * far * x.astype(np.float32) + shift
+        v = np.broadcast_to(far * np.float32(height), u.shape)
+        picture[first:] = self.ground.sample(u, v)
+        return picture
+
+    def _lay(
+        self, canvas: Canvas, plane: _Plane, time: float, shake: NDArray[np.float64]
+    ) -> None:
+        """Lays a plane over the canvas; where it is, there is no object."""
+        height, width = self.size
+        sway = self.camera.at(time)
+        x = plane.near * (self.pan[0] * time + sway[0]) - shake[0]
+        y = plane.near * sway[1] - shake[1]
+        columns = (np.arange(width) + int(x % plane.there.shape[1])) & (
+            plane.there.shape[1] - 1
+        )
+        rows = (np.arange(height) + int(y)).clip(0, height - 1)
+        there = plane.there[rows][:, columns].ravel()
+        which = np.flatnonzero(there)
+        colours = plane.colours[rows][:, columns].reshape(-1, 3)
+        canvas.colours[which] = colours[which]
+        canvas.labels[which] = 0
+
+
+def draw_world(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    objects: int,
+    difficulty: float,
+    theme: Theme,
+) -> World:
+    """Draws a world; the arguments are those of `generate_clip`."""
+    energy = energy_of(difficulty)
+    pace = energy * theme.pace
+    sun = rng.uniform(0, 2 * np.pi)
+    lamp = Lamp(
+        math.cos(sun), math.sin(sun), rng.uniform(0.1, 0.6), rng.uniform(0, 0.6)
+    )
+    actors = draw_actors(rng, size, objects, difficulty, theme)
+    side = min(size) / 128
+    moving = pace * (rng.random() < 0.7)
+    pan = rng.normal(0, [1.2 * side, 0.2 * side]) * moving
+    travel = np.array([8 * side, 4 * side, 0.03, 0.08 * theme.change]) * moving
+    front = rng.random() < 0.25
+    planes = [_draw_plane(rng, size, lamp, near) for near in (1.2, 1.6)]
+    sensor = draw_sensor(
+        rng,
+        size,
+        0.06 * energy * theme.change,
+        0.1 * energy * theme.change,
+        rng.uniform(0.5, 5.0) * energy,
+    )
+    world = World(
+        size=size,
+        backdrop=_draw_backdrop(rng, size, lamp),
+        ground=_draw_ground(rng, size) if rng.random() < 0.65 else None,
+        horizon=rng.uniform(0.2, 0.75),
+        planes=(*planes, _draw_plane(rng, size, lamp, 2.5)) if front else tuple(planes),
+        front=front,
+        actors=actors,
+        pan=pan,
+        camera=draw_wave(rng, travel, 40 / theme.pace, 200 / theme.pace),
+        shake=draw_wave(rng, np.full(2, rng.uniform(0, 0.8) * side * energy), 5, 15),
+        lamp=lamp,
+        shutter=rng.choice([0, 0, 0, 0.2, 0.4]),
+        sensor=sensor._replace(
+            contrast=math.exp(rng.normal(0, 0.2)),
+            saturation=rng.uniform(0.4, 1.2),
+            coarse=rng.choice([0, 0, 4.0, 12.0, 25.0]),
+        ),
+    )
+    return _seen(rng, world, objects)
+
+
+def _draw_backdrop(
+    rng: np.random.Generator, size: tuple[int, int], lamp: Lamp
+) -> Texture:
+    """A surface, often out of focus, with still figures on it."""
+    period = power_of_two(TEXELS_PER_PIXEL * 1.3 * max(size), 1024)
+    material = BACKDROPS[rng.integers(len(BACKDROPS))]
+    ground = draw_surface(rng, material, period)
+    picture = ground.texels.reshape(period, period, 3).astype(np.float32)
+    canvas = Canvas.of(picture)
+    kinds = ["plant", "post", "house", "thing", *list(KINDS)]
+    for _ in range(rng.integers(0, 16)):
+        unit = TEXELS_PER_PIXEL * min(size) * rng.uniform(0.05, 0.3)
+        kind = kinds[rng.integers(len(kinds))]
+        figure = draw_figure(rng, kind, unit, 1.0)
+        x, y = rng.uniform(0.15, 0.85, 2) * period
+        pose = Pose((x, y), unit, rng.uniform(0, 6), rng.normal(0, 0.1), 0.0)
+        paint(canvas, figure, pose, lamp, 0, unit)
+    out_of_focus = rng.choice([0, 0, 2, 4])
+    if out_of_focus:
+        half = picture.reshape(period // 2, 2, period // 2, 2, 3).mean((1, 3))
+        for _ in range(out_of_focus):
+            half = blur(half, 0.25)
+        picture = half.repeat(2, 0).repeat(2, 1)
+    return Texture(picture.clip(0, 255).astype(np.uint8).reshape(-1, 3), period)
+
+
+def _draw_ground(rng: np.random.Generator, size: tuple[int, int]) -> Texture:
+    material = _GROUNDS[rng.integers(len(_GROUNDS))]
+    return draw_surface(rng, material, power_of_two(2 * max(size), 256))
+
+
+def _draw_plane(
+    rng: np.random.Generator, size: tuple[int, int], lamp: Lamp, near: float
+) -> _Plane:
+    """Plants, posts and houses beside one another; in front, thin ones alone."""
+    height, width = size
+    period = power_of_two(1.5 * width, 1024)
+    canvas = Canvas.of(np.zeros((height, period, 3), np.float32))
+    kinds = ["plant", "post"] if near > 2 else ["plant", "post", "house", "thing"]
+    for _ in range(rng.integers(1, 3) if near > 2 else rng.integers(0, 5)):
+        unit = height * rng.uniform(0.15, 0.4) * near / 1.6
+        kind = kinds[rng.integers(len(kinds))]
+        thin = 0.6 if near > 2 else 1.0
+        figure = draw_figure(rng, kind, unit, 1.0, thin)
+        x, y = rng.uniform(0.1, 0.9) * period, rng.uniform(0.35, 1.0) * height
+        paint(canvas, figure, Pose((x, y), unit, 0.0, 0.0, 0.0), lamp, 1, unit)
+    colours = canvas.colours.clip(0, 255).astype(np.uint8)
+    there = canvas.labels.reshape(height, period) > 0
+    return _Plane(colours.reshape(height, period, 3), there, near)
+
+
+def _seen(rng: np.random.Generator, world: World, objects: int) -> World:
+    """Moves, and by and by shrinks, actors until every object shows at the time 0."""
+    height, width = world.size
+    least = max(1.0, min(0.01, 0.1 / objects) * height * width)
+    # Twice the pixels that must show, of figures that fill a tenth of their square.
+    floor = math.sqrt(2 * least / 0.4)
+    actors = list(world.actors)
+    shrink = 1.0
+    for attempt in range(400):
+        shake = world.shake.at(0)
+        canvas = Canvas.of(np.zeros((height, width, 3), np.float32))
+        own = {}
+        for actor in actors:
+            pose = actor.pose(0, world.size, shake)
+            covered = paint(
+                canvas, actor.figure, pose, world.lamp, actor.label, actor.unit
+            )
+            own[actor.label] = covered
+        if world.front:
+            world._lay(canvas, world.planes[-1], 0, shake)
+        seen = np.bincount(canvas.labels, minlength=256)
+        hidden = [
+            index
+            for index, actor in enumerate(actors)
+            if actor.label and seen[actor.label] < max(least, own[actor.label] / 3)
+        ]
+        if not hidden:
+            return world._replace(actors=tuple(actors))
+        for index in hidden:
+            actor = actors[index]
+            x, y = rng.uniform(0.15, 0.85, 2) * (width, height)
+            grown = least > own[actor.label]
+            unit = actor.unit * (1.25 if grown else shrink)
+            actors[index] = actor._replace(centre=(x, y), unit=unit)
+        if attempt > 4:
+            shrink = 0.96
+            actors = [
+                actor._replace(unit=max(0.97 * actor.unit, min(floor, actor.unit)))
+                for actor in actors
+            ]
+        if attempt > 20 and world.front:
+            world = world._replace(front=False, planes=world.planes[:-1])
+        if attempt > 40:
+            # What is no object gives way.
+            actors = [actor for actor in actors if actor.label]
+    return world._replace(actors=tuple(actors))
