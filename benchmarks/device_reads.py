@@ -146,10 +146,12 @@ def compared(
 
 
 def _apart(found: Any, expected: Any, close: float) -> tuple[float, float, float]:
-    if not np.issubdtype(expected.dtype, np.floating):
+    # bfloat16 is no type of NumPy's own.
+    if not jnp.issubdtype(expected.dtype, jnp.floating):
         return 0.0, 0.0, float((found != expected).mean())
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
     largest = max(float(np.abs(expected).max()), 1e-30)
-    error = np.abs(found.astype(np.float64) - expected) / largest
+    error = np.abs(found - expected) / largest
     # What is not a number is apart, too.
     share = float((~(error <= close)).mean())
     return float(error.max()), float(error.mean()), share
