@@ -37,6 +37,7 @@ class Theme(NamedTuple):
       pace: Factor of all speeds.
       change: Factor of how much light, size and view change.
       span: Width of ways over that of the frame, at least and at most.
+      without: Kinds that do not act.
     """
 
     twins: float = 0.2
@@ -45,12 +46,13 @@ class Theme(NamedTuple):
     pace: float = 1.0
     change: float = 1.0
     span: tuple[float, float] = (0.5, 1.15)
+    without: tuple[str, ...] = ()
 
 
 WORLDS = {
     "world": Theme(),
     "lookalikes": Theme(twins=1.0, crossing=True),
-    "thin": Theme(thin=(0.3, 0.5)),
+    "thin": Theme(thin=(0.3, 0.5), without=("thing", "vehicle")),
     "slow": Theme(pace=0.25, change=2.0),
     "leaving": Theme(twins=0.8, span=(1.5, 2.2)),
 }
@@ -137,7 +139,9 @@ def _draw_actor(
     theme: Theme,
 ) -> Actor:
     pace = energy_of(difficulty) * theme.pace
-    kind = rng.choice(list(KINDS), p=list(KINDS.values()))
+    kinds = [kind for kind in KINDS if kind not in theme.without]
+    often = np.array([KINDS[kind] for kind in kinds])
+    kind = rng.choice(kinds, p=often / often.sum())
     # Figures of several parts fill some third of the square about them.
     share = min(0.3, 1.0 / objects) * math.exp(rng.uniform(-1.6, 0.7))
     unit = math.sqrt(size[0] * size[1] * share / math.pi)

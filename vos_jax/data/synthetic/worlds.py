@@ -31,6 +31,10 @@ from vos_jax.data.synthetic.textures import (
     Texture,
     power_of_two,
 )
+from vos_jax.errors import InputError
+
+_ATTEMPTS = 400
+"""To let all objects show in the first frame: 254 of them need some tens."""
 
 _GROUNDS = ("grass", "earth", "stone", "water", "wood", "any")
 
@@ -248,7 +252,7 @@ def _seen(rng: np.random.Generator, world: World, objects: int) -> World:
     floor = math.sqrt(2 * least / 0.4)
     actors = list(world.actors)
     shrink = 1.0
-    for attempt in range(400):
+    for attempt in range(_ATTEMPTS):
         shake = world.shake.at(0)
         canvas = Canvas.of(np.zeros((height, width, 3), np.float32))
         own = {}
@@ -285,4 +289,7 @@ def _seen(rng: np.random.Generator, world: World, objects: int) -> World:
         if attempt > 40:
             # What is no object gives way.
             actors = [actor for actor in actors if actor.label]
-    return world._replace(actors=tuple(actors))
+    raise InputError(
+        f"size={world.size} has no room in which objects={objects} of a world show; "
+        "use a larger size or fewer objects."
+    )
