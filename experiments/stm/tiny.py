@@ -1,18 +1,24 @@
 r"""The weights that ship with the package: `stm-tiny` on generated clips, from scratch.
 
 Nothing is downloaded and no real picture is seen; `vos-jax demo` draws its clips from
-seeds that training never sees. Three stages, each from the weights of the one before:
+seeds that training never sees. Five stages, each from the weights of the one before:
 
     vos-jax train stm/tiny --workdir runs/tiny1
     vos-jax train stm/tiny:mixed_sizes --workdir runs/tiny2 \
         --set weights=runs/tiny1/weights.safetensors
     vos-jax train stm/tiny:long_clips --workdir runs/tiny3 \
         --set weights=runs/tiny2/weights.safetensors
+    vos-jax train stm/tiny:world --workdir runs/tiny4 \
+        --set weights=runs/tiny3/weights.safetensors
+    vos-jax train stm/tiny:world_long --workdir runs/tiny5 \
+        --set weights=runs/tiny4/weights.safetensors
+
+The first three show shapes, the others worlds, whose objects have parts as real ones do.
 
 Published STM starts from ImageNet weights, which bring two things that a random start
 lacks. Its two encoders agree, so keys of the same appearance match from the first step:
 here the memory encoder starts as a copy of the query encoder (`twins`). And its norms
-are calibrated: here they follow the batch until the last stage freezes them. What the
+are calibrated: here they follow the batch until a stage of long clips freezes them. What the
 stages reach is in `benchmarks/README.md`.
 """
 
@@ -34,6 +40,10 @@ _VALIDATION = DataConfig(
         "length": 24,
         "seed": 1,
     },
+)
+_WORLDS = replace(
+    _VALIDATION,
+    options={**_VALIDATION.options, "theme": "world", "count": 24},
 )
 
 
@@ -94,5 +104,51 @@ def long_clips() -> Experiment:
         batch=3,
         steps=800,
         optimizer=replace(second.optimizer, learning_rate=4e-4),
+        step=StepConfig(ema_decay=0.995, clip_norm=1.0),
+    )
+
+
+def _worlds(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig, ...]:
+    """Half of the clips show the world at large, the others what is hard in it."""
+    counts = {"world": 100_000, "shapes": 25_000, "lookalikes": 25_000}
+    counts |= {"thin": 25_000, "leaving": 25_000}
+    return tuple(
+        DataConfig(
+            source="generated",
+            options={
+                "size": size,
+                "objects": objects,
+                "difficulty": (0.2, 1.0),
+                "theme": theme,
+                "count": count,
+            },
+        )
+        for theme, count in counts.items()
+    )
+
+
+def world() -> Experiment:
+    """Fourth stage: people, animals, vehicles and things of several parts."""
+    second = mixed_sizes()
+    return replace(
+        second,
+        data=_worlds((176, 288), (1, 3)),
+        recipe=replace(second.recipe, cover=(0.6, 1.0)),
+        batch=4,
+        steps=1000,
+        optimizer=replace(second.optimizer, learning_rate=8e-4),
+        validation=(_WORLDS,),
+    )
+
+
+def world_long() -> Experiment:
+    """Fifth stage: clips of seven frames, norms frozen as they are at inference."""
+    fourth = world()
+    return replace(
+        fourth,
+        recipe=replace(fourth.recipe, frames=7),
+        batch=3,
+        steps=500,
+        optimizer=replace(fourth.optimizer, learning_rate=3e-4),
         step=StepConfig(ema_decay=0.995, clip_norm=1.0),
     )

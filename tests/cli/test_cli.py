@@ -298,6 +298,10 @@ def test_demo_needs_nothing(tmp_path, monkeypatch, capsys):
     assert 0 <= strict_json(capsys.readouterr().out)["J-Mean"] <= 1
     assert main(command) == 0
     assert f"look at {tmp_path / 'demo' / 'sheet.png'}" in capsys.readouterr().out
+    assert main([*command, "--theme", "thin"]) == 0
+    (first,) = (tmp_path / "demo" / "data").rglob("JPEGImages/480p/clip0/00000.png")
+    with Image.open(first) as picture:
+        np.testing.assert_array_equal(picture, demo.demo_clip(0, "thin").frames[0])
 
 
 # Wrong input: one line, which names it, and status 2
@@ -446,6 +450,7 @@ def test_an_unknown_method(segment, files, one_line):
     target = str(files / "b.safetensors")
     one_line(main(["convert", "vgg", "a.npz", target]), "'vgg'", "resnet50")
     one_line(main(["demo", "--method", "stm", "--out", target]), "'stm'")
+    one_line(main(["demo", "--theme", "sea", "--out", target]), "'sea'", "lookalikes")
 
 
 def test_a_checkpoint_that_does_not_fit(files, one_line):

@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"one that brings weights (stm-tiny); {options.METHOD_FILE}",
     )
+    parser.add_argument(
+        "--theme",
+        default="shapes",
+        metavar="NAME",
+        help="what the clips show: shapes (the default), world, lookalikes, thin, slow"
+        " or leaving",
+    )
     options.add_weights_option(parser)
     options.add_type_options(parser)
     options.add_set_option(parser, options.SET_METHOD)
@@ -47,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
             *(method, variables, args.out, args.clips),
             title=options.title(args.method, args.weights, args.inputs),
             inputs=args.inputs,
+            theme=args.theme,
         )
     except OSError as error:
         raise InputError(f"{args.out}: {error.strerror}; use another --out") from error

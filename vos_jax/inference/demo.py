@@ -30,21 +30,22 @@ _COLUMNS = 5
 _REMEDY = "end other programs that use the memory"
 
 
-def demo_clip(number: int) -> Clip:
-    """The `number`-th held-out clip, with one to three objects."""
+def demo_clip(number: int, theme: str = "shapes") -> Clip:
+    """The `number`-th held-out clip of a theme, with one to three objects."""
+    objects = 1 + number % 3
     return generate_clip(
-        (HELD_OUT, number), _FRAMES, _SIZE, 1 + number % 3, _DIFFICULTY
+        (HELD_OUT, number), _FRAMES, _SIZE, objects, _DIFFICULTY, theme=theme
     )
 
 
-def write_demo_data(root: Path, clips: int) -> None:
-    """Writes held-out clips in the layout of DAVIS 2017.
+def write_demo_data(root: Path, clips: int, theme: str = "shapes") -> None:
+    """Writes held-out clips of a theme in the layout of DAVIS 2017.
 
     Frames are PNGs, so that what is segmented is exactly what was generated.
     """
     names = [f"clip{number}" for number in range(clips)]
     for number, name in enumerate(names):
-        clip = demo_clip(number)
+        clip = demo_clip(number, theme)
         images = root / "JPEGImages" / "480p" / name
         annotations = root / "Annotations" / "480p" / name
         images.mkdir(parents=True, exist_ok=True)
@@ -64,18 +65,20 @@ def run_demo(
     clips: int = 3,
     title: str | None = None,
     inputs: Path | None = None,
+    theme: str = "shapes",
 ) -> Report:
     """Generates, segments, scores and draws.
 
     Writes `data/` (DAVIS layout), `masks/`, `<clip>.mp4` overlays and `sheet.png`.
     `title` and `inputs` are those of `segment_dataset`; without `inputs` what else the
-    method takes is made of the frames.
+    method takes is made of the frames. `theme` is what the clips show, as
+    `vos_jax.data.synthetic.generate_clip` explains.
 
     Returns:
       The scores of the masks just written.
     """
     data, masks = out / "data", out / "masks"
-    write_demo_data(data, clips)
+    write_demo_data(data, clips, theme)
     sequences = read_dataset("davis2017", data, SPLIT)
     for folder in masks.glob("clip[0-9]*"):
         discard(folder)
