@@ -13,12 +13,12 @@ seeds that training never sees. Five stages, each from the weights of the one be
     vos-jax train stm/tiny:world_long --workdir runs/tiny5 \
         --set weights=runs/tiny4/weights.safetensors
 
-The first three show shapes, the others worlds, whose objects have parts as real ones do.
+The first three show shapes, the others worlds, whose objects have parts as real ones.
 
 Published STM starts from ImageNet weights, which bring two things that a random start
 lacks. Its two encoders agree, so keys of the same appearance match from the first step:
 here the memory encoder starts as a copy of the query encoder (`twins`). And its norms
-are calibrated: here they follow the batch until a stage of long clips freezes them. What the
+are calibrated: here they follow the batch; stages of long clips freeze them. What the
 stages reach is in `benchmarks/README.md`.
 """
 
