@@ -1,7 +1,7 @@
 r"""The weights that ship with the package: `stm-tiny` on generated clips, from scratch.
 
 Nothing is downloaded and no real picture is seen; `vos-jax demo` draws its clips from
-seeds that training never sees. Five stages, each from the weights of the one before:
+seeds that training never sees. Four stages, each from the weights of the one before:
 
     vos-jax train stm/tiny --workdir runs/tiny1
     vos-jax train stm/tiny:mixed_sizes --workdir runs/tiny2 \
@@ -10,15 +10,13 @@ seeds that training never sees. Five stages, each from the weights of the one be
         --set weights=runs/tiny2/weights.safetensors
     vos-jax train stm/tiny:world --workdir runs/tiny4 \
         --set weights=runs/tiny3/weights.safetensors
-    vos-jax train stm/tiny:world_long --workdir runs/tiny5 \
-        --set weights=runs/tiny4/weights.safetensors
 
-The first three show shapes, the others worlds, whose objects have parts as real ones.
+The first three show shapes, the last one worlds, whose objects have parts as real ones.
 
 Published STM starts from ImageNet weights, which bring two things that a random start
 lacks. Its two encoders agree, so keys of the same appearance match from the first step:
 here the memory encoder starts as a copy of the query encoder (`twins`). And its norms
-are calibrated: here they follow the batch; stages of long clips freeze them. What the
+are calibrated: here they follow the batch until the third stage freezes them. What the
 stages reach is in `benchmarks/README.md`.
 """
 
@@ -129,26 +127,11 @@ def _worlds(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig
 
 def world() -> Experiment:
     """Fourth stage: people, animals, vehicles and things of several parts."""
-    second = mixed_sizes()
+    third = long_clips()
     return replace(
-        second,
+        third,
         data=_worlds((176, 288), (1, 3)),
-        recipe=replace(second.recipe, cover=(0.6, 1.0)),
-        batch=4,
-        steps=1000,
-        optimizer=replace(second.optimizer, learning_rate=8e-4),
+        recipe=replace(third.recipe, frames=5, cover=(0.6, 1.0)),
+        steps=800,
         validation=(_WORLDS,),
-    )
-
-
-def world_long() -> Experiment:
-    """Fifth stage: clips of seven frames, norms frozen as they are at inference."""
-    fourth = world()
-    return replace(
-        fourth,
-        recipe=replace(fourth.recipe, frames=7),
-        batch=3,
-        steps=500,
-        optimizer=replace(fourth.optimizer, learning_rate=3e-4),
-        step=StepConfig(ema_decay=0.995, clip_norm=1.0),
     )

@@ -1,6 +1,7 @@
 """Who acts in a world, and where do they go?"""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -114,7 +115,7 @@ def draw_actors(
     others = int(rng.binomial(3, min(0.9, 0.35 * difficulty)))
     actors: list[Actor] = []
     for label in [*range(1, objects + 1), *[0] * others]:
-        actor = _draw_actor(rng, label, size, objects, difficulty, theme)
+        actor = _draw_actor(rng, label, size, objects, difficulty, theme, actors)
         actors.append(actor)
         if label and rng.random() < theme.twins:
             twin = actor._replace(label=0, yaw=actor.yaw + rng.normal(0, 0.5))
@@ -122,12 +123,31 @@ def draw_actors(
                 middle = (size[1] - actor.centre[0], actor.centre[1])
                 twin = twin._replace(centre=middle, drift=-actor.drift)
             else:
-                other = _draw_actor(rng, 0, size, objects, difficulty, theme)
+                other = _draw_actor(rng, 0, size, objects, difficulty, theme, actors)
                 twin = other._replace(
                     figure=actor.figure, unit=actor.unit * rng.uniform(0.7, 1.2)
                 )
             actors.append(twin)
     return tuple(actors[index] for index in rng.permutation(len(actors)))
+
+
+def free_point(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    unit: float,
+    taken: Sequence[Actor],
+) -> tuple[float, float]:
+    """Draws a place x, y for a figure, the farthest of a few from those `taken`.
+
+    Mostly all of a figure is in the frame: large ones stand in its middle.
+    """
+    extent = np.array([size[1], size[0]], float)
+    border = np.minimum(unit * rng.uniform(0.5, 1.2, 2) / extent, 0.5)
+    points = (border + (1 - 2 * border) * rng.random((3, 2))) * extent
+    others = np.array([actor.centre for actor in taken]).reshape(-1, 2)
+    apart = np.hypot(*(points[:, None] - others).transpose(2, 0, 1))
+    best = points[apart.min(axis=1, initial=np.inf).argmax()]
+    return float(best[0]), float(best[1])
 
 
 def _draw_actor(
@@ -137,15 +157,17 @@ def _draw_actor(
     objects: int,
     difficulty: float,
     theme: Theme,
+    taken: Sequence[Actor],
 ) -> Actor:
     pace = energy_of(difficulty) * theme.pace
     kinds = [kind for kind in KINDS if kind not in theme.without]
     often = np.array([KINDS[kind] for kind in kinds])
     kind = rng.choice(kinds, p=often / often.sum())
-    # Figures of several parts fill some third of the square about them.
-    share = min(0.3, 1.0 / objects) * math.exp(rng.uniform(-1.6, 0.7))
+    # Figures of several parts fill some third of the square about them; the largest
+    # are as high as the frame.
+    share = min(0.16, 0.6 / objects) * math.exp(rng.uniform(-1.4, 0.7))
     unit = math.sqrt(size[0] * size[1] * share / math.pi)
-    unit = min(unit, 0.55 * min(size))
+    unit = min(unit, 0.45 * min(size))
     thin = rng.uniform(*theme.thin)
     colours = None
     if rng.random() < 0.25 * difficulty:
@@ -162,8 +184,8 @@ def _draw_actor(
         label=label,
         figure=draw_figure(rng, kind, unit, pace, thin, colours),
         unit=unit,
-        centre=tuple(np.array(size[::-1]) * rng.uniform(0.2, 0.8, 2)),
-        span=(rng.uniform(*theme.span), rng.uniform(0.3, 0.8)),
+        centre=free_point(rng, size, unit, taken),
+        span=(rng.uniform(*theme.span), rng.uniform(0.2, 0.6)),
         drift=drift,
         motion=draw_wave(rng, sway, 25 / theme.pace, 120 / theme.pace),
         yaw=rng.uniform(0, 2 * np.pi),

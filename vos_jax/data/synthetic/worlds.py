@@ -17,6 +17,7 @@ from vos_jax.data.synthetic.actors import (
     Actor,
     Theme,
     draw_actors,
+    free_point,
 )
 from vos_jax.data.synthetic.bodies import draw_figure
 from vos_jax.data.synthetic.camera import Sensor, blur, draw_sensor, expose
@@ -135,7 +136,7 @@ class World(NamedTuple):
         columns = (np.arange(width) + int(x % plane.there.shape[1])) & (
             plane.there.shape[1] - 1
         )
-        rows = (np.arange(height) + int(y)).clip(0, height - 1)
+        rows = (np.arange(height) + math.floor(y)).clip(0, height - 1)
         there = plane.there[rows][:, columns].ravel()
         which = np.flatnonzero(there)
         colours = plane.colours[rows][:, columns].reshape(-1, 3)
@@ -274,7 +275,8 @@ def _seen(rng: np.random.Generator, world: World, objects: int) -> World:
             return world._replace(actors=tuple(actors))
         for index in hidden:
             actor = actors[index]
-            x, y = rng.uniform(0.15, 0.85, 2) * (width, height)
+            others = [other for other in actors if other is not actor]
+            x, y = free_point(rng, world.size, actor.unit, others)
             grown = least > own[actor.label]
             unit = actor.unit * (1.25 if grown else shrink)
             actors[index] = actor._replace(centre=(x, y), unit=unit)
