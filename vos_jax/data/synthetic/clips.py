@@ -115,7 +115,7 @@ def iterate_clip(
     """Yields (frame uint8 [H, W, 3], labels uint8 [H, W]) without end.
 
     The arguments are those of `generate_clip`. Memory does not grow with time: a
-    scene takes some 2 MB at 128 x 128 pixels, 6 MB at 240 x 432.
+    scene takes some 2 MB at 128 x 128 pixels, 8 MB at 240 x 432.
 
     Raises:
       InputError: An argument is out of its range; raised at once, not at the first
