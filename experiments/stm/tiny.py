@@ -39,15 +39,29 @@ _VALIDATION = DataConfig(
         "seed": 1,
     },
 )
-_WORLDS = replace(
+_WORLD_VALIDATION = replace(
     _VALIDATION,
     options={**_VALIDATION.options, "theme": "world", "count": 24},
 )
+# Half of the clips show the world at large, the others what is hard in it.
+_THEMES = {
+    "world": 100_000,
+    "shapes": 25_000,
+    "lookalikes": 25_000,
+    "thin": 25_000,
+    "leaving": 25_000,
+}
 
 
-def _clips(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig, ...]:
-    options = {"size": size, "objects": objects, "difficulty": (0.2, 0.6)}
-    return (DataConfig(source="generated", options={"count": 100_000, **options}),)
+def _clips(
+    size: tuple[int, int],
+    objects: tuple[int, int],
+    difficulty: tuple[float, float] = (0.2, 0.6),
+    count: int = 100_000,
+    **theme: str,
+) -> DataConfig:
+    options = {"size": size, "objects": objects, "difficulty": difficulty, **theme}
+    return DataConfig(source="generated", options={"count": count, **options})
 
 
 def experiment() -> Experiment:
@@ -55,7 +69,7 @@ def experiment() -> Experiment:
     return Experiment(
         method="stm-tiny",
         twins=True,
-        data=_clips((128, 128), (1, 1)),
+        data=(_clips((128, 128), (1, 1)),),
         recipe=VideoRecipe(
             size=(128, 128), objects=1, cover=(1.0, 1.0), max_skip=3, skip_steps=0
         ),
@@ -77,7 +91,7 @@ def mixed_sizes() -> Experiment:
     return replace(
         first,
         twins=False,
-        data=_clips((160, 256), (1, 3)),
+        data=(_clips((160, 256), (1, 3)),),
         recipe=VideoRecipe(
             frames=4,
             size=(128, 208),
@@ -106,32 +120,16 @@ def long_clips() -> Experiment:
     )
 
 
-def _worlds(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig, ...]:
-    """Half of the clips show the world at large, the others what is hard in it."""
-    counts = {"world": 100_000, "shapes": 25_000, "lookalikes": 25_000}
-    counts |= {"thin": 25_000, "leaving": 25_000}
-    return tuple(
-        DataConfig(
-            source="generated",
-            options={
-                "size": size,
-                "objects": objects,
-                "difficulty": (0.2, 1.0),
-                "theme": theme,
-                "count": count,
-            },
-        )
-        for theme, count in counts.items()
-    )
-
-
 def world() -> Experiment:
     """Fourth stage: people, animals, vehicles and things of several parts."""
     third = long_clips()
     return replace(
         third,
-        data=_worlds((176, 288), (1, 3)),
+        data=tuple(
+            _clips((176, 288), (1, 3), (0.2, 1.0), count, theme=theme)
+            for theme, count in _THEMES.items()
+        ),
         recipe=replace(third.recipe, frames=5, cover=(0.6, 1.0)),
         steps=800,
-        validation=(_WORLDS,),
+        validation=(_WORLD_VALIDATION,),
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vos_jax.data.synthetic.bodies import draw_figure
 from vos_jax.data.synthetic.figures import Figure, Pose
-from vos_jax.data.synthetic.objects import Wave, draw_wave, energy_of, to_and_fro
+from vos_jax.data.synthetic.objects import Wave, draw_wave, energy_of, wander
 from vos_jax.data.synthetic.surfaces import draw_colours
 
 KINDS = {
@@ -89,14 +89,9 @@ class Actor(NamedTuple):
     ) -> Pose:
         """How it stands at a time, in a frame of `size` that shakes."""
         sway = self.motion.at(time) - self.motion.at(0)
-        place = []
-        for axis, extent in enumerate((size[1], size[0])):
-            turn = self.drift[axis] * time + sway[axis]
-            start = self.centre[axis] - extent / 2
-            way = to_and_fro(self.span[axis] * extent, start, turn)
-            place.append(extent / 2 + way + float(shake[axis]))
+        turns = self.drift[:2] * time + sway[:2]
         return Pose(
-            centre=(place[0], place[1]),
+            centre=wander(self.centre, self.span, turns, size, shake),
             scale=self.unit * math.exp(sway[3]),
             yaw=self.yaw + self.drift[2] * time + sway[4],
             roll=sway[2],

@@ -1,11 +1,18 @@
-"""What does a camera make of radiance? Blur, changing light, noise, compression."""
+"""What does a camera see, and make of it? Blur, changing light, noise, compression."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vos_jax.data.synthetic.objects import Wave, draw_wave
-from vos_jax.data.synthetic.textures import Bytes, Floats
+from vos_jax.data.synthetic.textures import (
+    TEXELS_PER_PIXEL,
+    Bytes,
+    Floats,
+    Texture,
+)
 
 _BLOCK = 8
 _FREQUENCY = np.arange(_BLOCK)
@@ -53,6 +60,36 @@ def draw_sensor(
         noise=rng.standard_normal(height * width * 3 + 9973, np.float32)
         * np.float32(grain),
     )
+
+
+def look_at(
+    surface: Texture,
+    size: tuple[int, int],
+    corner: NDArray[np.float64],
+    angle: float,
+    zoom: float,
+    shake: NDArray[np.float64],
+) -> Floats:
+    """Returns what fills a frame [H, W, 3] of a flat surface behind all things.
+
+    Args:
+      surface: Repeats without end.
+      size: Height and width of the frame.
+      corner: x, y of what is in its middle, in texels.
+      angle: Turn of the camera, in radians.
+      zoom: Logarithm of how many times as much of the surface is in sight.
+      shake: x, y in pixels.
+    """
+    height, width = size
+    scale = TEXELS_PER_PIXEL * math.exp(zoom)
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    # Wrapped before float32, which has no fraction left after a long pan.
+    left, top = corner % surface.size
+    x = np.arange(width) - (width / 2 + shake[0])
+    y = (np.arange(height) - (height / 2 + shake[1]))[:, None]
+    u = (left + cos * x).astype(np.float32) + (sin * y).astype(np.float32)
+    v = (top - sin * x).astype(np.float32) + (cos * y).astype(np.float32)
+    return surface.sample(u, v).astype(np.float32)
 
 
 def expose(sensor: Sensor, time: int, canvas: Floats) -> Bytes:

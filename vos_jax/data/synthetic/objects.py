@@ -5,6 +5,7 @@ frame. All its motions are sums of sinusoids, and so are those of the camera.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -194,12 +195,9 @@ def lay_object(
 ) -> Patch | None:
     """Lays an object on the frame at `time`; None when it is all outside."""
     sway = thing.motion.at(time) - thing.motion.at(0)
-    centre = []
-    for axis, extent in enumerate((size[1], size[0])):
-        start = thing.centre[axis] - extent / 2
-        turn = thing.drift[axis] * time + sway[axis]
-        offset = to_and_fro(thing.span * extent, start, turn)
-        centre.append(extent / 2 + offset + shake[axis])
+    turns = thing.drift[:2] * time + sway[:2]
+    spans = (thing.span, thing.span)
+    centre = wander(thing.centre, spans, turns, size, shake)
     angle = thing.drift[2] * time + sway[2]
     scale = thing.radius * math.exp(sway[3])
     stretch = math.exp(sway[4])
@@ -236,7 +234,32 @@ def lay_object(
     )
 
 
-def to_and_fro(width: float, start: float, turn: float) -> float:
+def wander(
+    start: tuple[float, float],
+    spans: tuple[float, float],
+    turns: NDArray[np.float64],
+    size: tuple[int, int],
+    shake: Sequence[float] | NDArray[np.float64],
+) -> tuple[float, float]:
+    """Returns where in the frame a thing is that goes to and fro along both axes.
+
+    Args:
+      start: x, y in pixels, where it began.
+      spans: Widths of its ways over those of the frame.
+      turns: How far it has gone on [2], in radians.
+      size: Height and width of the frame.
+      shake: x, y in pixels, of the camera.
+    """
+    x, y = (
+        extent / 2 + _to_and_fro(span * extent, at - extent / 2, turn) + float(moved)
+        for extent, span, at, turn, moved in zip(
+            size[::-1], spans, start, turns, shake, strict=True
+        )
+    )
+    return x, y
+
+
+def _to_and_fro(width: float, start: float, turn: float) -> float:
     """Returns where a thing is that began at `start` and has gone on by `turn`.
 
     Places are pixels from the middle of the `width`, in which it stays for ever: a

@@ -82,7 +82,6 @@ def paint(
     lamp: Lamp,
     label: int,
     unit: float,
-    tint: float = 0.0,
 ) -> int:
     """Paints a figure, and its label where it covers pixels' centres.
 
@@ -93,27 +92,16 @@ def paint(
       lamp: How it is lit.
       label: 0 to 255.
       unit: Pixels a unit in which its surfaces are sharp.
-      tint: How much brighter it is as a whole, -1 to 1.
 
     Returns:
       Pixels that it covers, each counted once.
     """
     own = np.zeros(len(canvas.labels), bool)
     for placed in place(figure, pose):
-        flat = _lay(placed, canvas.size, pose)
+        flat = _lay(placed, canvas.size, pose, own)
         if flat is None:
             continue
-        if placed.part.inside:
-            kept = np.flatnonzero(own[flat.place])
-            flat = flat._replace(
-                place=flat.place[kept],
-                distance=flat.distance[kept],
-                along=flat.along[kept],
-                beside=flat.beside[kept],
-                radius=flat.radius[kept],
-            )
         colours, distance = _look(placed.part, flat, pose, lamp, unit)
-        colours *= np.float32(1 + tint)
         # As soft as a pixel's footprint; labels take its centre.
         cover = (distance + np.float32(0.5)).clip(0, 1)[:, None]
         behind = canvas.colours[flat.place]
@@ -149,8 +137,13 @@ def _range(middle: float, reach: float, extent: int) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _lay(placed: Placed, size: tuple[int, int], pose: Pose) -> _Flat | None:
-    """Finds a part's pixels; None when it is all outside."""
+def _lay(
+    placed: Placed, size: tuple[int, int], pose: Pose, own: NDArray[np.bool_]
+) -> _Flat | None:
+    """Finds a part's pixels; None when it is all outside.
+
+    Of one that is seen `inside` alone those that are the figure's `own` already.
+    """
     part = placed.part
     (ax, ay), (bx, by) = placed.start, placed.end
     far = 1 + max(placed.radii) * (_FAR if part.outline is not None else 1.0)
@@ -187,9 +180,13 @@ def _lay(placed: Placed, size: tuple[int, int], pose: Pose) -> _Flat | None:
         distance = np.minimum(distance, apart - radius * np.float32(1 - part.ring))
     flat = np.flatnonzero(distance > np.float32(-0.5 - part.fringe * pose.scale))
     rows, columns = np.divmod(flat, x1 - x0)
+    where = (rows + y0) * size[1] + columns + x0
+    if part.inside:
+        kept = own[where]
+        flat, where = flat[kept], where[kept]
     thick = np.maximum(radius.take(flat), np.float32(0.5))
     return _Flat(
-        place=(rows + y0) * size[1] + columns + x0,
+        place=where,
         distance=distance.take(flat),
         along=along.take(flat),
         beside=(beside.take(flat) / thick).clip(-1, 1),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_jax.data.synthetic.camera import Sensor, draw_sensor, expose
+from vos_jax.data.synthetic.camera import Sensor, draw_sensor, expose, look_at
 from vos_jax.data.synthetic.objects import (
     Object,
     Wave,
@@ -169,7 +169,9 @@ def _areas(
 def _paint(scene: Scene, time: int) -> tuple[Floats, Bytes]:
     """Returns the radiance [H, W, 3] and labels [H, W] at `time`."""
     shake = scene.shake.at(time)
-    canvas = _render_background(scene, time, shake)
+    sway = scene.camera.at(time)
+    pan = scene.pan * time + sway[:3]
+    canvas = look_at(scene.background, scene.size, pan[:2], pan[2], sway[3], shake)
     labels = np.zeros(scene.size, np.uint8)
     for thing in scene.objects:
         patch = lay_object(thing, time, scene.size, (float(shake[0]), float(shake[1])))
@@ -186,18 +188,3 @@ def _paint(scene: Scene, time: int) -> tuple[Floats, Bytes]:
         region += colours
         labels[patch.box][patch.distance > 0] = thing.label
     return canvas, labels
-
-
-def _render_background(scene: Scene, time: int, shake: NDArray[np.float64]) -> Floats:
-    height, width = scene.size
-    sway = scene.camera.at(time)
-    angle = scene.pan[2] * time + sway[2]
-    zoom = TEXELS_PER_PIXEL * math.exp(sway[3])
-    cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
-    # Wrapped before float32, which has no fraction left after a long pan.
-    left, top = (scene.pan[:2] * time + sway[:2]) % scene.background.size
-    x = np.arange(width) - (width / 2 + shake[0])
-    y = (np.arange(height) - (height / 2 + shake[1]))[:, None]
-    u = (left + cos * x).astype(np.float32) + (sin * y).astype(np.float32)
-    v = (top - sin * x).astype(np.float32) + (cos * y).astype(np.float32)
-    return scene.background.sample(u, v).astype(np.float32)

@@ -20,7 +20,7 @@ from vos_jax.data.synthetic.actors import (
     free_point,
 )
 from vos_jax.data.synthetic.bodies import draw_figure
-from vos_jax.data.synthetic.camera import Sensor, blur, draw_sensor, expose
+from vos_jax.data.synthetic.camera import Sensor, blur, draw_sensor, expose, look_at
 from vos_jax.data.synthetic.figures import Pose
 from vos_jax.data.synthetic.objects import Wave, draw_wave, energy_of
 from vos_jax.data.synthetic.painting import Canvas, Lamp, cast_shadow, paint
@@ -61,8 +61,8 @@ class World(NamedTuple):
     backdrop: Texture
     ground: Texture | None
     horizon: float
-    planes: tuple[_Plane, ...]  # the last in front of the actors where `front`
-    front: bool
+    planes: tuple[_Plane, ...]  # behind the actors
+    front: _Plane | None
     actors: tuple[Actor, ...]
     pan: NDArray[np.float64]  # [2]: pixels a frame
     camera: Wave  # [4]: x, y (pixels), angle, log zoom
@@ -85,8 +85,7 @@ class World(NamedTuple):
         """What is to be seen at a time, before the camera's own doing."""
         shake = self.shake.at(time)
         canvas = Canvas.of(self._behind(time, shake))
-        planes = len(self.planes) - self.front
-        for plane in self.planes[:planes]:
+        for plane in self.planes:
             self._lay(canvas, plane, time, shake)
         for actor in self.actors:
             pose = actor.pose(time, self.size, shake)
@@ -95,31 +94,23 @@ class World(NamedTuple):
                 cast_shadow(canvas, foot, pose.scale, self.lamp)
             paint(canvas, actor.figure, pose, self.lamp, actor.label, actor.unit)
         if self.front:
-            self._lay(canvas, self.planes[-1], time, shake)
+            self._lay(canvas, self.front, time, shake)
         return canvas
 
     def _behind(self, time: float, shake: NDArray[np.float64]) -> Floats:
         """Backdrop and ground [H, W, 3]."""
         height, width = self.size
         sway = self.camera.at(time)
-        zoom = TEXELS_PER_PIXEL * math.exp(sway[3])
-        cos, sin = zoom * math.cos(sway[2]), zoom * math.sin(sway[2])
-        # Wrapped before float32, which has no fraction left after a long pan.
-        left, top = (TEXELS_PER_PIXEL * (self.pan * time + sway[:2])) % (
-            self.backdrop.size
-        )
-        x = np.arange(width) - (width / 2 + shake[0])
-        y = (np.arange(height) - (height / 2 + shake[1]))[:, None]
-        u = (left + cos * x).astype(np.float32) + (sin * y).astype(np.float32)
-        v = (top - sin * x).astype(np.float32) + (cos * y).astype(np.float32)
-        picture = self.backdrop.sample(u, v).astype(np.float32)
+        pan = TEXELS_PER_PIXEL * (self.pan * time + sway[:2])
+        picture = look_at(self.backdrop, self.size, pan, sway[2], sway[3], shake)
         if self.ground is None:
             return picture
         first = min(max(int(self.horizon * height + shake[1] + sway[1] / 4), 0), height)
         # A row of the ground is as far as it is near to the horizon.
         rows = np.arange(height - first, dtype=np.float32)[:, None] + np.float32(2)
         far = np.float32(0.5 * height) / rows
-        shift = np.float32(1.5 * left % self.ground.size)
+        shift = np.float32(1.5 * (pan[0] % self.backdrop.size) % self.ground.size)
+        x = np.arange(width) - (width / 2 + shake[0])
         u = TEXELS_PER_PIXEL * far * x.astype(np.float32) + shift
         v = np.broadcast_to(far * np.float32(height), u.shape)
         picture[first:] = self.ground.sample(u, v)
@@ -163,8 +154,8 @@ def draw_world(
     moving = pace * (rng.random() < 0.7)
     pan = rng.normal(0, [1.2 * side, 0.2 * side]) * moving
     travel = np.array([8 * side, 4 * side, 0.03, 0.08 * theme.change]) * moving
-    front = rng.random() < 0.25
-    planes = [_draw_plane(rng, size, lamp, near) for near in (1.2, 1.6)]
+    in_front = rng.random() < 0.25
+    planes = tuple(_draw_plane(rng, size, lamp, near) for near in (1.2, 1.6))
     sensor = draw_sensor(
         rng,
         size,
@@ -177,8 +168,8 @@ def draw_world(
         backdrop=_draw_backdrop(rng, size, lamp),
         ground=_draw_ground(rng, size) if rng.random() < 0.65 else None,
         horizon=rng.uniform(0.2, 0.75),
-        planes=(*planes, _draw_plane(rng, size, lamp, 2.5)) if front else tuple(planes),
-        front=front,
+        planes=planes,
+        front=_draw_plane(rng, size, lamp, 2.5, front=True) if in_front else None,
         actors=actors,
         pan=pan,
         camera=draw_wave(rng, travel, 40 / theme.pace, 200 / theme.pace),
@@ -226,17 +217,21 @@ def _draw_ground(rng: np.random.Generator, size: tuple[int, int]) -> Texture:
 
 
 def _draw_plane(
-    rng: np.random.Generator, size: tuple[int, int], lamp: Lamp, near: float
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    lamp: Lamp,
+    near: float,
+    front: bool = False,
 ) -> _Plane:
     """Plants, posts and houses beside one another; in front, thin ones alone."""
     height, width = size
     period = power_of_two(1.5 * width, 1024)
     canvas = Canvas.of(np.zeros((height, period, 3), np.float32))
-    kinds = ["plant", "post"] if near > 2 else ["plant", "post", "house", "thing"]
-    for _ in range(rng.integers(1, 3) if near > 2 else rng.integers(0, 5)):
+    kinds = ["plant", "post"] if front else ["plant", "post", "house", "thing"]
+    thin = 0.6 if front else 1.0
+    for _ in range(rng.integers(1, 3) if front else rng.integers(0, 5)):
         unit = height * rng.uniform(0.15, 0.4) * near / 1.6
         kind = kinds[rng.integers(len(kinds))]
-        thin = 0.6 if near > 2 else 1.0
         figure = draw_figure(rng, kind, unit, 1.0, thin)
         x, y = rng.uniform(0.1, 0.9) * period, rng.uniform(0.35, 1.0) * height
         paint(canvas, figure, Pose((x, y), unit, 0.0, 0.0, 0.0), lamp, 1, unit)
@@ -253,8 +248,8 @@ def _seen(rng: np.random.Generator, world: World, objects: int) -> World:
     floor = math.sqrt(2 * least / 0.4)
     actors = list(world.actors)
     shrink = 1.0
+    shake = world.shake.at(0)
     for attempt in range(_ATTEMPTS):
-        shake = world.shake.at(0)
         canvas = Canvas.of(np.zeros((height, width, 3), np.float32))
         own = {}
         for actor in actors:
@@ -264,7 +259,7 @@ def _seen(rng: np.random.Generator, world: World, objects: int) -> World:
             )
             own[actor.label] = covered
         if world.front:
-            world._lay(canvas, world.planes[-1], 0, shake)
+            world._lay(canvas, world.front, 0, shake)
         seen = np.bincount(canvas.labels, minlength=256)
         hidden = [
             index
@@ -286,8 +281,8 @@ def _seen(rng: np.random.Generator, world: World, objects: int) -> World:
                 actor._replace(unit=max(0.97 * actor.unit, min(floor, actor.unit)))
                 for actor in actors
             ]
-        if attempt > 20 and world.front:
-            world = world._replace(front=False, planes=world.planes[:-1])
+        if attempt > 20:
+            world = world._replace(front=None)
         if attempt > 40:
             # What is no object gives way.
             actors = [actor for actor in actors if actor.label]
