@@ -139,6 +139,23 @@ def test_slow_clips_change_less_from_frame_to_frame_and_much_in_the_end():
     assert change("slow", 200) > 3 * change("slow", 4)
 
 
+def test_busy_backdrops_hold_more_colours_and_those_of_the_objects():
+    size, distances, colours = (96, 128), {}, {}
+    for theme in ("world", "busy"):
+        distances[theme], colours[theme] = [], []
+        for seed in range(12):
+            rng = np.random.default_rng((seed, 8))
+            world = draw_world(rng, size, 1, 0.5, WORLDS[theme])
+            actor = next(actor for actor in world.actors if actor.label)
+            own = actor.figure.parts[0].surface.texels.astype(float).mean(0)
+            behind = world.backdrop.texels[::37].astype(float)
+            apart = np.abs(behind - own).max(1)
+            distances[theme].append(np.quantile(apart, 0.02))
+            colours[theme].append(behind.std(0).mean())
+    assert np.median(distances["busy"]) < 0.8 * np.median(distances["world"])
+    assert np.median(colours["busy"]) > 1.2 * np.median(colours["world"])
+
+
 @pytest.mark.parametrize("kind", FIGURES)
 def test_every_figure_can_be_seen_from_every_side(kind):
     rng = np.random.default_rng(0)

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--theme",
         default="shapes",
         metavar="NAME",
-        help="what the clips show: shapes (the default), world, lookalikes, thin, slow"
-        " or leaving",
+        help="what the clips show: shapes (the default), world, lookalikes, thin, slow,"
+        " leaving or busy",
     )
     options.add_weights_option(parser)
     options.add_type_options(parser)

@@ -39,6 +39,8 @@ class Theme(NamedTuple):
       change: Factor of how much light, size and view change.
       span: Width of ways over that of the frame, at least and at most.
       without: Kinds that do not act.
+      busy: Whether the backdrop is a patchwork with a crowd in it, and holds colours of
+        the objects.
     """
 
     twins: float = 0.2
@@ -48,6 +50,7 @@ class Theme(NamedTuple):
     change: float = 1.0
     span: tuple[float, float] = (0.5, 1.15)
     without: tuple[str, ...] = ()
+    busy: bool = False
 
 
 WORLDS = {
@@ -56,6 +59,7 @@ WORLDS = {
     "thin": Theme(thin=(0.3, 0.5), without=("thing", "vehicle")),
     "slow": Theme(pace=0.25, change=2.0),
     "leaving": Theme(twins=0.8, span=(1.5, 2.2)),
+    "busy": Theme(busy=True),
 }
 
 

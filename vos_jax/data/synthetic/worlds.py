@@ -12,19 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_jax.data.synthetic.actors import (
-    BACKDROPS,
-    KINDS,
     Actor,
     Theme,
     draw_actors,
     free_point,
 )
+from vos_jax.data.synthetic.backdrops import draw_backdrop, draw_ground
 from vos_jax.data.synthetic.bodies import draw_figure
-from vos_jax.data.synthetic.camera import Sensor, blur, draw_sensor, expose, look_at
+from vos_jax.data.synthetic.camera import Sensor, draw_sensor, expose, look_at
 from vos_jax.data.synthetic.figures import Pose
 from vos_jax.data.synthetic.objects import Wave, draw_wave, energy_of
 from vos_jax.data.synthetic.painting import Canvas, Lamp, cast_shadow, paint
-from vos_jax.data.synthetic.surfaces import draw_surface
 from vos_jax.data.synthetic.textures import (
     TEXELS_PER_PIXEL,
     Bytes,
@@ -36,8 +34,6 @@ from vos_jax.errors import InputError
 
 _ATTEMPTS = 400
 """To let all objects show in the first frame: 254 of them need some tens."""
-
-_GROUNDS = ("grass", "earth", "stone", "water", "wood", "any")
 
 
 class _Plane(NamedTuple):
@@ -165,8 +161,8 @@ def draw_world(
     )
     world = World(
         size=size,
-        backdrop=_draw_backdrop(rng, size, lamp),
-        ground=_draw_ground(rng, size) if rng.random() < 0.65 else None,
+        backdrop=draw_backdrop(rng, size, lamp, actors if theme.busy else ()),
+        ground=draw_ground(rng, size, theme.busy) if rng.random() < 0.65 else None,
         horizon=rng.uniform(0.2, 0.75),
         planes=planes,
         front=_draw_plane(rng, size, lamp, 2.5, front=True) if in_front else None,
@@ -183,37 +179,6 @@ def draw_world(
         ),
     )
     return _seen(rng, world, objects)
-
-
-def _draw_backdrop(
-    rng: np.random.Generator, size: tuple[int, int], lamp: Lamp
-) -> Texture:
-    """A surface, often out of focus, with still figures on it."""
-    period = power_of_two(TEXELS_PER_PIXEL * 1.3 * max(size), 1024)
-    material = BACKDROPS[rng.integers(len(BACKDROPS))]
-    ground = draw_surface(rng, material, period)
-    picture = ground.texels.reshape(period, period, 3).astype(np.float32)
-    canvas = Canvas.of(picture)
-    kinds = ["plant", "post", "house", "thing", *list(KINDS)]
-    for _ in range(rng.integers(0, 16)):
-        unit = TEXELS_PER_PIXEL * min(size) * rng.uniform(0.05, 0.3)
-        kind = kinds[rng.integers(len(kinds))]
-        figure = draw_figure(rng, kind, unit, 1.0)
-        x, y = rng.uniform(0.15, 0.85, 2) * period
-        pose = Pose((x, y), unit, rng.uniform(0, 6), rng.normal(0, 0.1), 0.0)
-        paint(canvas, figure, pose, lamp, 0, unit)
-    out_of_focus = rng.choice([0, 0, 2, 4])
-    if out_of_focus:
-        half = picture.reshape(period // 2, 2, period // 2, 2, 3).mean((1, 3))
-        for _ in range(out_of_focus):
-            half = blur(half, 0.25)
-        picture = half.repeat(2, 0).repeat(2, 1)
-    return Texture(picture.clip(0, 255).astype(np.uint8).reshape(-1, 3), period)
-
-
-def _draw_ground(rng: np.random.Generator, size: tuple[int, int]) -> Texture:
-    material = _GROUNDS[rng.integers(len(_GROUNDS))]
-    return draw_surface(rng, material, power_of_two(2 * max(size), 256))
 
 
 def _draw_plane(
