@@ -62,6 +62,29 @@ def test_repeated_data_count_several_times():
     assert len(open_data((twice, GENERATED), None).videos) == 12
 
 
+@pytest.mark.parametrize("beginning", ["shared_from", "grown_from"])
+def test_a_run_begins_with_a_network_that_ships_by_its_name(experiment, beginning):
+    named = {"method": "lcm-tiny", "method_options": {}, beginning: "stm-tiny"}
+    _, variables = begin(dataclasses.replace(experiment, **named), None)
+    _, shipped = vos_jax.load_model("stm-tiny")
+    for part in ("memory_encoder", "query_head"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            variables["params"][part],
+            shipped["params"][part],
+        )
+
+
+def test_there_is_one_beginning(experiment):
+    for two in (
+        {"weights": "a", "grown_from": "b"},
+        {"shared_from": "a", "grown_from": "b"},
+        {"shared_from": "a", "backbones": ("b",)},
+    ):
+        with pytest.raises(ValueError, match=r"_from='.' is a beginning of its own"):
+            dataclasses.replace(experiment, **two)
+
+
 def test_a_run_that_began_with_weights_goes_on_without_them(
     experiment, weights, tmp_path, tiny_variables
 ):

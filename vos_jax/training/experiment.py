@@ -45,8 +45,11 @@ class Experiment:
       method_options: Fields of its configuration to change.
       weights: `.safetensors` file to begin with; None begins at random.
       grown_from: `.safetensors` file of the same method in smaller, or of the one that
-        it extends, to begin with: what it lacks, the kernel of one more input or a part
-        of the network, begins at random.
+        it extends, to begin with, or the name of one whose weights ship: what it lacks,
+        the kernel of one more input or a part of the network, begins at random.
+      shared_from: `.safetensors` file of another method, or the name of one whose
+        weights ship: arrays of the same name and shape begin with it, all others at
+        random.
       backbones: `.safetensors` files of ImageNet networks, for the encoders of a random
         start. Or of a method, as `stm-tiny`, whose query encoder is such a network.
       twins: From a random start, begin the memory encoder as a copy of the query
@@ -72,6 +75,7 @@ class Experiment:
     method_options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
     grown_from: str | None = None
+    shared_from: str | None = None
     backbones: tuple[str, ...] = ()
     twins: bool = False
     data: tuple[DataConfig, ...]
@@ -91,11 +95,13 @@ class Experiment:
     def __post_init__(self) -> None:
         if not self.data:
             raise ValueError("data=() trains on nothing; name at least one data set")
-        if self.grown_from is not None and (self.weights or self.backbones):
-            raise ValueError(
-                f"grown_from={self.grown_from!r} is a beginning of its own; leave out"
-                " either it or weights and backbones"
-            )
+        for name in ("grown_from", "shared_from"):
+            others = {"weights", "grown_from", "shared_from", "backbones"} - {name}
+            if getattr(self, name) and any(getattr(self, other) for other in others):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is a beginning of its own; leave"
+                    f" out either it or {', '.join(sorted(others))}"
+                )
         if self.weights is not None and self.backbones:
             raise ValueError(
                 f"weights={self.weights!r} have encoders of their own; leave out either"

@@ -29,6 +29,7 @@ from vos_jax.training.experiment import (
 )
 from vos_jax.training.initial_weights.backbones import with_backbone
 from vos_jax.training.initial_weights.grow import load_into_larger
+from vos_jax.training.initial_weights.shared import with_shared
 from vos_jax.training.initial_weights.twins import twins
 from vos_jax.training.optimizers import Optimizer
 from vos_jax.training.step import TrainState, create_train_state
@@ -187,6 +188,9 @@ def begin(
     if experiment.grown_from is not None:
         path = experiment.grown_from
         variables = load_into_larger(experiment.method, variables, path, more)
+    if experiment.shared_from is not None:
+        path = experiment.shared_from
+        variables = with_shared(experiment.method, variables, path)
     for path in experiment.backbones:
         variables = with_backbone(variables, path, more)
     if experiment.twins:

@@ -12,7 +12,7 @@ from vos_jax.convert.tree import flatten, unflatten
 from vos_jax.convert.weights import read_metadata
 from vos_jax.errors import InputError
 from vos_jax.methods import find_entry, stored_name
-from vos_jax.methods.weights import load_weights
+from vos_jax.methods.weights import load_weights, weights_file
 
 
 def load_into_larger(
@@ -28,12 +28,13 @@ def load_into_larger(
     Args:
       name: Of the method.
       variables: Of the larger network; not changed.
-      path: `.safetensors` of the smaller one.
+      path: `.safetensors` of the smaller one, or its name for weights that ship.
       key: Of the further input channels.
 
     Raises:
       InputError: The file is damaged, of another method, or not of a smaller network.
     """
+    path = weights_file("", path)
     metadata = read_metadata(path)
     own, extended = stored_name(name), find_entry(name).extends
     known = [each for each in (own, extended) if each is not None]
