@@ -18,7 +18,10 @@ from vos_jax.methods.base import Method
 from vos_jax.methods.inputs import of_frames
 
 HELD_OUT = 2
-"""First number of the seeds of clips that neither training nor validation draws."""
+"""First number of the seeds of clips that neither training nor validation draws.
+
+Larger ones are as good: they are further sets of clips.
+"""
 
 SPLIT = "demo"
 """Name of the split that `write_demo_data` writes."""
@@ -30,22 +33,33 @@ _COLUMNS = 5
 _REMEDY = "end other programs that use the memory"
 
 
-def demo_clip(number: int, theme: str = "shapes") -> Clip:
-    """The `number`-th held-out clip of a theme, with one to three objects."""
-    objects = 1 + number % 3
+def demo_clip(
+    number: int,
+    theme: str = "shapes",
+    frames: int | None = None,
+    seed: int = HELD_OUT,
+) -> Clip:
+    """The `number`-th held-out clip of a theme: one to three objects, 24 frames."""
+    objects, frames = 1 + number % 3, frames or _FRAMES
     return generate_clip(
-        (HELD_OUT, number), _FRAMES, _SIZE, objects, _DIFFICULTY, theme=theme
+        (seed, number), frames, _SIZE, objects, _DIFFICULTY, theme=theme
     )
 
 
-def write_demo_data(root: Path, clips: int, theme: str = "shapes") -> None:
+def write_demo_data(
+    root: Path,
+    clips: int,
+    theme: str = "shapes",
+    frames: int | None = None,
+    seed: int = HELD_OUT,
+) -> None:
     """Writes held-out clips of a theme in the layout of DAVIS 2017.
 
     Frames are PNGs, so that what is segmented is exactly what was generated.
     """
     names = [f"clip{number}" for number in range(clips)]
     for number, name in enumerate(names):
-        clip = demo_clip(number, theme)
+        clip = demo_clip(number, theme, frames, seed)
         images = root / "JPEGImages" / "480p" / name
         annotations = root / "Annotations" / "480p" / name
         images.mkdir(parents=True, exist_ok=True)

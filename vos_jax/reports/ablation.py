@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from vos_jax import evaluation
 from vos_jax.errors import InputError
 from vos_jax.inference.dataset import Progressed, check_sequences, segment_dataset
-from vos_jax.inference.demo import write_demo_data
+from vos_jax.inference.demo import HELD_OUT, write_demo_data
 from vos_jax.media import atomic_path, make_folder
 from vos_jax.methods.base import Method
 from vos_jax.methods.inputs import open_inputs
@@ -235,13 +235,26 @@ def _evaluate(
         yield name, finish(folder)
 
 
-def generated_split(folder: Path, clips: int) -> Split:
+def generated_split(
+    folder: Path,
+    clips: int,
+    theme: str = "shapes",
+    frames: int | None = None,
+    seed: int = HELD_OUT,
+) -> Split:
     """Writes held-out generated clips, always the same ones.
 
+    Args:
+      folder: Where to.
+      clips: How many.
+      theme: What they show.
+      frames: Of each; 24 by default.
+      seed: `HELD_OUT`, or a larger number for a further set of clips.
+
     Raises:
-      InputError: The folder cannot be made.
+      InputError: The folder cannot be made, or there is no such theme.
     """
-    write_demo_data(make_folder(folder), clips)
+    write_demo_data(make_folder(folder), clips, theme, frames, seed)
     return Split("davis2017", folder, "demo")
 
 
