@@ -3,11 +3,14 @@ r"""The weights of `dmn-aoa-tiny` that ship: generated clips alone.
 Nothing is downloaded and no real picture is seen. In the place of ImageNet is the query
 encoder of `stm-tiny`, which has seen such clips, too. Proposals are those of the region
 proposer, never the truth. Two stages as published, in small: boxes of the true masks in
-the first, of the network's own in the second.
+the first, of the network's own in the second. A third one shows worlds in the place of
+shapes.
 
     vos-jax train dmn_aoa/tiny --workdir runs/dmn_aoa_tiny1
     vos-jax train dmn_aoa/tiny:main --workdir runs/dmn_aoa_tiny2 \
         --set weights=runs/dmn_aoa_tiny1/weights.safetensors
+    vos-jax train dmn_aoa/tiny:world --workdir runs/dmn_aoa_tiny3 \
+        --set weights=runs/dmn_aoa_tiny2/weights.safetensors
 
 Proposals are made of every frame as it is read, which takes longer than the steps do.
 How they are stored once, and what the stages reach, is in `benchmarks/README.md`.
@@ -19,6 +22,7 @@ from vos_jax.data.recipes import VideoRecipe
 from vos_jax.methods.dmn_aoa.objective import DMNAOALoss
 from vos_jax.methods.objective import StepConfig
 from vos_jax.training.experiment import DataConfig, Experiment
+from vos_jax.training.experiment_file import load_experiment
 from vos_jax.training.optimizers import OptimizerConfig
 
 _LOSS = DMNAOALoss(
@@ -43,9 +47,11 @@ _VALIDATION = DataConfig(
 )
 
 
-def _clips(size: tuple[int, int], objects: tuple[int, int]) -> tuple[DataConfig, ...]:
+def _clips(
+    size: tuple[int, int], objects: tuple[int, int], **theme: str
+) -> tuple[DataConfig, ...]:
     """As many videos as there is time to store the proposals of."""
-    options = {"size": size, "objects": objects, "difficulty": (0.2, 0.6)}
+    options = {"size": size, "objects": objects, "difficulty": (0.2, 0.6), **theme}
     return (
         DataConfig(source="generated", options={"count": 300, "length": 8, **options}),
     )
@@ -105,3 +111,28 @@ def main() -> Experiment:
         objective=_LOSS,
         validate_every=200,
     )
+
+
+def world() -> Experiment:
+    """Third stage: people, animals, vehicles and things of several parts."""
+    second = main()
+    worlds = load_experiment("stm/tiny:busy")
+    return replace(
+        second,
+        data=_clips((160, 256), (1, 3), theme="world")
+        + _clips((160, 256), (1, 3), theme="busy"),
+        recipe=replace(second.recipe, cover=(0.5, 1.0)),
+        steps=1000,
+        validation=worlds.validation,
+        validate_every=500,
+    )
+
+
+def world_without_alignment() -> Experiment:
+    """Third stage without alignment of objects, to compare with."""
+    return replace(world(), method_options={"use_aoa": False})
+
+
+def world_without_proposals() -> Experiment:
+    """Third stage without proposals, to compare with."""
+    return replace(world(), method_options={"use_matcher": False})

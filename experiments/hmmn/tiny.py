@@ -20,6 +20,7 @@ from vos_jax.training.experiment import Experiment
 from vos_jax.training.experiment_file import load_experiment
 
 _FIRST, _SECOND = 1200, 1200
+_WORLD = 1000
 
 
 def experiment() -> Experiment:
@@ -45,3 +46,20 @@ def mixed_sizes() -> Experiment:
 def without_fine() -> Experiment:
     """Second stage without the fine reads, from the same weights."""
     return replace(mixed_sizes(), method_options={"fine_stages": ()})
+
+
+def world() -> Experiment:
+    """Third stage: `stm-tiny`, which knows worlds, learns to read at fine stages."""
+    return replace(
+        load_experiment("stm/tiny:busy"),
+        method="hmmn-tiny",
+        shared_from="stm-tiny",
+        seed=0,
+        steps=_WORLD,
+        objective=HMMNLoss(dropout=(0.5, 0.0), dropout_steps=_WORLD),
+    )
+
+
+def world_without_fine() -> Experiment:
+    """Third stage without the fine reads, to compare with."""
+    return replace(world(), method_options={"fine_stages": ()})

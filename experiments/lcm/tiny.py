@@ -89,6 +89,27 @@ def sequence() -> Experiment:
     )
 
 
+def world() -> Experiment:
+    """All modules at once, on worlds, which `stm-tiny` knows already."""
+    return replace(
+        load_experiment("stm/tiny:busy"),
+        method="lcm-tiny",
+        grown_from="stm-tiny",
+        seed=0,
+        steps=1000,
+    )
+
+
+def world_without_pgm() -> Experiment:
+    """The same without position guidance, to compare with."""
+    return replace(world(), method_options={"use_pgm": False})
+
+
+def world_without_orm() -> Experiment:
+    """The same without object relation, to compare with."""
+    return replace(world(), method_options={"use_orm": False})
+
+
 def _patches(recipe: VideoRecipe) -> VideoRecipe:
     """Windows of 128 x 208 around up to two objects that show in every frame."""
     return replace(

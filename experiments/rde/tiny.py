@@ -62,3 +62,24 @@ def without_sam() -> Experiment:
 def recurrent() -> Experiment:
     """Second stage: SAM, and both losses of the embeddings."""
     return replace(without_sam(), method_options={}, objective=RDELoss())
+
+
+def world_without_sam() -> Experiment:
+    """Third stage but for SAM, from weights of the second one without it: worlds."""
+    base = load_experiment("stm/tiny:busy")
+    return replace(
+        without_sam(),
+        data=base.data,
+        recipe=replace(base.recipe, perturb=_PERTURBED),
+        batch=base.batch,
+        steps=1000,
+        optimizer=base.optimizer,
+        step=base.step,
+        validation=base.validation,
+        validate_every=base.validate_every,
+    )
+
+
+def world() -> Experiment:
+    """Third stage: worlds, norms frozen."""
+    return replace(world_without_sam(), method_options={}, objective=RDELoss())

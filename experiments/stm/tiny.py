@@ -1,7 +1,7 @@
 r"""The weights that ship with the package: `stm-tiny` on generated clips, from scratch.
 
 Nothing is downloaded and no real picture is seen; `vos-jax demo` draws its clips from
-seeds that training never sees. Four stages, each from the weights of the one before:
+seeds that training never sees. Five stages, each from the weights of the one before:
 
     vos-jax train stm/tiny --workdir runs/tiny1
     vos-jax train stm/tiny:mixed_sizes --workdir runs/tiny2 \
@@ -10,8 +10,10 @@ seeds that training never sees. Four stages, each from the weights of the one be
         --set weights=runs/tiny2/weights.safetensors
     vos-jax train stm/tiny:world --workdir runs/tiny4 \
         --set weights=runs/tiny3/weights.safetensors
+    vos-jax train stm/tiny:busy --workdir runs/tiny5 \
+        --set weights=runs/tiny4/weights.safetensors
 
-The first three show shapes, the last one worlds, whose objects have parts as real ones.
+The first three show shapes, the others worlds, whose objects have parts as real ones.
 
 Published STM starts from ImageNet weights, which bring two things that a random start
 lacks. Its two encoders agree, so keys of the same appearance match from the first step:
@@ -49,6 +51,14 @@ _THEMES = {
     "shapes": 25_000,
     "lookalikes": 25_000,
     "thin": 25_000,
+    "leaving": 25_000,
+}
+_BUSY_THEMES = {
+    "world": 50_000,
+    "busy": 60_000,
+    "shapes": 20_000,
+    "lookalikes": 25_000,
+    "thin": 20_000,
     "leaving": 25_000,
 }
 
@@ -132,4 +142,28 @@ def world() -> Experiment:
         recipe=replace(third.recipe, frames=5, cover=(0.6, 1.0)),
         steps=800,
         validation=(_WORLD_VALIDATION,),
+    )
+
+
+def busy() -> Experiment:
+    """Fifth stage: more of worlds, also from closer by and before busy backdrops."""
+    fourth = world()
+    clips = (176, 288), (1, 3), (0.2, 1.0)
+    return replace(
+        fourth,
+        seed=1,
+        data=tuple(
+            _clips(*clips, count, theme=theme) for theme, count in _BUSY_THEMES.items()
+        ),
+        recipe=replace(fourth.recipe, cover=(0.45, 1.0)),
+        steps=1500,
+        validate_every=500,
+        optimizer=replace(fourth.optimizer, learning_rate=6e-4),
+        validation=tuple(
+            replace(
+                _VALIDATION,
+                options={**_VALIDATION.options, "theme": theme, "count": 12},
+            )
+            for theme in ("world", "busy")
+        ),
     )
