@@ -1,7 +1,7 @@
 r"""The weights that ship with the package: `stm-tiny` on generated clips, from scratch.
 
 Nothing is downloaded and no real picture is seen; `vos-jax demo` draws its clips from
-seeds that training never sees. Five stages, each from the weights of the one before:
+seeds that training never sees. Six stages, each from the weights of the one before:
 
     vos-jax train stm/tiny --workdir runs/tiny1
     vos-jax train stm/tiny:mixed_sizes --workdir runs/tiny2 \
@@ -12,6 +12,8 @@ seeds that training never sees. Five stages, each from the weights of the one be
         --set weights=runs/tiny3/weights.safetensors
     vos-jax train stm/tiny:busy --workdir runs/tiny5 \
         --set weights=runs/tiny4/weights.safetensors
+    vos-jax train stm/tiny:turning --workdir runs/tiny6 \
+        --set weights=runs/tiny5/weights.safetensors
 
 The first three show shapes, the others worlds, whose objects have parts as real ones.
 
@@ -60,6 +62,13 @@ _BUSY_THEMES = {
     "lookalikes": 25_000,
     "thin": 20_000,
     "leaving": 25_000,
+}
+_TURNING_THEMES = {
+    "turning": 100_000,
+    "busy": 40_000,
+    "world": 30_000,
+    "shapes": 20_000,
+    "leaving": 10_000,
 }
 
 
@@ -166,4 +175,23 @@ def busy() -> Experiment:
             )
             for theme in ("world", "busy")
         ),
+    )
+
+
+def turning() -> Experiment:
+    """Sixth stage: objects that turn and show other sides, in clips of seven frames."""
+    fifth = busy()
+    clips = (176, 288), (1, 3), (0.2, 1.0)
+    return replace(
+        fifth,
+        seed=2,
+        data=tuple(
+            _clips(*clips, count, theme=theme)
+            for theme, count in _TURNING_THEMES.items()
+        ),
+        recipe=replace(fifth.recipe, frames=7, max_skip=8),
+        batch=2,
+        steps=900,
+        validate_every=450,
+        optimizer=replace(fifth.optimizer, learning_rate=4e-4, warmup_steps=50),
     )

@@ -156,6 +156,25 @@ def test_busy_backdrops_hold_more_colours_and_those_of_the_objects():
     assert np.median(colours["busy"]) > 1.2 * np.median(colours["world"])
 
 
+def test_turning_objects_show_sides_of_other_looks():
+    theme = WORLDS["turning"]
+    changes = []
+    for seed in range(8):
+        rng = np.random.default_rng((seed, 4))
+        world = draw_world(rng, SIZE, 1, 0.5, theme)
+        actor = next(actor for actor in world.actors if actor.label)
+        assert actor.drift[2] and 0 < actor.sides <= theme.sides
+        for sides in (0.0, actor.sides):
+            seen = []
+            for yaw in (0.0, np.pi):
+                canvas = Canvas.of(np.zeros((64, 64, 3), np.float32))
+                pose = Pose((32, 32), 18, yaw, 0.0, 0.0, sides)
+                paint(canvas, actor.figure, pose, LAMP, 1, 18)
+                seen.append(canvas.colours[canvas.labels > 0].mean(0))
+            changes.append(np.abs(seen[0] - seen[1]).max())
+    assert np.median(changes[1::2]) > 1.5 * np.median(changes[::2])
+
+
 @pytest.mark.parametrize("kind", FIGURES)
 def test_every_figure_can_be_seen_from_every_side(kind):
     rng = np.random.default_rng(0)

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="shapes",
         metavar="NAME",
         help="what the clips show: shapes (the default), world, lookalikes, thin, slow,"
-        " leaving or busy",
+        " leaving, busy or turning",
     )
     options.add_weights_option(parser)
     options.add_type_options(parser)

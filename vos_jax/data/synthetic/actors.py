@@ -38,6 +38,9 @@ class Theme(NamedTuple):
       pace: Factor of all speeds.
       change: Factor of how much light, size and view change.
       span: Width of ways over that of the frame, at least and at most.
+      turning: Turn in depth a frame, least and most, in radians; None for little.
+      sides: How much the sides of a body differ, at most.
+      others: Factor of how many others there are.
       without: Kinds that do not act.
       busy: Whether the backdrop is a patchwork with a crowd in it, and holds colours of
         the objects.
@@ -49,6 +52,9 @@ class Theme(NamedTuple):
     pace: float = 1.0
     change: float = 1.0
     span: tuple[float, float] = (0.5, 1.15)
+    turning: tuple[float, float] | None = None
+    sides: float = 0.0
+    others: float = 1.0
     without: tuple[str, ...] = ()
     busy: bool = False
 
@@ -60,6 +66,7 @@ WORLDS = {
     "slow": Theme(pace=0.25, change=2.0),
     "leaving": Theme(twins=0.8, span=(1.5, 2.2)),
     "busy": Theme(busy=True),
+    "turning": Theme(twins=0.0, change=2.0, turning=(0.01, 0.1), sides=0.7, others=0.3),
 }
 
 
@@ -76,6 +83,7 @@ class Actor(NamedTuple):
       motion: Waves [5]: x, y, roll, log size, turn in depth.
       yaw: Turn in depth at the time 0.
       shadow: Whether it casts one.
+      sides: How much its sides differ.
     """
 
     label: int
@@ -87,6 +95,7 @@ class Actor(NamedTuple):
     motion: Wave
     yaw: float
     shadow: bool
+    sides: float = 0.0
 
     def pose(
         self, time: float, size: tuple[int, int], shake: NDArray[np.float64]
@@ -100,6 +109,7 @@ class Actor(NamedTuple):
             yaw=self.yaw + self.drift[2] * time + sway[4],
             roll=sway[2],
             time=time,
+            sides=self.sides,
         )
 
 
@@ -111,7 +121,7 @@ def draw_actors(
     theme: Theme,
 ) -> tuple[Actor, ...]:
     """Draws objects, their twins and others, in a random order of depth."""
-    others = int(rng.binomial(3, min(0.9, 0.35 * difficulty)))
+    others = int(rng.binomial(3, min(0.9, 0.35 * theme.others * difficulty)))
     actors: list[Actor] = []
     for label in [*range(1, objects + 1), *[0] * others]:
         actor = _draw_actor(rng, label, size, objects, difficulty, theme, actors)
@@ -173,6 +183,8 @@ def _draw_actor(
         colours = draw_colours(rng, BACKDROPS[rng.integers(len(BACKDROPS) - 1)])
     speed = pace * rng.uniform([0.008, 0.001], [0.05, 0.01])
     turning = rng.choice([0.0, 0.01, 0.04], p=[0.6, 0.25, 0.15])
+    if theme.turning is not None:
+        turning = rng.uniform(*theme.turning)
     drift = np.append(speed * rng.choice([-1, 1], 2), pace * rng.normal() * turning)
     change = math.sqrt(theme.change)
     sway = np.array([0.1, 0.04, 0.1, 0.12 * change, 0.4 * change]) * min(pace, 1)
@@ -189,4 +201,5 @@ def _draw_actor(
         motion=draw_wave(rng, sway, 25 / theme.pace, 120 / theme.pace),
         yaw=rng.uniform(0, 2 * np.pi),
         shadow=upright and rng.random() < 0.7,
+        sides=rng.uniform(0, theme.sides) if theme.sides else 0.0,
     )

@@ -91,6 +91,7 @@ class Pose(NamedTuple):
       yaw: Turn about the vertical, in radians; 0 shows it from the side.
       roll: Turn in the frame, in radians.
       time: In frames, for the swings.
+      sides: How much brighter some sides of each part are, and of another hue.
     """
 
     centre: tuple[float, float]
@@ -98,6 +99,7 @@ class Pose(NamedTuple):
     yaw: float
     roll: float
     time: float
+    sides: float = 0.0
 
 
 class Placed(NamedTuple):

@@ -216,7 +216,15 @@ def _look(
     light = 1 + np.float32(lamp.shade * facing) * flat.beside
     light -= np.float32(0.4 * lamp.shade) * flat.beside**2
     colours *= light[:, None]
+    if pose.sides:
+        colours *= 1 + np.float32(pose.sides) * np.sin(turn[:, None] + _sides(part))
     if part.gloss:
         spot = 1 - np.abs(flat.beside - np.float32(0.5 * facing)) * np.float32(4)
         colours += (spot.clip(0, 1) * np.float32(110 * part.gloss))[:, None]
     return colours, distance
+
+
+def _sides(part: Part) -> Floats:
+    """Which side of a part is the brightest in red, green and blue, in radians."""
+    hues = np.array([0.0, 0.5, 1.0], np.float32)
+    return hues + np.float32(1.7 * part.start + 0.6 * part.end)
