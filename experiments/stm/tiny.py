@@ -1,7 +1,7 @@
 r"""The weights that ship with the package: `stm-tiny` on generated clips, from scratch.
 
 Nothing is downloaded and no real picture is seen; `vos-jax demo` draws its clips from
-seeds that training never sees. Six stages, each from the weights of the one before:
+seeds that training never sees. Five stages, each from the weights of the one before:
 
     vos-jax train stm/tiny --workdir runs/tiny1
     vos-jax train stm/tiny:mixed_sizes --workdir runs/tiny2 \
@@ -15,7 +15,8 @@ seeds that training never sees. Six stages, each from the weights of the one bef
     vos-jax train stm/tiny:turning --workdir runs/tiny6 \
         --set weights=runs/tiny5/weights.safetensors
 
-The first three show shapes, the others worlds, whose objects have parts as real ones.
+The first three show shapes, the others worlds, whose objects have parts as real ones. A
+sixth, of objects that turn, gains nothing that can be measured, and does not ship.
 
 Published STM starts from ImageNet weights, which bring two things that a random start
 lacks. Its two encoders agree, so keys of the same appearance match from the first step:
@@ -179,7 +180,7 @@ def busy() -> Experiment:
 
 
 def turning() -> Experiment:
-    """Sixth stage: objects that turn and show other sides, in clips of seven frames."""
+    """A sixth stage, to compare with: objects that turn, in clips of seven frames."""
     fifth = busy()
     clips = (176, 288), (1, 3), (0.2, 1.0)
     return replace(
