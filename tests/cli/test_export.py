@@ -8,18 +8,18 @@ from vos_jax.cli import main
 
 
 @pytest.mark.parametrize(
-    ("given", "which"),
-    [([], "newest"), (["--step", "best"], "best"), (["--step", "12"], 12)],
+    ("given", "which", "half"),
+    [
+        ([], "newest", False),
+        (["--step", "best"], "best", False),
+        (["--step", "12", "--half"], 12, True),
+    ],
 )
 def test_a_checkpoint_is_chosen_by_step_or_by_name(
-    monkeypatch, tmp_path, capsys, given, which
+    monkeypatch, tmp_path, capsys, given, which, half
 ):
-    def export_weights(workdir, target, chosen):
-        assert (workdir, target, chosen) == (
-            tmp_path,
-            tmp_path / "o.safetensors",
-            which,
-        )
+    def export_weights(*asked):
+        assert asked == (tmp_path, tmp_path / "o.safetensors", which, half)
         return {"step": 12, "arrays": 3, "parameters": 4}
 
     monkeypatch.setattr("vos_jax.training.export.export_weights", export_weights)

@@ -50,6 +50,36 @@ def test_a_saved_model_is_built_again_from_its_file(saved, tiny_method, tiny_var
     assert_equal_variables(vos_jax.load_weights(saved), tiny_variables)
 
 
+def test_halved_kernels_are_float32_again_and_near(
+    saved, tmp_path, tiny_method, tiny_variables
+):
+    path = tmp_path / "half.safetensors"
+    vos_jax.save_weights(path, "stm", tiny_method, tiny_variables, half=True)
+    assert path.stat().st_size < 0.6 * saved.stat().st_size
+    method, variables = vos_jax.load_model("stm", path)
+    assert method == tiny_method
+    whole = flatten(tiny_variables)
+    for place, leaf in flatten(variables).items():
+        assert leaf.dtype == np.float32
+        if leaf.ndim > 1:
+            # Half a step of eleven bits; below 2**-14 steps no longer shrink.
+            bound = np.maximum(np.abs(whole[place]) * 2.0**-11, 2.0**-25)
+            assert np.all(np.abs(leaf - whole[place]) <= bound)
+        else:
+            np.testing.assert_array_equal(leaf, whole[place])
+    again = tmp_path / "again.safetensors"
+    vos_jax.save_weights(again, "stm", method, variables, half=True)
+    assert_equal_variables(vos_jax.load_weights(again), variables)
+
+
+def test_kernels_beyond_float16_are_not_halved(tmp_path, tiny_method, tiny_variables):
+    path = tmp_path / "half.safetensors"
+    large = jax.tree.map(lambda x: x * 1e6, tiny_variables)
+    with pytest.raises(InputError, match=r"not written.*not finite"):
+        vos_jax.save_weights(path, "stm", tiny_method, large, half=True)
+    assert not path.exists()
+
+
 def test_settings_are_not_part_of_the_file(saved, tiny_method):
     assert "mem_every" not in architecture(tiny_method)
     method, _ = vos_jax.load_model("stm", saved, mem_every=3, top_k=7, dtype="bfloat16")

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from vos_jax.cli import main
 from vos_jax.convert.weights import load_weights as read_weights
 from vos_jax.data.recipes import VideoRecipe
 from vos_jax.errors import InputError
@@ -90,6 +91,16 @@ def test_a_checkpoint_becomes_a_weights_file(
     notes = read_weights(target).notes
     assert notes["step"] == str(step)
     assert json.loads(notes["experiment"])["data"][0]["folder"] == "gone"
+
+
+def test_half_of_the_space_is_enough(plain, tmp_path):
+    """As the command does it, from a checkpoint to a file that segments."""
+    whole, half = (tmp_path / f"{name}.safetensors" for name in ("whole", "half"))
+    assert main(["export", str(plain), str(whole)]) == 0
+    assert main(["export", str(plain), str(half), "--half"]) == 0
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    variables = [load_model("stm", path)[1]["params"] for path in (whole, half)]
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, 2**-10), *variables)
 
 
 def test_averaged_parameters_are_preferred(run, tiny_variables, tmp_path):

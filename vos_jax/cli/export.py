@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N|best|newest",
         help="which checkpoint; best is by validation (newest)",
     )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="store kernels in float16, to three digits: half the file; they are"
+        " computed with in --dtype as ever",
+    )
     options.add_json_option(parser)
     parser.set_defaults(run=run)
 
@@ -33,5 +39,5 @@ def run(args: argparse.Namespace) -> None:
     from vos_jax.training.export import export_weights
 
     which = int(args.step) if args.step.isdecimal() else args.step
-    figures = export_weights(args.workdir, args.target, which)
+    figures = export_weights(args.workdir, args.target, which, args.half)
     options.print_figures({"written": str(args.target), **figures}, args.json)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vos_jax.convert.mapping import convert_state_dict, export_state_dict
 from vos_jax.convert.reason import one_line
@@ -84,8 +85,14 @@ def load_weights(path: str | Path) -> dict[str, Any]:
       OutOfMemory: An `InputError` that is a `MemoryError`, too.
     """
     with memory_told(str(path), "end other programs that use the memory"):
-        placed: dict[str, Any] = jax.device_put(read_weights(path).variables)
+        stored = jax.tree.map(_as_float32, read_weights(path).variables)
+        placed: dict[str, Any] = jax.device_put(stored)
         return placed
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    """What is stored in half the space, as it is computed with."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def save_weights(
@@ -94,13 +101,24 @@ def save_weights(
     method: Method,
     variables: Mapping[str, Any],
     notes: Mapping[str, str] | None = None,
+    half: bool = False,
 ) -> None:
     """Writes variables with what is needed to build their method again.
 
     Those of an inference form are laid out as all are, and float32 again.
 
+    Args:
+      path: The `.safetensors` to write.
+      name: Of the method.
+      method: Whose weights they are.
+      variables: Of the method, or of an inference form of it.
+      notes: Free text for people.
+      half: Store kernels in float16, in half the space and to three digits; biases and
+        norms, of which there are few, stay float32. They are float32 when they are
+        loaded.
+
     Raises:
-      InputError: The file cannot be written.
+      InputError: The file cannot be written, or a kernel is too large for float16.
     """
     config = architecture(method)
     if getattr(method.config, "platform", None) is not None:
@@ -109,7 +127,15 @@ def save_weights(
         variables = {**variables, "params": params}
     wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), dict(variables))
     host = jax.device_get(wide)
+    if half:
+        host = jax.tree.map(_halved, host)
     write_weights(path, host, method=stored_name(name), config=config, notes=notes)
+
+
+def _halved(array: np.ndarray) -> np.ndarray:
+    """In float16 where it is a kernel; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16) if array.ndim > 1 else array
 
 
 def architecture(method: Method) -> dict[str, Any]:

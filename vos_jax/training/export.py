@@ -16,7 +16,10 @@ from vos_jax.training.start import method_of_run, read_claim
 
 
 def export_weights(
-    workdir: Path, path: Path, which: int | Literal["best", "newest"] = "newest"
+    workdir: Path,
+    path: Path,
+    which: int | Literal["best", "newest"] = "newest",
+    half: bool = False,
 ) -> dict[str, Any]:
     """Writes the weights of a checkpoint, the averaged ones where there are.
 
@@ -26,6 +29,7 @@ def export_weights(
       workdir: Of the run, of any method.
       path: The `.safetensors` to write.
       which: A step, the newest checkpoint, or the best one by validation.
+      half: Store kernels in float16, as `save_weights`.
 
     Returns:
       Figures for the report: the `step`, `arrays` and `parameters` written.
@@ -39,7 +43,7 @@ def export_weights(
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         step = _find_step(checkpoints, which, workdir)
         variables = checkpoints.read_variables(step)
-    write_weights(path, begun.experiment, method, variables, step)
+    write_weights(path, begun.experiment, method, variables, step, half)
     return {
         "step": step,
         "arrays": len(jax.tree.leaves(variables)),
@@ -71,6 +75,7 @@ def write_weights(
     method: Method,
     variables: Mapping[str, Any],
     step: int,
+    half: bool = False,
 ) -> None:
     """Writes the weights of a run.
 
@@ -80,13 +85,14 @@ def write_weights(
       method: Whose weights they are.
       variables: NumPy arrays, or jax arrays that every device has whole.
       step: Kept in the file.
+      half: Store kernels in float16.
 
     Raises:
       InputError: The file cannot be written.
     """
     notes = {"experiment": json.dumps(description), "step": str(step)}
     name = description["method"]
-    save_weights(path, name, method, on_host(variables), notes)
+    save_weights(path, name, method, on_host(variables), notes, half)
 
 
 def on_host(tree: Any) -> Any:
