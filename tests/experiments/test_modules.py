@@ -42,16 +42,16 @@ def test_the_list_has_every_module_and_how_it_is_trained(tmp_path, capsys):
 
 def test_a_table_from_clips_to_a_file(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "_SIZE", (32, 48))
-    short = modules.MODULES["kernel"]._replace(frames=3)
-    monkeypatch.setitem(modules.MODULES, "kernel", short)
-    words = ("--modules", "kernel", "--sets", 2, "--clips", 1)
+    short = modules.MODULES["memory"]._replace(frames=3)
+    monkeypatch.setitem(modules.MODULES, "memory", short)
+    words = ("--modules", "memory", "--sets", 2, "--clips", 1)
     assert run(tmp_path, *words) == 0
     with (tmp_path / "modules.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row["module"] == "kernel" and row["weights"] == "same"
+    assert row["module"] == "memory" and row["weights"] == "same"
     gain = float(row["whole"]) - float(row["without"])
     assert float(row["gain"]) == pytest.approx(gain) and float(row["spread"]) >= 0
-    assert "2 x 1 clips of lookalikes" in capsys.readouterr().out
+    assert "2 x 1 clips of leaving" in capsys.readouterr().out
     before = (tmp_path / "modules.json").read_text()
     assert run(tmp_path, *words) == 0
     rows = [json.loads(text)["rows"] for text in (before, _again(tmp_path))]

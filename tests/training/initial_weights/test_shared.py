@@ -1,5 +1,6 @@
 """A method that begins with what it shares with another."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -8,7 +9,8 @@ from tests.training.initial_weights.test_grow import variables_of
 from vos_jax.convert.tree import flatten
 from vos_jax.errors import InputError
 from vos_jax.methods import create
-from vos_jax.methods.weights import save_weights
+from vos_jax.methods.weights import load_weights, save_weights, shipped_weights
+from vos_jax.training.initial_weights.grow import load_into_larger
 from vos_jax.training.initial_weights.shared import with_shared
 
 
@@ -36,3 +38,15 @@ def test_networks_without_a_common_part_are_told(stored):
     variables = variables_of(create("rde", **NARROW["rde"]), 1.0)
     with pytest.raises(InputError, match="'stm', of which 'rde' has no part"):
         with_shared("rde", variables, stored)
+
+
+def test_a_network_that_ships_is_found_by_its_name():
+    shipped = flatten(load_weights(shipped_weights("stm-tiny")))
+    larger = variables_of(create("lcm-tiny"), 0.0)
+    for given in (
+        with_shared("lcm-tiny", larger, "stm-tiny"),
+        load_into_larger("lcm-tiny", larger, "stm-tiny", jax.random.key(0)),
+    ):
+        leaves = flatten(given)
+        for place, value in shipped.items():
+            np.testing.assert_array_equal(leaves[place], value)
