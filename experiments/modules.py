@@ -2,7 +2,7 @@ r"""What each paper's module is worth in small, on the clips that its idea is fo
 
     python experiments/modules.py --list
     python experiments/modules.py --modules kernel fine \
-        --without fine=runs/hmmn_tiny3_without_fine/weights.safetensors \
+        --without fine=runs/hmmn_world_without_fine/weights.safetensors \
         --davis DAVIS --size 240 --out results/modules
 
 The whole network beside the one trained without the module, on five sets of clips from

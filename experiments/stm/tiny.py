@@ -25,6 +25,7 @@ are calibrated: here they follow the batch until the third stage freezes them. W
 stages reach is in `benchmarks/README.md`.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vos_jax.data.recipes import VideoRecipe
@@ -43,10 +44,6 @@ _VALIDATION = DataConfig(
         "length": 24,
         "seed": 1,
     },
-)
-_WORLD_VALIDATION = replace(
-    _VALIDATION,
-    options={**_VALIDATION.options, "theme": "world", "count": 24},
 )
 # Half of the clips show the world at large, the others what is hard in it.
 _THEMES = {
@@ -82,6 +79,17 @@ def _clips(
 ) -> DataConfig:
     options = {"size": size, "objects": objects, "difficulty": difficulty, **theme}
     return DataConfig(source="generated", options={"count": count, **options})
+
+
+def _worlds(themes: Mapping[str, int]) -> tuple[DataConfig, ...]:
+    """As many clips of each theme."""
+    clips = (176, 288), (1, 3), (0.2, 1.0)
+    return tuple(_clips(*clips, count, theme=theme) for theme, count in themes.items())
+
+
+def _validation(theme: str, count: int) -> DataConfig:
+    options = {**_VALIDATION.options, "theme": theme, "count": count}
+    return replace(_VALIDATION, options=options)
 
 
 def experiment() -> Experiment:
@@ -145,51 +153,35 @@ def world() -> Experiment:
     third = long_clips()
     return replace(
         third,
-        data=tuple(
-            _clips((176, 288), (1, 3), (0.2, 1.0), count, theme=theme)
-            for theme, count in _THEMES.items()
-        ),
+        data=_worlds(_THEMES),
         recipe=replace(third.recipe, frames=5, cover=(0.6, 1.0)),
         steps=800,
-        validation=(_WORLD_VALIDATION,),
+        validation=(_validation("world", 24),),
     )
 
 
 def busy() -> Experiment:
     """Fifth stage: more of worlds, also from closer by and before busy backdrops."""
     fourth = world()
-    clips = (176, 288), (1, 3), (0.2, 1.0)
     return replace(
         fourth,
         seed=1,
-        data=tuple(
-            _clips(*clips, count, theme=theme) for theme, count in _BUSY_THEMES.items()
-        ),
+        data=_worlds(_BUSY_THEMES),
         recipe=replace(fourth.recipe, cover=(0.45, 1.0)),
         steps=1500,
         validate_every=500,
         optimizer=replace(fourth.optimizer, learning_rate=6e-4),
-        validation=tuple(
-            replace(
-                _VALIDATION,
-                options={**_VALIDATION.options, "theme": theme, "count": 12},
-            )
-            for theme in ("world", "busy")
-        ),
+        validation=(_validation("world", 12), _validation("busy", 12)),
     )
 
 
 def turning() -> Experiment:
     """A sixth stage, to compare with: objects that turn, in clips of seven frames."""
     fifth = busy()
-    clips = (176, 288), (1, 3), (0.2, 1.0)
     return replace(
         fifth,
         seed=2,
-        data=tuple(
-            _clips(*clips, count, theme=theme)
-            for theme, count in _TURNING_THEMES.items()
-        ),
+        data=_worlds(_TURNING_THEMES),
         recipe=replace(fifth.recipe, frames=7, max_skip=8),
         batch=2,
         steps=900,

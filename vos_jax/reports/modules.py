@@ -1,6 +1,7 @@
 """What a module of a method is worth: with it and without, where it should matter."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -95,6 +96,18 @@ def measure_modules(
     Raises:
       InputError: As `measure_settings`.
     """
+
+    @cache
+    def splits(theme: str, frames: int) -> Sequence[Split]:
+        """Drawn once, whatever is measured on them."""
+        folder = out / "clips" / f"{theme}_{clips}x{frames}"
+        return [
+            generated_split(
+                *(folder / str(number), clips, theme, frames, HELD_OUT + number)
+            )
+            for number in range(sets)
+        ]
+
     for name, module in modules.items():
         weights = _weights(name, module, without)
         base = whole.get(module.method)
@@ -107,16 +120,8 @@ def measure_modules(
         }
         folder = out / f"{module.method}_{module.theme}_{clips}x{module.frames}"
         pairs = [
-            _measure(
-                module.method,
-                settings,
-                generated_split(
-                    folder / f"data{number}",
-                    *(clips, module.theme, module.frames, HELD_OUT + number),
-                ),
-                folder / f"set{number}",
-            )
-            for number in range(sets)
+            _measure(module.method, settings, split, folder / f"set{number}")
+            for number, split in enumerate(splits(module.theme, module.frames))
         ]
         label = f"{sets} x {clips} clips of {module.theme}, {module.frames} frames"
         yield _row(name, label, weights, pairs)
