@@ -6,6 +6,7 @@ from statistics import stdev
 
 import pytest
 
+from vos_jax.errors import InputError
 from vos_jax.evaluation import read_dataset
 from vos_jax.inference import demo
 from vos_jax.reports import modules
@@ -32,6 +33,7 @@ def asked(monkeypatch):
             yield name, Measured(0.5 + gain, 0.1, 0.9, None)
 
     monkeypatch.setattr(modules, "measure_settings", measure)
+    monkeypatch.setattr(modules, "load_model", lambda *given, **changes: None)
     return asked
 
 
@@ -90,3 +92,9 @@ def test_proposals_are_made_of_the_frames(asked, tmp_path):
     run(["align"], tmp_path, sets=1)
     _, settings, *_ = asked[0]
     assert {str(x.inputs) for x in settings.values()} == {"regions"}
+
+
+def test_weights_that_no_module_can_be_cut_from_are_told_before_any_work(tmp_path):
+    with pytest.raises(InputError, match=r"align: .*use_aoa=True.*trained without it"):
+        run(["guide", "align"], tmp_path)
+    assert not any(tmp_path.iterdir())

@@ -6,9 +6,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from vos_jax.errors import InputError
 from vos_jax.inference.demo import HELD_OUT
 from vos_jax.methods.inputs import of_frames
 from vos_jax.methods.registry import create
+from vos_jax.methods.weights import load_model
 from vos_jax.reports.ablation import (
     Measured,
     Setting,
@@ -94,7 +96,8 @@ def measure_modules(
       A row for the sets of clips, and one for the real videos.
 
     Raises:
-      InputError: As `measure_settings`.
+      InputError: As `measure_settings`; weights of any module do not fit, before any
+        work.
     """
 
     @cache
@@ -108,16 +111,13 @@ def measure_modules(
             for number in range(sets)
         ]
 
+    settings_of = {
+        name: _settings(name, module, whole.get(module.method), without.get(name))
+        for name, module in modules.items()
+    }
     for name, module in modules.items():
         weights = _weights(name, module, without)
-        base = whole.get(module.method)
-        inputs = of_frames(create(module.method).inputs)
-        settings = {
-            "whole": Setting({}, base, inputs=inputs),
-            f"without_{name}": Setting(
-                module.without, without.get(name, base), inputs=inputs
-            ),
-        }
+        settings = settings_of[name]
         folder = out / f"{module.method}_{module.theme}_{clips}x{module.frames}"
         pairs = [
             _measure(module.method, settings, split, folder / f"set{number}")
@@ -132,6 +132,25 @@ def measure_modules(
                 size,
             )
             yield _row(name, f"{real.dataset} {real.name}{at}", weights, [pair])
+
+
+def _settings(
+    name: str, module: Module, whole: Path | None, without: Path | None
+) -> Mapping[str, Setting]:
+    """With the module and without it, once it is sure that weights fit both."""
+    inputs = of_frames(create(module.method).inputs)
+    load_model(module.method, whole)
+    try:
+        load_model(module.method, without or whole, **module.without)
+    except InputError as error:
+        raise InputError(
+            f"{name}: {error}; give weights that were trained without it, or leave it"
+            " out"
+        ) from error
+    return {
+        "whole": Setting({}, whole, inputs=inputs),
+        f"without_{name}": Setting(module.without, without or whole, inputs=inputs),
+    }
 
 
 def _weights(name: str, module: Module, without: Mapping[str, Path]) -> str:

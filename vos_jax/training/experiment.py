@@ -47,9 +47,9 @@ class Experiment:
       grown_from: `.safetensors` file of the same method in smaller, or of the one that
         it extends, to begin with, or the name of one whose weights ship: what it lacks,
         the kernel of one more input or a part of the network, begins at random.
-      shared_from: `.safetensors` file of another method, or the name of one whose
-        weights ship: arrays of the same name and shape begin with it, all others at
-        random.
+      shared_from: `.safetensors` file of another method, or of this one with other
+        parts, or the name of one whose weights ship: arrays of the same name and shape
+        begin with it, all others at random.
       backbones: `.safetensors` files of ImageNet networks, for the encoders of a random
         start. Or of a method, as `stm-tiny`, whose query encoder is such a network.
       twins: From a random start, begin the memory encoder as a copy of the query
