@@ -11,6 +11,9 @@ time, in the second one ever less:
 Clips, sizes and optimizer are those of `stm/tiny`. `hmmn/tiny:without_fine` is the
 second stage of a network that has no such reads, to compare with. What they reach is in
 `benchmarks/README.md`.
+
+`hmmn/tiny:world` begins as `stm-tiny` instead, adds nothing of its fine reads before it
+has learned to, and sees worlds.
 """
 
 from dataclasses import replace
@@ -20,7 +23,7 @@ from vos_jax.training.experiment import Experiment
 from vos_jax.training.experiment_file import load_experiment
 
 _FIRST, _SECOND = 1200, 1200
-_WORLD = 1000
+_WORLD = 600
 
 
 def experiment() -> Experiment:
@@ -49,17 +52,18 @@ def without_fine() -> Experiment:
 
 
 def world() -> Experiment:
-    """Third stage: `stm-tiny`, which knows worlds, learns to read at fine stages."""
+    """Worlds: `stm-tiny`, which knows them, learns to read at fine stages."""
     return replace(
         load_experiment("stm/tiny:busy"),
         method="hmmn-tiny",
         shared_from="stm-tiny",
         seed=0,
         steps=_WORLD,
+        validate_every=_WORLD // 2,
         objective=HMMNLoss(dropout=(0.5, 0.0), dropout_steps=_WORLD),
     )
 
 
 def world_without_fine() -> Experiment:
-    """Third stage without the fine reads, to compare with."""
+    """Worlds without the fine reads, to compare with."""
     return replace(world(), method_options={"fine_stages": ()})

@@ -26,6 +26,10 @@ class Entry(NamedTuple):
       reads: Other methods whose weights are its own, or would be without their `parts`.
       extends: A method whose network is this one's without `parts`, so that training
         may begin with its weights.
+      aliases: Parts, as paths, by the paths at which other methods have the same ones,
+        so that training may begin with what they share.
+      additions: Parts without biases whose outputs are added to those of shared parts.
+        They begin with zeros then, and so the network as the other one.
     """
 
     module: Callable[..., Method]
@@ -35,3 +39,5 @@ class Entry(NamedTuple):
     parts: Parts = MappingProxyType({})
     reads: tuple[str, ...] = ()
     extends: str | None = None
+    aliases: Mapping[str, str] = MappingProxyType({})
+    additions: tuple[str, ...] = ()

@@ -48,8 +48,9 @@ class Experiment:
         it extends, to begin with, or the name of one whose weights ship: what it lacks,
         the kernel of one more input or a part of the network, begins at random.
       shared_from: `.safetensors` file of another method, or of this one with other
-        parts, or the name of one whose weights ship: arrays of the same name and shape
-        begin with it, all others at random.
+        parts, or the name of one whose weights ship: arrays of the same name (or that
+        the method's `Entry` knows by another one) and shape begin with it, all others
+        at random, or with zeros where the `Entry` says so.
       backbones: `.safetensors` files of ImageNet networks, for the encoders of a random
         start. Or of a method, as `stm-tiny`, whose query encoder is such a network.
       twins: From a random start, begin the memory encoder as a copy of the query

@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from tests.methods.every import NARROW
+import vos_jax
+from tests.methods.every import NARROW, tiny
 from tests.training.initial_weights.test_grow import variables_of
 from vos_jax.convert.tree import flatten
+from vos_jax.data.synthetic import generate_clip
 from vos_jax.errors import InputError
 from vos_jax.methods import create
 from vos_jax.methods.weights import load_weights, save_weights, shipped_weights
@@ -26,12 +28,30 @@ def test_what_both_have_is_taken_and_the_rest_stays(stored):
     larger = variables_of(create("hmmn", **NARROW["stm"]), 1.0)
     leaves = flatten(with_shared("hmmn", larger, stored))
     assert leaves.keys() == flatten(larger).keys()
-    of_stm = flatten(variables_of(create("stm", **NARROW["stm"]), 2.0))
+    others = {
+        "query_fine_heads": 1,
+        "memory_fine_heads": 1,
+        # Nothing that is added to what is shared.
+        "fine_convs": 0,
+    }
     for place, value in leaves.items():
-        np.testing.assert_array_equal(value, 2 if place in of_stm else 1)
-    taken = {place[1] for place in leaves if place in of_stm}
-    assert {"query_encoder", "memory_encoder", "query_head", "memory_head"} <= taken
-    assert {place[1] for place in leaves if place not in of_stm} >= {"skip_convs"}
+        np.testing.assert_array_equal(value, others.get(place[1], 2), str(place))
+
+
+def test_hmmn_begins_as_stm_does(tmp_path):
+    stm, known = tiny("stm")
+    save_weights(tmp_path / "stm.safetensors", "stm", stm, known)
+    options = {"value_dim": stm.config.value_dim, "kernel_guided": False}
+    hmmn, own = tiny("hmmn", **options)
+    own = jax.tree.map(lambda x: 2 * x, own)
+    started = with_shared("hmmn", own, tmp_path / "stm.safetensors")
+    clip = generate_clip(seed=3, frames=4, size=(48, 64), objects=2)
+    of_stm, of_hmmn, of_own = (
+        vos_jax.segment_video(method, weights, clip.frames, clip.labels[0])
+        for method, weights in ((stm, known), (hmmn, started), (hmmn, own))
+    )
+    np.testing.assert_array_equal(of_hmmn, of_stm)
+    assert (of_own != of_stm).any()
 
 
 def test_networks_without_a_common_part_are_told(stored):

@@ -375,6 +375,15 @@ _ENTRY = Entry(
             for stage in (3, 2)
         }
     },
+    aliases={
+        f"skip_branches/res{stage}/{there}": here
+        for stage in (3, 2)
+        for there, here in (
+            ("conv", f"skip_convs/res{stage}"),
+            ("res", f"decoder/join{stage}"),
+        )
+    },
+    additions=("fine_convs",),
 )
 
 ENTRIES = {

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+
 from vos_jax.convert.tree import flatten, unflatten
 from vos_jax.convert.weights import read_metadata
 from vos_jax.errors import InputError
+from vos_jax.methods import find_entry
 from vos_jax.methods.weights import load_weights, weights_file
 
 
@@ -15,7 +18,8 @@ def with_shared(
 ) -> dict[str, Any]:
     """Puts stored arrays wherever the network has one of that name and shape.
 
-    So HMMN begins with STM's encoders, keys and decoder, and its fine reads at random.
+    Names may differ as the method's `Entry.aliases` say, and its `additions` begin with
+    zeros. So HMMN begins as STM does, and learns to add its fine reads.
 
     Args:
       name: Of the method.
@@ -26,7 +30,12 @@ def with_shared(
       InputError: The file is damaged, or the networks share no part.
     """
     path = weights_file("", path)
-    leaves, stored = flatten(variables), flatten(load_weights(path))
+    entry = find_entry(name)
+    leaves = flatten(variables)
+    stored = {
+        _named(place, entry.aliases): value
+        for place, value in flatten(load_weights(path)).items()
+    }
     shared = {
         place: value
         for place, value in stored.items()
@@ -40,4 +49,19 @@ def with_shared(
             f"{path}: weights of {other!r}, of which {name!r} has no part in that size;"
             " begin with those of a method that shares one"
         )
-    return unflatten({**leaves, **shared})
+    silent = {
+        place: jnp.zeros_like(value)
+        for place, value in leaves.items()
+        if place not in shared and place[1] in entry.additions
+    }
+    return unflatten({**leaves, **shared, **silent})
+
+
+def _named(place: tuple[str, ...], aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the network has what another one has at `place`."""
+    collection, *path = place
+    for there, here in aliases.items():
+        part = there.split("/")
+        if path[: len(part)] == part:
+            return (collection, *here.split("/"), *path[len(part) :])
+    return place
