@@ -48,13 +48,12 @@ _VALIDATION = DataConfig(
 
 
 def _clips(
-    size: tuple[int, int], objects: tuple[int, int], **theme: str
+    size: tuple[int, int], objects: tuple[int, int], count: int = 300, **theme: str
 ) -> tuple[DataConfig, ...]:
     """As many videos as there is time to store the proposals of."""
     options = {"size": size, "objects": objects, "difficulty": (0.2, 0.6), **theme}
-    return (
-        DataConfig(source="generated", options={"count": 300, "length": 8, **options}),
-    )
+    options = {"count": count, "length": 8, **options}
+    return (DataConfig(source="generated", options=options),)
 
 
 def experiment() -> Experiment:
@@ -119,12 +118,11 @@ def world() -> Experiment:
     worlds = load_experiment("stm/tiny:busy")
     return replace(
         second,
-        data=_clips((160, 256), (1, 3), theme="world")
-        + _clips((160, 256), (1, 3), theme="busy"),
+        data=_clips((160, 256), (1, 3), 150, theme="world")
+        + _clips((160, 256), (1, 3), 150, theme="busy"),
         recipe=replace(second.recipe, cover=(0.5, 1.0)),
-        steps=1000,
         validation=worlds.validation,
-        validate_every=500,
+        validate_every=300,
     )
 
 

@@ -1,8 +1,13 @@
-r"""The weights of `hmmn-tiny` that ship: generated clips, from a random start.
+r"""The weights of `hmmn-tiny` that ship: generated clips alone.
 
-Nothing is downloaded and no real picture is seen. Two stages as published, in small.
-In the first one the reads at strides 8 and 4 are dropped always and then every other
-time, in the second one ever less:
+Nothing is downloaded and no real picture is seen. What ships begins as `stm-tiny`, adds
+nothing of its fine reads before it has learned to, and sees worlds. It is of step 300:
+
+    vos-jax train hmmn/tiny:world --workdir runs/hmmn_world
+
+Two stages as published, in small, on shapes from a random start. In the first one the
+reads at strides 8 and 4 are dropped always and then every other time, in the second one
+ever less:
 
     vos-jax train hmmn/tiny --workdir runs/hmmn_tiny1
     vos-jax train hmmn/tiny:mixed_sizes --workdir runs/hmmn_tiny2 \
@@ -11,9 +16,6 @@ time, in the second one ever less:
 Clips, sizes and optimizer are those of `stm/tiny`. `hmmn/tiny:without_fine` is the
 second stage of a network that has no such reads, to compare with. What they reach is in
 `benchmarks/README.md`.
-
-`hmmn/tiny:world` begins as `stm-tiny` instead, adds nothing of its fine reads before it
-has learned to, and sees worlds.
 """
 
 from dataclasses import replace

@@ -1,8 +1,13 @@
-r"""The weights of `lcm-tiny` that ship: generated clips, from a random start.
+r"""The weights of `lcm-tiny` that ship: generated clips alone.
 
-Nothing is downloaded and no real picture is seen. Three stages as published, in small:
-views of single frames; frames of a video in any order; frames in their order, with the
-network's own masks in its memory.
+Nothing is downloaded and no real picture is seen. What ships begins with all of
+`stm-tiny`, the modules that it lacks at random, and sees worlds:
+
+    vos-jax train lcm/tiny:world --workdir runs/lcm_world
+
+Three stages as published, in small, on shapes from a random start: views of single
+frames; frames of a video in any order; frames in their order, with the network's own
+masks in its memory.
 
     vos-jax train lcm/tiny --workdir runs/lcm_tiny1
     vos-jax train lcm/tiny:main --workdir runs/lcm_tiny2 \
@@ -14,10 +19,8 @@ A random start needs what ImageNet's weights bring, see `stm/tiny`: encoders tha
 and norms that follow the batch until the last stage freezes them. The PGM joins in the
 last stage. In the others an object may be anywhere, whatever the frame before shows,
 and from a random start the PGM learns there to send every cell into a corner of the
-frame, where it does no harm, and stays at that. So it was in the run that made the
-weights: its first two stages had the PGM, which was cut out before the third. Those
-that ship are the best ones of the third stage, `runs/lcm_tiny3/best.safetensors`. What
-the stages reach is in `benchmarks/README.md`.
+frame, where it does no harm, and stays at that. What the stages reach is in
+`benchmarks/README.md`.
 """
 
 from dataclasses import replace

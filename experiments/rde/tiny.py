@@ -1,11 +1,14 @@
 r"""The weights of `rde-tiny` that ship: generated clips, from a random start.
 
 Nothing is downloaded and no real picture is seen. First STCN's part on three frames of
-one object, then SAM with it on five frames of two; norms follow the batch:
+one object, then SAM with it on five frames of two, whose norms follow the batch, then
+worlds:
 
     vos-jax train rde/tiny --workdir runs/rde_tiny1
     vos-jax train rde/tiny:recurrent --workdir runs/rde_tiny2 \
         --set grown_from=runs/rde_tiny1/weights.safetensors
+    vos-jax train rde/tiny:world --workdir runs/rde_tiny3 \
+        --set weights=runs/rde_tiny2/weights.safetensors
 
 `rde/tiny:without_sam` is the second stage without the recurrent embedding, to compare
 with. What they reach is in `benchmarks/README.md`.
