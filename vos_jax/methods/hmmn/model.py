@@ -376,12 +376,10 @@ _ENTRY = Entry(
         }
     },
     aliases={
-        f"skip_branches/res{stage}/{there}": here
-        for stage in (3, 2)
-        for there, here in (
-            ("conv", f"skip_convs/res{stage}"),
-            ("res", f"decoder/join{stage}"),
-        )
+        "skip_branches/res3/conv": "skip_convs/res3",
+        "skip_branches/res3/res": "decoder/join3",
+        "skip_branches/res2/conv": "skip_convs/res2",
+        "skip_branches/res2/res": "decoder/join2",
     },
     additions=("fine_convs",),
 )
