@@ -42,3 +42,11 @@ def unflatten(leaves: Mapping[TreePath, Any]) -> dict[str, Any]:
                 raise ValueError(f"{'/'.join(path)} goes through a leaf at {key!r}")
         node[path[-1]] = leaves[path]
     return tree
+
+
+def is_below(place: TreePath, part: str) -> bool:
+    """Whether a variable is one of a part, a path like "decoder/join3", of a network.
+
+    The part is looked for in all collections: the first key of `place` does not count.
+    """
+    return "/".join(place[1:]).startswith(f"{part}/")

@@ -28,8 +28,8 @@ class Entry(NamedTuple):
         may begin with its weights.
       aliases: Parts, as paths, by the paths at which other methods have the same ones,
         so that training may begin with what they share.
-      additions: Parts without biases whose outputs are added to those of shared parts.
-        They begin with zeros then, and so the network as the other one.
+      additions: Parts without biases, as paths, whose outputs are added to those of
+        shared parts. They begin with zeros then, and so the network as the other one.
     """
 
     module: Callable[..., Method]

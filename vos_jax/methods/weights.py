@@ -16,7 +16,7 @@ import numpy as np
 from vos_jax.convert.mapping import convert_state_dict, export_state_dict
 from vos_jax.convert.reason import one_line
 from vos_jax.convert.state_dict import read_state_dict
-from vos_jax.convert.tree import flatten, unflatten
+from vos_jax.convert.tree import flatten, is_below, unflatten
 from vos_jax.convert.weights import load_weights as read_weights
 from vos_jax.convert.weights import read_metadata
 from vos_jax.convert.weights import save_weights as write_weights
@@ -229,7 +229,7 @@ def _without(paths: set[str], variables: Mapping[str, Any]) -> dict[str, Any]:
         {
             place: leaf
             for place, leaf in flatten(variables).items()
-            if not any("/".join(place[1:]).startswith(f"{path}/") for path in paths)
+            if not any(is_below(place, path) for path in paths)
         }
     )
 

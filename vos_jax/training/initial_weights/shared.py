@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from vos_jax.convert.tree import flatten, unflatten
+from vos_jax.convert.tree import TreePath, flatten, is_below, unflatten
 from vos_jax.convert.weights import read_metadata
 from vos_jax.errors import InputError
 from vos_jax.methods import find_entry
@@ -52,16 +52,16 @@ def with_shared(
     silent = {
         place: jnp.zeros_like(value)
         for place, value in leaves.items()
-        if place not in shared and place[1] in entry.additions
+        if place not in shared
+        and any(is_below(place, part) for part in entry.additions)
     }
     return unflatten({**leaves, **shared, **silent})
 
 
-def _named(place: tuple[str, ...], aliases: Mapping[str, str]) -> tuple[str, ...]:
+def _named(place: TreePath, aliases: Mapping[str, str]) -> TreePath:
     """Where the network has what another one has at `place`."""
-    collection, *path = place
     for there, here in aliases.items():
-        part = there.split("/")
-        if path[: len(part)] == part:
-            return (collection, *here.split("/"), *path[len(part) :])
+        if is_below(place, there):
+            rest = place[1 + len(there.split("/")) :]
+            return (place[0], *here.split("/"), *rest)
     return place
