@@ -291,7 +291,7 @@ def test_temporal_stability_is_shown_where_asked_for(score, files, capsys):
 
 
 def test_demo_needs_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "_SIZE", (48, 64))
+    monkeypatch.setattr(demo, "_WORLD_SIZE", (48, 64))
     monkeypatch.setattr(demo, "_FRAMES", 4)
     command = ["demo", "--clips", "1", "--out", str(tmp_path / "demo")]
     assert main([*command, "--json"]) == 0

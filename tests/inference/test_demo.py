@@ -13,7 +13,7 @@ from vos_jax.media import open_frames
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(demo, "_SIZE", (48, 64))
+    monkeypatch.setattr(demo, "_WORLD_SIZE", (48, 64))
     monkeypatch.setattr(demo, "_FRAMES", 5)
 
 

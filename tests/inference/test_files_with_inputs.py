@@ -208,7 +208,7 @@ def test_the_command_line_takes_them_under_two_names(job, weights, clip, capsys)
 
 
 def test_the_demo_makes_hints_of_its_frames(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "_SIZE", (32, 48))
+    monkeypatch.setattr(demo, "_WORLD_SIZE", (32, 48))
     monkeypatch.setattr(demo, "_FRAMES", 4)
     demo.run_demo(*model, tmp_path / "demo", clips=1)
     noted = json.loads((tmp_path / "demo" / "masks" / "run.json").read_text())

@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--theme",
-        default="shapes",
+        default="world",
         metavar="NAME",
-        help="what the clips show: shapes (the default), world, lookalikes, thin, slow,"
-        " leaving, busy or turning",
+        help="what the clips show: world (the default), lookalikes, thin, slow,"
+        " leaving, busy, turning or shapes, which are simpler and smaller",
     )
     options.add_weights_option(parser)
     options.add_type_options(parser)

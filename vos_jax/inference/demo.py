@@ -27,6 +27,8 @@ SPLIT = "demo"
 """Name of the split that `write_demo_data` writes."""
 
 _SIZE = (128, 208)
+_WORLD_SIZE = (240, 400)
+"""Figures of several parts need more pixels than shapes do, to be looked at, too."""
 _FRAMES = 24
 _DIFFICULTY = 0.5
 _COLUMNS = 5
@@ -39,10 +41,14 @@ def demo_clip(
     frames: int | None = None,
     seed: int = HELD_OUT,
 ) -> Clip:
-    """The `number`-th held-out clip of a theme: one to three objects, 24 frames."""
+    """The `number`-th held-out clip of a theme: one to three objects, 24 frames.
+
+    Shapes have 128 x 208 pixels, the themes of worlds 240 x 400.
+    """
     objects, frames = 1 + number % 3, frames or _FRAMES
+    size = _SIZE if theme == "shapes" else _WORLD_SIZE
     return generate_clip(
-        (seed, number), frames, _SIZE, objects, _DIFFICULTY, theme=theme
+        (seed, number), frames, size, objects, _DIFFICULTY, theme=theme
     )
 
 
@@ -79,7 +85,7 @@ def run_demo(
     clips: int = 3,
     title: str | None = None,
     inputs: Path | None = None,
-    theme: str = "shapes",
+    theme: str = "world",
 ) -> Report:
     """Generates, segments, scores and draws.
 

@@ -164,8 +164,9 @@ def _facts(
     title = f"{experiment.method}, weights " + (
         f"of step {first}" if first else begins or "drawn at random"
     )
-    if not first and experiment.backbones and begins is None:
-        title += f" but for {', '.join(experiment.backbones)}"
+    shared = (experiment.shared_from,) if experiment.shared_from else ()
+    if not first and (others := (*experiment.backbones, *shared)) and begins is None:
+        title += f" but for {', '.join(others)}"
     height, width = experiment.recipe.size
     return (
         *model_facts(title, method),
