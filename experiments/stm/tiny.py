@@ -14,9 +14,11 @@ seeds that training never sees. Five stages, each from the weights of the one be
         --set weights=runs/tiny4/weights.safetensors
     vos-jax train stm/tiny:turning --workdir runs/tiny6 \
         --set weights=runs/tiny5/weights.safetensors
+    vos-jax train stm/tiny:deep --workdir runs/tiny6_deep
 
 The first three show shapes, the others worlds, whose objects have parts as real ones. A
-sixth, of objects that turn, gains nothing that can be measured, and does not ship.
+sixth, of objects that turn or of a network of twice the size, gains nothing that can be
+measured, and does not ship.
 
 Published STM starts from ImageNet weights, which bring two things that a random start
 lacks. Its two encoders agree, so keys of the same appearance match from the first step:
@@ -61,6 +63,7 @@ _BUSY_THEMES = {
     "thin": 20_000,
     "leaving": 25_000,
 }
+_DEEPER = {"depth": 18, "width": 32, "zero_init": True, "more_blocks": 4}
 _TURNING_THEMES = {
     "turning": 100_000,
     "busy": 40_000,
@@ -187,4 +190,15 @@ def turning() -> Experiment:
         steps=900,
         validate_every=450,
         optimizer=replace(fifth.optimizer, learning_rate=4e-4, warmup_steps=50),
+    )
+
+
+def deep() -> Experiment:
+    """A sixth stage, to compare with: a deeper network, which begins as what ships."""
+    return replace(
+        busy(),
+        seed=0,
+        grown_from="stm-tiny",
+        method_options={"backbone": _DEEPER},
+        steps=1000,
     )

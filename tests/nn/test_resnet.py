@@ -1,6 +1,7 @@
 """Shapes, sizes and blocks of the encoders."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +103,24 @@ def test_residual_branches_start_at_zero_when_asked_for():
     np.testing.assert_array_equal(out, x)
 
 
+def test_more_blocks_change_nothing_before_they_are_trained():
+    plain = ResNetConfig(depth=18, width=2, zero_init=True)
+    deep = replace(plain, more_blocks=2)
+    stem = jnp.asarray(np.random.default_rng(1).normal(size=(1, 8, 8, 2)), jnp.float32)
+    variables = randomized(Trunk(plain), stem)
+    more = jax.jit(Trunk(deep).init)(KEY, stem)
+    assert {*more["params"]["res4"]} - {*variables["params"]["res4"]} == {
+        "block2",
+        "block3",
+    }
+    for kind, stages in variables.items():
+        variables[kind] = {**stages, "res4": {**more[kind]["res4"], **stages["res4"]}}
+    expected = Trunk(plain).apply(variables, stem)
+    found = Trunk(deep).apply(variables, stem)
+    assert np.asarray(found.res4).std() > 0.1
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_the_stem_is_rectified_and_pooled_with_its_border():
     config = ResNetConfig(depth=18, width=1, zero_init=True)
     stem = jnp.asarray(np.random.default_rng(1).normal(size=(1, 8, 8, 1)), jnp.float32)
@@ -125,3 +144,5 @@ def test_all_features_come_in_the_compute_type():
 def test_an_unknown_depth_is_refused():
     with pytest.raises(ValueError, match="depth=20: use one of"):
         ResNetConfig(depth=20)
+    with pytest.raises(ValueError, match="more_blocks=-1: use 0 or more"):
+        ResNetConfig(more_blocks=-1)

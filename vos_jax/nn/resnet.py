@@ -31,15 +31,20 @@ class ResNetConfig:
       width: Channels of the stem; 64 in every published network. Others scale with it.
       zero_init: Start every residual branch at zero, for training from scratch without
         batch statistics.
+      more_blocks: In stage 4, beyond those of the depth; no published network has any.
+        With `zero_init` they change nothing until they are trained.
     """
 
     depth: int = 50
     width: int = 64
     zero_init: bool = False
+    more_blocks: int = 0
 
     def __post_init__(self) -> None:
         if self.depth not in _BLOCKS:
             raise ValueError(f"depth={self.depth}: use one of {sorted(_BLOCKS)}")
+        if self.more_blocks < 0:
+            raise ValueError(f"more_blocks={self.more_blocks}: use 0 or more")
 
     @property
     def bottleneck(self) -> bool:
@@ -48,7 +53,7 @@ class ResNetConfig:
 
     def blocks(self, stage: int) -> int:
         """Number of blocks of stage 2..5."""
-        return _BLOCKS[self.depth][stage - 2]
+        return _BLOCKS[self.depth][stage - 2] + (self.more_blocks if stage == 4 else 0)
 
     def channels(self, stage: int) -> int:
         """Output channels of stage 2..5."""
