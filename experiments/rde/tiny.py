@@ -68,7 +68,7 @@ def recurrent() -> Experiment:
 
 
 def world_without_sam() -> Experiment:
-    """Third stage but for SAM, from weights of the second one without it: worlds."""
+    """Third stage but for SAM, from all other weights of the second one: worlds."""
     base = load_experiment("stm/tiny:busy")
     return replace(
         without_sam(),
