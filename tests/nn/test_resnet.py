@@ -121,6 +121,14 @@ def test_more_blocks_change_nothing_before_they_are_trained():
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+def test_more_blocks_are_told_and_none_are_as_before_there_were_any():
+    plain = ResNetConfig(depth=18, width=4)
+    assert repr(plain) == "ResNetConfig(depth=18, width=4, zero_init=False)"
+    assert repr(replace(plain, more_blocks=2)).endswith(
+        "zero_init=False, more_blocks=2)"
+    )
+
+
 def test_the_stem_is_rectified_and_pooled_with_its_border():
     config = ResNetConfig(depth=18, width=1, zero_init=True)
     stem = jnp.asarray(np.random.default_rng(1).normal(size=(1, 8, 8, 1)), jnp.float32)

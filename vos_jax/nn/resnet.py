@@ -46,6 +46,17 @@ class ResNetConfig:
         if self.more_blocks < 0:
             raise ValueError(f"more_blocks={self.more_blocks}: use 0 or more")
 
+    def __repr__(self) -> str:
+        # Runs know their method by these words: those of older ones have no such field.
+        names = (
+            "depth",
+            "width",
+            "zero_init",
+            *["more_blocks"] * bool(self.more_blocks),
+        )
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__name__}({values})"
+
     @property
     def bottleneck(self) -> bool:
         """Whether blocks are bottlenecks."""
