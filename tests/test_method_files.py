@@ -119,16 +119,8 @@ def test_an_example_is_evaluated_converted_timed_and_demonstrated(
     size = ["--height", "32", "--width", "48", "--objects", "1", "--frames", "2"]
     once = ["--repeats", "1"]
     assert main(["bench", "model", *model, *size, *once]) == 0
-    demo = [
-        "--clips",
-        "1",
-        "--theme",
-        "shapes",
-        "--set",
-        OWN[name][0],
-        "--out",
-        str(tmp_path / "demo"),
-    ]
+    demo = ["--clips", "1", "--theme", "shapes", "--out", str(tmp_path / "demo")]
+    demo += ["--set", OWN[name][0]]
     assert main(["demo", *model, *demo]) == 0
 
 
