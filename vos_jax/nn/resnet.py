@@ -3,7 +3,7 @@
 The stride of a bottleneck sits on its 3x3 convolution.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -48,12 +48,9 @@ class ResNetConfig:
 
     def __repr__(self) -> str:
         # Runs know their method by these words: those of older ones have no such field.
-        names = (
-            "depth",
-            "width",
-            "zero_init",
-            *["more_blocks"] * bool(self.more_blocks),
-        )
+        names = [field.name for field in fields(self)]
+        if not self.more_blocks:
+            names.remove("more_blocks")
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({values})"
 

@@ -164,8 +164,8 @@ def _facts(
     title = f"{experiment.method}, weights " + (
         f"of step {first}" if first else begins or "drawn at random"
     )
-    shared = (experiment.shared_from,) if experiment.shared_from else ()
-    if not first and (others := (*experiment.backbones, *shared)) and begins is None:
+    others = list(filter(None, (*experiment.backbones, experiment.shared_from)))
+    if others and not first and begins is None:
         title += f" but for {', '.join(others)}"
     height, width = experiment.recipe.size
     return (
