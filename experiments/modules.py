@@ -8,10 +8,12 @@ r"""What each paper's module is worth in small, on the clips that its idea is fo
 The whole network beside the one trained without the module, on five sets of clips from
 seeds that training never sees, and on the sequences of DAVIS 2016 val that `DAVIS` has.
 Modules that guide inference alone go without in the same weights. What is done stays
-done: the same command goes on where it was stopped.
+done: the same command goes on where it was stopped, and a table keeps the rows of other
+modules that were measured into the same folder.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from vos_jax.cli.script import run_script
 from vos_jax.cli.table_options import named_weights
 from vos_jax.errors import InputError
 from vos_jax.reports.ablation import Split
-from vos_jax.reports.modules import Module, measure_modules
+from vos_jax.reports.modules import Module, Row, measure_modules
 from vos_jax.runtime.text_table import text_table, write_table
 
 MODULES: Mapping[str, Module] = {
@@ -156,8 +158,28 @@ def run(args: argparse.Namespace) -> None:
     ):
         rows.append(row)
         print(text_table([row]), flush=True)
+    rows, commands = _with_earlier(args.out, args.modules, rows)
     print(f"\n{text_table(rows)}")
-    write_table(args.out, "modules", rows, {"command": " ".join(sys.argv)})
+    write_table(args.out, "modules", rows, {"commands": commands})
+
+
+def _with_earlier(
+    out: Path, measured: Sequence[str], rows: Sequence[Row]
+) -> tuple[list[Row], dict[str, str]]:
+    """All rows of the table, and the command behind those of each module."""
+    file = out / "modules.json"
+    earlier = json.loads(file.read_text()) if file.exists() else {}
+    others = [Row(**row) for row in earlier.get("rows", [])]
+    kept = [row for row in others if row.module not in measured]
+    order = list(MODULES)
+    commands = {
+        **{row.module: earlier["commands"][row.module] for row in kept},
+        **dict.fromkeys(measured, " ".join(sys.argv)),
+    }
+    return (
+        sorted([*kept, *rows], key=lambda row: order.index(row.module)),
+        {name: commands[name] for name in order if name in commands},
+    )
 
 
 def _named(option: str, words: Sequence[str], names: Sequence[str]) -> dict[str, Path]:

@@ -6,8 +6,10 @@ import json
 import pytest
 
 import vos_jax
+from tests.bench.toy import load_toy
 from tests.experiments.scripts import script
 from vos_jax.inference import demo
+from vos_jax.reports import ablation
 from vos_jax.training.experiment_file import load_experiment
 
 modules = script("modules")
@@ -42,6 +44,7 @@ def test_the_list_has_every_module_and_how_it_is_trained(tmp_path, capsys):
 
 def test_a_table_from_clips_to_a_file(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "_SIZE", (32, 48))
+    monkeypatch.setattr(ablation, "load_model", load_toy)
     short = modules.MODULES["memory"]._replace(frames=3)
     monkeypatch.setitem(modules.MODULES, "memory", short)
     words = ("--modules", "memory", "--sets", 2, "--clips", 1)
@@ -60,6 +63,25 @@ def test_a_table_from_clips_to_a_file(tmp_path, capsys, monkeypatch):
 
 def _again(out):
     return (out / "modules.json").read_text()
+
+
+def test_a_table_keeps_what_was_measured_before_of_other_modules(
+    tmp_path, capsys, monkeypatch
+):
+    worth = 0.0
+
+    def measure(chosen, *given, **options):
+        return [modules.Row(name, "clips", "same", worth, 0, worth) for name in chosen]
+
+    monkeypatch.setattr(modules, "measure_modules", measure)
+    for worth, names in (0.1, ["fine"]), (0.2, ["memory"]), (0.3, ["fine"]):
+        monkeypatch.setattr("sys.argv", [str(worth)])
+        assert run(tmp_path, "--modules", *names) == 0
+    table = json.loads(_again(tmp_path))
+    found = [(row["module"], row["gain"]) for row in table["rows"]]
+    assert found == [("memory", 0.2), ("fine", 0.3)]
+    assert table["commands"] == {"memory": "0.2", "fine": "0.3"}
+    assert "memory" in capsys.readouterr().out.rpartition("\n\n")[2]
 
 
 @pytest.mark.parametrize(
