@@ -1,5 +1,7 @@
 """Methods by name."""
 
+import dataclasses
+
 import pytest
 
 from vos_jax.errors import InputError
@@ -35,6 +37,12 @@ def test_fields_replace_defaults_of_the_name():
 def test_a_backbone_may_be_plain_values():
     config = create("stm", backbone={"depth": 18, "width": 16}).config
     assert config.backbone == ResNetConfig(depth=18, width=16)
+
+
+def test_what_is_not_named_of_a_backbone_stays_that_of_the_method():
+    ours = create("stm-tiny").config.backbone
+    config = create("stm-tiny", backbone={"more_blocks": 2}).config
+    assert config.backbone == dataclasses.replace(ours, more_blocks=2)
 
 
 @pytest.mark.parametrize("backbone", [{"depth": 20}, {"deep": 50}])

@@ -173,7 +173,7 @@ def _check_kind(field: str, kind: Any, value: Any) -> None:
 def _as_before(default: Any, value: Any) -> Any:
     """A value as it was before JSON made it a dictionary or a list."""
     if isinstance(default, ResNetConfig) and isinstance(value, Mapping):
-        return ResNetConfig(**value)
+        return dataclasses.replace(default, **value)
     if isinstance(default, tuple) and isinstance(value, list):
         return tuple(value)
     return value
