@@ -80,7 +80,7 @@ def test_objects_of_worlds_have_parts_of_several_looks():
     def spread(theme):
         found = []
         for seed in range(8):
-            clip = generate_clip((seed, 9), 1, (96, 128), 1, theme=theme)
+            clip = generate_clip((seed, 9), 1, SIZE, 1, theme=theme)
             colours = clip.frames[clip.labels > 0].astype(float)
             rows = np.nonzero(clip.labels[0])[0]
             low = rows > np.median(rows)
@@ -118,8 +118,8 @@ def test_objects_leave_and_come_back():
 def test_thin_objects_have_more_edge_for_their_area():
     def edge(theme):
         total = []
-        for seed in range(10):
-            inside = generate_clip((seed, 6), 1, (96, 128), 1, theme=theme).labels > 0
+        for seed in range(8):
+            inside = generate_clip((seed, 6), 1, SIZE, 1, theme=theme).labels > 0
             border = (inside[:, 1:] != inside[:, :-1]).sum()
             total.append(border / np.sqrt(inside.sum()))
         return np.mean(total)
@@ -140,12 +140,12 @@ def test_slow_clips_change_less_from_frame_to_frame_and_much_in_the_end():
 
 
 def test_busy_backdrops_hold_more_colours_and_those_of_the_objects():
-    size, distances, colours = (96, 128), {}, {}
+    distances, colours = {}, {}
     for theme in ("world", "busy"):
         distances[theme], colours[theme] = [], []
         for seed in range(12):
             rng = np.random.default_rng((seed, 8))
-            world = draw_world(rng, size, 1, 0.5, WORLDS[theme])
+            world = draw_world(rng, SIZE, 1, 0.5, WORLDS[theme])
             actor = next(actor for actor in world.actors if actor.label)
             own = actor.figure.parts[0].surface.texels.astype(float).mean(0)
             behind = world.backdrop.texels[::37].astype(float)

@@ -236,7 +236,18 @@ def test_asking_while_a_program_is_built_is_noted() -> None:
 # What they compute
 
 
-@pytest.mark.parametrize("name", NARROW, ids=lambda name: Path(name).stem)
+_OFTEN = ("stm", "rde")
+"""Whose programs are compared in every run of the tests: a bank, and a recurrence."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in _OFTEN else pytest.mark.slow)
+        for name in NARROW
+    ],
+    ids=[Path(name).stem for name in NARROW],
+)
 def test_programs_for_accelerators_find_what_those_for_cpus_find(name: str) -> None:
     """They run here as well; a frame that is not due, and an object that is late."""
     found, expected = (_video(name, platform) for platform in ("cuda", "cpu"))
