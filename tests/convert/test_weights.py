@@ -67,6 +67,18 @@ def test_weights_come_back_as_they_were_saved(path):
     assert (weights.method, weights.config, weights.notes) == ("stm", CONFIG, {})
 
 
+def test_equal_weights_are_equal_files(tmp_path):
+    notes = {name: name for name in "abcdefgh"}
+    about = {"method": "stm", "config": CONFIG, "notes": notes}
+    files = [tmp_path / f"{i}.safetensors" for i in range(6)]
+    for file in files:
+        save_weights(file, variables(), **about)
+    assert len({file.read_bytes() for file in files}) == 1
+    # Other programs read it, too.
+    found = load_file(files[0])
+    assert {name.split("/")[0] for name in found} == {"params", "batch_stats"}
+
+
 def test_jax_arrays_are_saved_too(tmp_path):
     jnp = pytest.importorskip("jax.numpy")
     path = tmp_path / "a.safetensors"

@@ -1,5 +1,6 @@
 """Opening a safetensors file, with the reason when it cannot be."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,21 @@ def open_safetensors(path: Path) -> Iterator[safe_open]:
         raise InputError(
             f"{path}: cannot be read: {error.strerror or error}; check its permissions"
         ) from error
+
+
+def in_one_order(content: bytes) -> bytes:
+    """The same file with the metadata of its header sorted by their names.
+
+    The library writes them in any order: equal weights would be files that differ.
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    metadata = dict(sorted(header.pop("__metadata__", {}).items()))
+    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":"))
+    # Arrays begin at a multiple of eight; the format fills up with spaces.
+    encoded = text.encode()
+    encoded += b" " * (-len(encoded) % 8)
+    return len(encoded).to_bytes(8, "little") + encoded + content[8 + size :]
 
 
 def _reason(path: Path, detail: str) -> str:

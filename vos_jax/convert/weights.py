@@ -16,7 +16,11 @@ import safetensors.numpy
 
 from vos_jax.convert.finite import check_values
 from vos_jax.convert.reason import one_line
-from vos_jax.convert.safetensors_file import FORMAT_FAMILY, open_safetensors
+from vos_jax.convert.safetensors_file import (
+    FORMAT_FAMILY,
+    in_one_order,
+    open_safetensors,
+)
 from vos_jax.convert.tree import flatten, unflatten
 from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path
@@ -82,7 +86,7 @@ def save_weights(
         _is_variance,
         "take the weights of an earlier step",
     )
-    content = safetensors.numpy.save(arrays, metadata)
+    content = in_one_order(safetensors.numpy.save(arrays, metadata))
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
