@@ -362,6 +362,19 @@ def test_enough_candidates_are_the_dense_read(read_as):
     np.testing.assert_allclose(best, dense, atol=NOISE)
 
 
+def test_a_window_of_the_whole_frame_is_one_of_any_larger_size(read_as):
+    whole, large = (read_as(window=window) for window in (None, 2 * max(GRID) + 1))
+    np.testing.assert_array_equal(whole.track, large.track)
+    np.testing.assert_array_equal(whole.coarse, large.coarse)
+
+
+def test_stride_4_reads_the_first_quarter_of_the_drawn_cells(looped, queries):
+    method, variables = narrow(window=WINDOW, selection="random", k=16)
+    memory, query = looped[0][6].memory, queries[7]
+    cells = method.bind(variables).candidates(memory, query, None)
+    np.testing.assert_array_equal(cells[2].index, cells[3].index[..., :4])
+
+
 @pytest.mark.slow
 def test_random_candidates_are_the_same_when_a_video_is_run_again(read_as):
     runs = [read_as(selection="random").fine[3] for _ in range(2)]
@@ -468,6 +481,7 @@ def test_a_longer_video_needs_coarse_slots_only(hmmn):
         ({"top_k": 20}, "top_k=20: HMMN reads all cells"),
         ({"k": 3}, "k=3: use at least 4"),
         ({"window": 4}, "window=4: use an odd number"),
+        ({"memory_sampling": "prev", "mem_every": None}, "memory_sampling='prev': fine"),
         ({"sigma": 0.0}, "sigma=0.0: use at least 0.01"),
         ({"sigma": float("nan")}, "sigma=nan: use at least 0.01"),
         ({"fine_key_dims": (8,)}, "fine_key_dims=.8,.: use two whole numbers"),

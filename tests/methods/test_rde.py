@@ -126,6 +126,7 @@ def test_the_slots_of_a_video_do_not_depend_on_its_length():
         ({"first": 1}, 2, (1, 1, 1)),
         ({"first": 0}, 1, (1, 0, 1)),
         ({"first": 1, "latest": False}, 2, (0, 1, 1)),
+        ({"first": 1, "latest": 2, "recurrent": False}, 1, (2, 1, 0)),
         ({"first": 0, "latest": False}, 1, (0, 0, 1)),
         ({"recurrent": False}, 1, (1, 2, 0)),
         ({"recurrent": False, "first": 0}, 1, (1, 0, 0)),
@@ -350,6 +351,7 @@ def test_strategies_of_one_weights_file_are_chosen_when_it_is_loaded(rde, tmp_pa
     ("name", "options", "message"),
     [
         ("rde", {"first": 3}, "first=3: use 0, 1 or 2"),
+        ("rde", {"latest": 3}, "latest=3: use 0, 1 or 2"),
         (
             "rde",
             {"first": 0, "latest": False, "recurrent": False},

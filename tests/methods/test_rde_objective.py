@@ -103,6 +103,9 @@ def test_stcn_s_loss_is_that_of_its_videos_with_every_frame_remembered(clip):
 def test_later_frames_count_more():
     np.testing.assert_array_equal(RDELoss()._shares(4), [1 / 16, 1 / 8, 1 / 4, 1 / 2])
     np.testing.assert_array_equal(STCN_LOSS._shares(2), [1, 1])
+    # Table 6: without the frames that are read from all entries alone.
+    student = RDELoss(teacher=False)
+    np.testing.assert_array_equal(student._shares(4), [0, 1 / 8, 0, 1 / 2])
 
 
 @pytest.mark.slow
@@ -210,6 +213,7 @@ def replace_frames(clip, count):
         ("correction", True),
         ("correction", "10"),
         ("halved", 1),
+        ("teacher", 0),
     ],
 )
 def test_what_makes_no_loss_is_refused(field, value):
@@ -219,4 +223,9 @@ def test_what_makes_no_loss_is_refused(field, value):
 
 def test_json_holds_a_loss():
     described = json.loads(json.dumps(asdict(RDELoss(guidance=5))))
-    assert described == {"guidance": 5, "correction": 10.0, "halved": True}
+    assert described == {
+        "guidance": 5,
+        "correction": 10.0,
+        "halved": True,
+        "teacher": True,
+    }

@@ -9,6 +9,7 @@ import pytest
 
 from vos_jax.errors import InputError
 from vos_jax.methods import create
+from vos_jax.methods.base import config_text
 from vos_jax.methods.stm import STM, STMConfig
 from vos_jax.nn.resnet import ResNetConfig
 
@@ -32,6 +33,25 @@ def test_slots_follow_the_policy_up_to_the_capacity():
     assert create("stm", mem_every=None).slots(11) == 2
     assert create("stm", mem_capacity=3).slots(11) == 3
     assert create("stm", mem_capacity=9).slots(11) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory_sampling": "last"}, "memory_sampling='last': use one of"),
+        ({"memory_sampling": "first"}, "with mem_every=5: use mem_every=None"),
+    ],
+)
+def test_frames_of_the_memory_that_do_not_go_together_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        create("stm", **options)
+
+
+def test_frames_of_the_memory_are_in_the_text_of_a_configuration_when_they_differ():
+    plain = create("stm", mem_every=None).config
+    assert config_text(plain) == repr(plain) and "sampling" not in repr(plain)
+    changed = create("stm", mem_every=None, memory_sampling="prev").config
+    assert config_text(changed) == f"{repr(plain)[:-1]}, memory_sampling='prev')"
 
 
 def test_equal_configurations_share_one_compilation(tiny_method):

@@ -118,15 +118,21 @@ def test_random_candidates_differ_from_each_other_and_by_key(key):
     assert everything.all()
 
 
-def test_strided_candidates_have_equal_distances():
+def test_strided_candidates_are_a_grid_of_each_frame():
     usable = np.array([[True, False, False], [True, True, False]])
-    found = strided_cells(jnp.asarray(usable), 3, 4, 6)
-    expected = [[0, 4, 8, 12, 16, 20], [12, 14, 16, 18, 20, 22]]
-    for o, line in enumerate(expected):
-        wide = np.broadcast_to(line, (3, 4, 6))
-        np.testing.assert_array_equal(found.index[o], wide)
-    np.testing.assert_array_equal(found.usable.all((1, 2, 3)), [True, True, False])
-    assert not found.usable[2].any()
+    found = strided_cells(jnp.asarray(usable), 3, 4, 2)
+    # Rows 0 and 2 of three, columns 1 and 3 of four.
+    line = [1, 3, 9, 11, 13, 15, 21, 23]
+    np.testing.assert_array_equal(found.index, np.broadcast_to(line, (3, 3, 4, 8)))
+    is_usable = np.repeat(usable.T, 4, axis=1)[:, None, None]
+    expected = np.broadcast_to(is_usable, (3, 3, 4, 8))
+    np.testing.assert_array_equal(found.usable, expected)
+
+
+def test_a_grid_of_more_rows_than_there_are_has_all():
+    usable = jnp.ones((2, 1), bool)
+    found = strided_cells(usable, 2, 3, 8)
+    np.testing.assert_array_equal(found.index, all_cells(usable, 2, 3).index)
 
 
 def test_all_cells_are_every_usable_one_once():

@@ -115,6 +115,26 @@ def test_a_policy_may_leave_out_the_previous_frame():
         assert _read(bank) == list(range(0, t, 3))
 
 
+def test_a_policy_may_have_the_first_frame_or_the_previous_one_alone():
+    for policy, expected in (
+        (Policy(every=None, previous=False), lambda t: [0]),
+        (Policy(every=None, first=False), lambda t: [t - 1]),
+    ):
+        banks = _written(_bank(2), policy, map(_moment, range(5)))
+        assert [_read(x) for x in banks] == [expected(t) for t in range(1, 6)]
+
+
+def test_without_first_frames_an_object_that_appears_late_begins_at_its_own():
+    moments = [_moment(0, [True, False]), _moment(1, [True, True], [False, True])]
+    moments.append(_moment(2, [True, True], [False, False]))
+    banks = _written(_bank(2, 2), Policy(every=None, first=False), moments)
+    assert [[_read(x, o) for o in (0, 1)] for x in banks] == [
+        [[0], []],
+        [[1], [1]],
+        [[2], [2]],
+    ]
+
+
 @pytest.mark.parametrize("every", [None, 1, 2, 5])
 @pytest.mark.parametrize("frames", [1, 2, 5, 6, 7, 11, 13])
 def test_the_promised_slots_hold_a_video_and_none_stays_unused(every, frames):

@@ -19,7 +19,7 @@ from vos_jax.inference.run_identity import RUN_FILE, describe_run
 from vos_jax.media import FrameSource, atomic_path, open_frames
 from vos_jax.media.fingerprint import fingerprint_frames
 from vos_jax.media.lock import lock_folder
-from vos_jax.methods.base import Method
+from vos_jax.methods.base import Method, config_text
 from vos_jax.methods.inputs import open_inputs
 from vos_jax.runtime.out_of_memory import memory_told
 from vos_jax.runtime.progress import Progress
@@ -93,7 +93,7 @@ def segment_dataset(
         "split": split,
         "resolution": _resolution(sequences[0]),
         "root": None if root is None else str(root.resolve()),
-        "method": repr(method.config),
+        "method": config_text(method.config),
         "weights": weights_id,
         "size": size,
         "flip": flip,
@@ -167,11 +167,18 @@ def _resolution(sequence: Sequence) -> str | None:
 
 
 def _open(sequence: Sequence) -> _Opened:
+    source, given = open_sequence(sequence)
     folder = sequence.frames[0].parent
-    source = open_frames(folder)
-    index_of = {name: index for index, name in enumerate(source.names)}
-    given = {index_of[stem]: x for stem, x in given_labels(sequence).items()}
     return _Opened(source, fingerprint_frames(folder, source.names), given)
+
+
+def open_sequence(
+    sequence: Sequence,
+) -> tuple[FrameSource, dict[int, np.ndarray]]:
+    """All frames of a sequence, and its given label maps by frame index."""
+    source = open_frames(sequence.frames[0].parent)
+    index_of = {name: index for index, name in enumerate(source.names)}
+    return source, {index_of[stem]: x for stem, x in given_labels(sequence).items()}
 
 
 def check_sequences(reader: InputReader, sequences: Iterable[Sequence]) -> None:

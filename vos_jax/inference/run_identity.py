@@ -11,7 +11,7 @@ import numpy as np
 
 from vos_jax.errors import InputError
 from vos_jax.media import FrameSource, atomic_path
-from vos_jax.methods.base import Method
+from vos_jax.methods.base import Method, config_text
 
 RUN_FILE = ".run.json"
 OVERLAY = "overlay.mp4"
@@ -77,7 +77,7 @@ def describe_run(
     """
     names = source.names
     settings = {
-        "method": repr(method.config),
+        "method": config_text(method.config),
         "weights": weights_id,
         "masks": {names[i]: f"{crc32(x.tobytes()):08x}" for i, x in given.items()},
         "size": size,

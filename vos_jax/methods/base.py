@@ -26,17 +26,29 @@ from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.platform import PLATFORMS, Platform
 from vos_jax.ops.read_forms import IMPLEMENTATIONS, Implementation
 
-_SETTING = "setting"
+_SETTING, _LATER = "setting", "later"
 
 
-def setting(default: Any, *, shown: bool = True) -> Any:
+def setting(default: Any, *, shown: bool = True, later: bool = False) -> Any:
     """A field that changes how a network computes and not what its weights are.
 
     Weights serve any value of it. A field that is one stays one in subclasses. What is
-    not `shown` is not in the configuration's text, by which runs know one another.
+    not `shown` is not in `config_text`. A field that earlier versions had not is
+    `later`: there where it is not the default.
     """
-    metadata = {_SETTING: True}
+    metadata = {_SETTING: True, _LATER: later}
+    shown = shown and not later
     return dataclasses.field(default=default, repr=shown, metadata=metadata)
+
+
+def config_text(config: Any) -> str:
+    """A configuration in words, by which runs know one another."""
+    changes = "".join(
+        f", {field.name}={getattr(config, field.name)!r}"
+        for field in dataclasses.fields(config)
+        if field.metadata.get(_LATER) and getattr(config, field.name) != field.default
+    )
+    return f"{repr(config)[:-1]}{changes})"
 
 
 def settings_of(config: Any) -> frozenset[str]:

@@ -33,7 +33,7 @@ from vos_jax.nn.layers import normalize_image
 from vos_jax.nn.numerics import Numerics
 from vos_jax.nn.resnet import Features, ResNet, ResNetConfig
 from vos_jax.ops import memory_bank
-from vos_jax.ops.memory_bank import Bank, Moment, Policy
+from vos_jax.ops.memory_bank import Bank, Moment, Policy, Sampling
 from vos_jax.ops.padding import crop, grid_size, pad
 from vos_jax.ops.read import space_time_read
 from vos_jax.ops.resample import upsample
@@ -53,6 +53,8 @@ class STMConfig(ReadConfig):
         none, and the memory is two frames for ever.
       mem_capacity: At most this many slots, the oldest kept frame giving way; None
         lets the memory grow with the video, as published.
+      memory_sampling: What is in the memory beside every N-th frame: "first+prev", or
+        one of the two, "first" or "prev" (table 5), with `mem_every=None`.
     """
 
     backbone: ResNetConfig = ResNetConfig()
@@ -61,9 +63,11 @@ class STMConfig(ReadConfig):
     decoder_dim: int = 256
     mem_every: int | None = setting(5)
     mem_capacity: int | None = setting(None)
+    memory_sampling: Sampling = setting("first+prev", later=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        memory_bank.check_sampling(self.memory_sampling, self.mem_every)
         if self.mem_capacity is not None and self.mem_capacity < memory_bank.KEPT:
             raise ValueError(
                 f"mem_capacity={self.mem_capacity} leaves no room for the first and"
@@ -74,7 +78,11 @@ class STMConfig(ReadConfig):
     @property
     def policy(self) -> Policy:
         """Which frames are remembered (sec. 3.6)."""
-        return Policy(every=self.mem_every)
+        return Policy(
+            every=self.mem_every,
+            first=self.memory_sampling != "prev",
+            previous=self.memory_sampling != "first",
+        )
 
 
 class Memory(NamedTuple):

@@ -100,27 +100,40 @@ def random_cells(
     return _cells(lax.map(choose, own), height, width)
 
 
-def strided_cells(usable: Bool[Array, "S O"], height: int, width: int, k: int) -> Cells:
-    """`k` cells at equal distances, the same for every query cell."""
-    cells = height * width
-    k = min(k, len(usable) * cells)
+def strided_cells(
+    usable: Bool[Array, "S O"], height: int, width: int, side: int
+) -> Cells:
+    """A grid of `side` x `side` cells of each slot, the same for every query cell.
 
-    def choose(is_usable: Bool[Array, " S"]) -> tuple[Array, Array]:
-        rows = jnp.repeat(is_usable, cells)
-        places = jnp.argsort(~rows, stable=True)
-        total = rows.sum()
-        rank = jnp.arange(k)
-        # Fewer than k: each of them once.
-        spread = jnp.where(total > k, rank * total // k, rank)
-        index = jnp.broadcast_to(places[spread][None], (cells, k))
-        return index, jnp.broadcast_to((rank < total)[None], (cells, k))
+    Row i of the grid is row `floor((i + 1/2) height / side)`, and columns likewise;
+    all of them where there are fewer.
+    """
+    rows, columns = (_spread(n, side) for n in (height, width))
+    grid = (rows[:, None] * width + columns[None]).reshape(-1)
+    return _same_for_all(usable, height, width, grid)
 
-    return _cells(jax.vmap(choose)(usable.T), height, width)
+
+def _spread(size: int, count: int) -> Int[Array, " n"]:
+    count = min(size, count)
+    return (2 * jnp.arange(count) + 1) * size // (2 * count)
 
 
 def all_cells(usable: Bool[Array, "S O"], height: int, width: int) -> Cells:
     """Every cell: the dense read, by the sparse one's means."""
-    return strided_cells(usable, height, width, len(usable) * height * width)
+    return _same_for_all(usable, height, width, jnp.arange(height * width))
+
+
+def _same_for_all(
+    usable: Bool[Array, "S O"], height: int, width: int, places: Int[Array, " n"]
+) -> Cells:
+    """These cells of all slots that are usable, for every query cell."""
+    cells = height * width
+    index = (jnp.arange(len(usable))[:, None] * cells + places[None]).reshape(-1)
+    is_usable = jnp.repeat(usable.T, len(places), axis=1)
+    shape = len(is_usable), cells, len(index)
+    index = jnp.broadcast_to(index[None, None], shape)
+    is_usable = jnp.broadcast_to(is_usable[:, None], shape)
+    return _cells((index, is_usable), height, width)
 
 
 def _highest(

@@ -7,7 +7,7 @@ an object that appears late has its own first frame like any other.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ from jaxtyping import Array, Bool, Int
 
 PREVIOUS, FIRST, KEPT = 0, 1, 2
 """Slots of the previous frame, of the first frame, and of the oldest kept frame."""
+
+Sampling = Literal["first+prev", "first", "prev"]
+"""Frames in a memory beside every N-th: the first, the one before, or both."""
 
 _EMPTY = -1
 
@@ -69,10 +72,13 @@ class Policy:
     Attributes:
       every: Keep the frames whose index is a multiple of this; None keeps none.
       previous: Remember the previous frame until the next one is memorised.
+      first: Remember each object's first frame for ever; else it is a previous frame
+        like any other.
     """
 
     every: int | None = 5
     previous: bool = True
+    first: bool = True
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every < 1:
@@ -93,6 +99,22 @@ class Policy:
         if self.every is None:
             return moment.keep
         return moment.keep | (moment.time % self.every == 0)
+
+
+def check_sampling(sampling: str, every: int | None) -> None:
+    """Refuses frames of a memory that are none, or do not go with every N-th.
+
+    Raises:
+      ValueError: They do not.
+    """
+    if sampling not in get_args(Sampling):
+        raise ValueError(
+            f"memory_sampling={sampling!r}: use one of {list(get_args(Sampling))}"
+        )
+    if sampling != "first+prev" and every is not None:
+        raise ValueError(
+            f"memory_sampling={sampling!r} with mem_every={every}: use mem_every=None"
+        )
 
 
 def empty(entry: Any, capacity: int) -> Bank:
@@ -130,7 +152,8 @@ def write(bank: Bank, policy: Policy, entry: Any, moment: Moment) -> Bank:
         last = jnp.where(is_kept, KEPT + bank.kept % room, PREVIOUS)
     else:
         last, is_kept = jnp.int32(PREVIOUS), jnp.bool_(False)
-    slot = jnp.where(moment.first, FIRST, last)
+    is_first = moment.first & policy.first
+    slot = jnp.where(is_first, FIRST, last)
     dropped = ~moment.active
     if not policy.previous:
         dropped |= slot == PREVIOUS
@@ -145,7 +168,7 @@ def write(bank: Bank, policy: Policy, entry: Any, moment: Moment) -> Bank:
     elsewhere = moment.active & (slot != PREVIOUS)
     time = bank.time.at[PREVIOUS].set(jnp.where(elsewhere, _EMPTY, bank.time[PREVIOUS]))
     time = time.at[at].set(moment.time, mode="drop")
-    took_slot = is_kept & (moment.active & ~moment.first).any()
+    took_slot = is_kept & (moment.active & ~is_first).any()
     return Bank(entries, time, bank.kept + took_slot)
 
 

@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from vos_jax.methods.base import ReadConfig, setting
 from vos_jax.nn.resnet import ResNetConfig
 from vos_jax.ops import memory_bank
 from vos_jax.ops.matching import Average
-from vos_jax.ops.memory_bank import Policy
-
-Sampling = Literal["first+prev", "first", "prev"]
-"""Frames in the memory beside every N-th: the first, the one before, or both."""
+from vos_jax.ops.memory_bank import Policy, Sampling
 
 MEMORY_SAMPLING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -156,16 +153,7 @@ class DMNAOAConfig(ReadConfig):
                 f"mem_capacity={self.mem_capacity} leaves no room for the first and"
                 f" the previous frame; use at least {memory_bank.KEPT}, or None"
             )
-        if self.memory_sampling not in get_args(Sampling):
-            raise ValueError(
-                f"memory_sampling={self.memory_sampling!r}: use one of"
-                f" {list(get_args(Sampling))}"
-            )
-        if self.memory_sampling != "first+prev" and self.mem_every is not None:
-            raise ValueError(
-                f"memory_sampling={self.memory_sampling!r} with"
-                f" mem_every={self.mem_every}: use mem_every=None"
-            )
+        memory_bank.check_sampling(self.memory_sampling, self.mem_every)
         if self.frame_memory and not self.use_dmn:
             raise ValueError(
                 "frame_memory=True, use_dmn=False: there is no memory; leave one out"

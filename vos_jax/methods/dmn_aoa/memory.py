@@ -7,10 +7,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vos_jax.data.proposals import COUNT
 from vos_jax.methods.dmn_aoa.blocks import Levels
-from vos_jax.methods.dmn_aoa.config import DMNAOAConfig, Sampling
+from vos_jax.methods.dmn_aoa.config import DMNAOAConfig
 from vos_jax.methods.dmn_aoa.references import Reference, empty_reference, for_each
 from vos_jax.ops import memory_bank
-from vos_jax.ops.memory_bank import KEPT, PREVIOUS, Bank, Moment
+from vos_jax.ops.memory_bank import KEPT, PREVIOUS, Bank, Moment, Sampling
 from vos_jax.ops.padding import grid_size, padding
 
 

@@ -28,12 +28,15 @@ class HMMNConfig(STMConfig):
         the previous one (the paper's table 6d).
       k: Coarse cells whose fine cells are read at stride 8; at stride 4 a quarter of
         them.
-      selection: Which cells these are: the best, or as in the paper's ablation.
+      selection: Which cells these are: the "best"; or, as in table 6a, as many drawn
+        at "random"; "strided", a grid of them in each frame, which are `k` in two
+        frames; "all", whatever `k` is.
       kernel_guided: Whether the coarse read is guided. The paper trains without.
       kernel_centre: Where a memory cell's kernel is: at the end of its track ("paper");
         there, but with the last hop taken twice unless the cell is the previous frame's
         ("released"); at its best match in the whole frame ("global", as KMN).
-      window: Side of the window of a hop, in coarse cells; odd.
+      window: Side of the window of a hop, in coarse cells; odd. None takes the whole
+        frame (table 6f, infinity).
       sigma: Of the newest frame's kernels, in coarse cells.
       sigma_step: How much larger it is from each frame of the memory to the one before
         it. The paper says 0.5; the program adds half of `sigma`.
@@ -47,7 +50,7 @@ class HMMNConfig(STMConfig):
     selection: Selection = setting("best")
     kernel_guided: bool = setting(True)
     kernel_centre: Centre = setting("released")
-    window: int = setting(7)
+    window: int | None = setting(7)
     sigma: float = setting(3.0)
     sigma_step: float = setting(1.5)
 
@@ -55,6 +58,11 @@ class HMMNConfig(STMConfig):
         super().__post_init__()
         if self.top_k is not None:
             raise ValueError(f"top_k={self.top_k}: HMMN reads all cells; use None")
+        if self.memory_sampling != "first+prev":
+            raise ValueError(
+                f"memory_sampling={self.memory_sampling!r}: fine memories are of the"
+                " first and the previous frame; use first+prev"
+            )
         if self.fine_stages not in ((3, 2), (3,), (2,), ()):
             raise ValueError(
                 f"fine_stages={self.fine_stages!r}: use (3, 2), (3,), (2,) or ()"
@@ -67,8 +75,10 @@ class HMMNConfig(STMConfig):
                     f"{field}={getattr(self, field)!r}: use one of"
                     f" {list(get_args(known))}"
                 )
-        if self.window < 1 or self.window % 2 == 0:
-            raise ValueError(f"window={self.window}: use an odd number of cells")
+        if self.window is not None and (self.window < 1 or self.window % 2 == 0):
+            raise ValueError(
+                f"window={self.window}: use an odd number of cells, or None for all"
+            )
         if not 0.01 <= self.sigma < math.inf:
             raise ValueError(f"sigma={self.sigma}: use at least 0.01 cells")
         for field in ("fine_key_dims", "fine_value_dims"):

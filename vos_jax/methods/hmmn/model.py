@@ -198,18 +198,13 @@ class HMMN(STM):
             return track, None
         later = (bank.time[None] > bank.time[:, None]).sum(1)
         sigma = config.sigma + config.sigma_step * later.astype(jnp.float32)
+        search: Callable[..., Array] = global_match
+        if config.kernel_centre != "global" and config.window is not None:
+            search = partial(local_match, window=config.window)
+        match = partial(search, query_key=query.key, precision=config.precision)
         if config.kernel_centre == "global":
-            match = partial(
-                global_match, query_key=query.key, precision=config.precision
-            )
             return track, Kernel(lax.map(partial(lax.map, match), key), sigma)
         newest = _newest_slot(bank)
-        match = partial(
-            local_match,
-            query_key=query.key,
-            window=config.window,
-            precision=config.precision,
-        )
         hop = jax.vmap(match)(key[newest, jnp.arange(len(newest))])
         track = follow(track, hop)
         centre = track
@@ -262,13 +257,13 @@ class HMMN(STM):
             return {stage: best.first(count) for stage, count in counts.items()}
         if config.selection == "all":
             return dict.fromkeys(counts, all_cells(fine.filled, height, width))
-        choose: Callable[..., Cells] = strided_cells
         if config.selection == "random":
             # Others in every frame, the same whenever the video is run.
             seed = jax.random.fold_in(jax.random.key(0), fine.time.max())
-            choose = partial(random_cells, seed)
+            drawn = random_cells(seed, fine.filled, height, width, config.k)
+            return {stage: drawn.first(count) for stage, count in counts.items()}
         return {
-            stage: choose(fine.filled, height, width, count)
+            stage: strided_cells(fine.filled, height, width, math.isqrt(count // 2))
             for stage, count in counts.items()
         }
 

@@ -47,20 +47,23 @@ class RDEConfig(STCNConfig):
       mem_every: theta, frames from one update of the recurrent embedding to the next;
         at least 1.
       first: How often the first frame counts beside others, 0 to 2.
-      latest: Whether the latest remembered frame is read.
+      latest: How often the latest remembered frame counts: not at all (False or 0),
+        once (True or 1) or twice (2).
       recurrent: Whether the recurrent embedding is kept and read.
     """
 
     mem_every: int = setting(3)
     top_k: int | None = setting(40)
     first: int = setting(2)
-    latest: bool = setting(True)
+    latest: bool | int = setting(True)
     recurrent: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.first not in (0, 1, 2):
             raise ValueError(f"first={self.first}: use 0, 1 or 2")
+        if self.latest not in (0, 1, 2):
+            raise ValueError(f"latest={self.latest}: use 0, 1 or 2")
         if not (self.first or self.latest or self.recurrent):
             raise ValueError("first=0, latest=False, recurrent=False: nothing is read")
         if self.mem_capacity is not None:

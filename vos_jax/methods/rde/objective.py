@@ -54,11 +54,15 @@ class RDELoss:
       correction: Weight of L_MC, which asks for the same values from perturbed first
         masks as from the true ones; 0 leaves it out. Needs clips with such masks.
       halved: The n-th of N frames counts 1 / 2^(N - n + 1); else each counts 1.
+      teacher: Frames that are read from the memory of every frame alone count in L_seg
+        (the STM item of table 6). Without, those that the recurrent embedding is read
+        for keep their shares.
     """
 
     guidance: float = 10.0
     correction: float = 10.0
     halved: bool = True
+    teacher: bool = True
 
     def __post_init__(self) -> None:
         for name in ("guidance", "correction"):
@@ -68,8 +72,10 @@ class RDELoss:
                 raise InputError(
                     f"objective {name}={value!r}: use a finite number, 0 or more"
                 )
-        if type(self.halved) is not bool:
-            raise InputError(f"objective halved={self.halved!r}: use True or False")
+        for name in ("halved", "teacher"):
+            if type(getattr(self, name)) is not bool:
+                value = getattr(self, name)
+                raise InputError(f"objective {name}={value!r}: use True or False")
 
     def __call__(
         self,
@@ -129,9 +135,11 @@ class RDELoss:
 
     def _shares(self, count: int) -> Float[Array, " n"]:
         """What each frame counts; where they are halved, the paper has 1/2 for all."""
-        if not self.halved:
-            return jnp.ones(count)
-        return 0.5 ** jnp.arange(count, 0, -1, dtype=jnp.float32)
+        shares = jnp.ones(count)
+        if self.halved:
+            shares = 0.5 ** jnp.arange(count, 0, -1, dtype=jnp.float32)
+        # Frames 1, 3 and so on have no other memory.
+        return shares if self.teacher else shares * (jnp.arange(count) % 2)
 
     def _check(self, method: Method, clip: ClipBatch) -> STCN:
         length = clip.frames.shape[0]
@@ -151,6 +159,11 @@ class RDELoss:
                     " which training would not call; change `read_entries`, `decode`"
                     " or `encode_value` instead, or leave the objective out"
                 )
+        if not (self.teacher or _is_recurrent(method)):
+            raise InputError(
+                "objective teacher=False: the network keeps no recurrent embedding, so"
+                " that nothing would count; use one that does"
+            )
         if self.guidance and not _is_recurrent(method):
             raise InputError(
                 f"objective guidance={self.guidance}: the network keeps no recurrent"
