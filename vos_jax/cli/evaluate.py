@@ -14,6 +14,7 @@ from vos_jax.cli.score import (
 )
 from vos_jax.errors import InputError
 from vos_jax.evaluation import read_dataset, score, write_submission
+from vos_jax.runtime.text_table import text_table, write_table
 
 SUMMARY = "Segment the sequences of a data set and score the masks."
 EXAMPLE = (
@@ -33,14 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="masks go to DIR/masks; a run into the same DIR goes on where one stopped",
     )
+    options.add_speed_option(parser, "one")
     options.add_json_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Segments, scores where annotations are public, packs where they are not."""
+    """Segments and times, scores where annotations are public, else packs."""
     options.positive(args, "size")
     check_measures(args)
+    from vos_jax.bench.speed import chosen_sequences, speed_rows, time_sequences
     from vos_jax.inference.dataset import segment_dataset
 
     where = (args.dataset, args.root, args.split)
@@ -57,6 +60,16 @@ def run(args: argparse.Namespace) -> None:
         flip=args.flip,
         title=model.title,
     )
+    timed = time_sequences(
+        *(model.method, model.variables, chosen_sequences(sequences, args.speed)),
+        reserve=max(len(sequence.frames) for sequence in sequences),
+        inputs=args.inputs,
+        size=args.size,
+        flip=args.flip,
+    )
+    speeds = speed_rows(model.method, [speed for _, speed in timed])
+    if speeds:
+        write_table(args.out, "speed", speeds)
     if args.dataset != "davis2016":
         archive = args.out / "submission.zip"
         write_submission(masks, sequences, archive, args.dataset)
@@ -73,4 +86,7 @@ def run(args: argparse.Namespace) -> None:
         )
     except InputError as error:
         raise InputError(f"masks are in {masks}, but not scored: {error}") from error
-    print_report(report, args.out, args.json)
+    figures = {"speed": [row._asdict() for row in speeds]} if speeds else {}
+    print_report(report, args.out, args.json, figures)
+    if speeds and not args.json:
+        print(f"{text_table(speeds)}\nfrom a frame on the host to its labels, warm")

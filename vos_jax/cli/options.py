@@ -165,6 +165,23 @@ def add_debug_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_speed_option(parser: argparse.ArgumentParser, default: str) -> None:
+    """`--speed`."""
+    words = {
+        "all": "all",
+        "one": "one of each number of objects",
+        "none": "none",
+    }
+    told = (f"{x} (the default)" if x == default else x for x in words.values())
+    parser.add_argument(
+        "--speed",
+        choices=tuple(words),
+        default=default,
+        help="which sequences are segmented once more, to time their frames without"
+        f" files and compilation: {', '.join(told)}",
+    )
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """`--json`."""
     parser.add_argument(

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vos_jax.cli import options
 from vos_jax.errors import InputError
@@ -115,11 +117,16 @@ def show_progress(done: int, total: int, name: str) -> None:
     print(f"scored {done}/{total}: {name}", file=sys.stderr, flush=True)
 
 
-def print_report(report: Report, out: Path | None, as_json: bool) -> None:
-    """Prints a report and writes its files into `out`."""
+def print_report(
+    report: Report,
+    out: Path | None,
+    as_json: bool,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Prints a report, in JSON with `more` figures, and writes its files into `out`."""
     if out is not None:
         write_report(report, out)
     if as_json:
-        options.print_figures(report.summary(), as_json)
+        options.print_figures({**report.summary(), **(more or {})}, as_json)
     else:
         print(format_table(report))
