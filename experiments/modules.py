@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vos_jax.cli import options
+from vos_jax.cli.named_files import named_files
 from vos_jax.cli.script import run_script
-from vos_jax.cli.table_options import named_weights
 from vos_jax.errors import InputError
 from vos_jax.reports.ablation import Split
 from vos_jax.reports.modules import Module, Row, measure_modules
@@ -184,7 +184,7 @@ def _with_earlier(
 
 def _named(option: str, words: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
     """NAME=FILE each."""
-    common, own = named_weights(words, names)
+    common, own = named_files(option, words, names)
     if common is not None:
         raise InputError(f"{option} {common}: write NAME=FILE; {', '.join(names)}")
     return own

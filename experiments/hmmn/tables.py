@@ -1,41 +1,25 @@
-r"""HMMN, tables 1 to 6: what its modules are worth, and how they are best set.
+r"""HMMN, tables 1 to 6 and temporal stability: what is printed, and what is found here.
 
-    python experiments/hmmn/tables.py --dataset davis2017 --root DAVIS --split val \
-        --weights hmmn.safetensors --out results/hmmn_tables
-    python experiments/hmmn/tables.py --tables 4 5 --generated 3 --method hmmn-tiny \
-        --weights hmmn_tiny.safetensors --out results/hmmn_tables
+    python experiments/hmmn/tables.py --list
+    python experiments/hmmn/tables.py --davis DATA/DAVIS --weights yv=hmmn.safetensors \
+        --out results/hmmn_tables
+    python experiments/hmmn/tables.py --tables T6f T6g --generated 3 \
+        --out results/hmmn_tables
 
-The published setting is in all of them, and a setting of several tables is evaluated
-once. What is done stays done: the same command goes on where it was stopped. Values of
-k, window and sigma beside the published ones are a sweep of our own.
-
-One weights file serves settings of the kernel, which guides inference only, and of the
-fine memory. It runs with other `k` and selections, which training sees too, and with
-fewer fine reads, less what that network lacks; the column `weights` says `cut` then,
-for it was not trained so. `--weights common.safetensors NAME=FILE` gives a setting
-weights of its own, and `without_fine=FILE` all settings without fine reads.
+Printed numbers and conditions are in `printed.json`. A row is run when its videos and
+its weights are there; the table says what others need. Those of table 6 that are
+trained with other settings also run with the usual weights, and are marked. What is
+done stays done: the same command goes on where it was stopped.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from vos_jax.cli import options
-from vos_jax.cli.script import run_script
-from vos_jax.cli.table_options import add_table_options, named_weights
-from vos_jax.methods.weights import fingerprint
-from vos_jax.reports.ablation import (
-    Measured,
-    Setting,
-    Split,
-    generated_split,
-    measure_settings,
-    show_table,
-    tables_as_known,
-)
+from vos_jax.cli.paper_tables import main_of
+from vos_jax.reports.paper import Paper, Recipe, rival, rival_weights
+from vos_jax.reports.printed import PrintedRow, read_printed
 
 PUBLISHED: Mapping[str, Any] = {
     "kernel_guided": True,
@@ -49,237 +33,138 @@ PUBLISHED: Mapping[str, Any] = {
     "fine_kept": False,
 }
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "published": {},
-    # Modules: KMN's kernel or this one, and the fine reads.
-    "neither": {"kernel_guided": False, "fine_stages": ()},
-    "kmn": {"kernel_centre": "global", "fine_stages": ()},
-    "kernel": {"fine_stages": ()},
-    "fine": {"kernel_guided": False},
-    "kmn_fine": {"kernel_centre": "global"},
-    # Which coarse cells stand for the fine ones that are read.
-    "k_8": {"k": 8},
-    "k_16": {"k": 16},
-    "k_64": {"k": 64},
-    "k_128": {"k": 128},
-    "random": {"selection": "random"},
-    "strided": {"selection": "strided"},
-    "all": {"selection": "all"},
-    # Where fine cells are read.
-    "stage_3": {"fine_stages": (3,)},
-    "stage_2": {"fine_stages": (2,)},
-    # How far a cell moves from frame to frame.
-    "window_3": {"window": 3},
-    "window_5": {"window": 5},
-    "window_9": {"window": 9},
-    "window_11": {"window": 11},
-    # The width of kernels, and by how much those of older frames are wider.
-    "sigma_1": {"sigma": 1.0, "sigma_step": 0.5},
-    "sigma_5": {"sigma": 5.0, "sigma_step": 2.5},
-    "sigma_7": {"sigma": 7.0, "sigma_step": 3.5},
-    "step_0": {"sigma_step": 0.0},
-    "step_0.5": {"sigma_step": 0.5},
-    "step_3": {"sigma_step": 3.0},
-    "as_written": {"kernel_centre": "paper", "sigma_step": 0.5},
-    # Which frames have a fine memory.
-    "fine_kept": {"fine_kept": True},
+KERNELS: Mapping[str, Mapping[str, Any]] = {
+    "hmmn": {},
+    "kmn": {"kernel_centre": "global", "sigma": 7.0, "sigma_step": 0.0},
+    "none": {"kernel_guided": False},
 }
-"""What each changes of the published setting."""
+"""Of table 5: K, KMN's K*, and no kernel."""
 
+SELECTIONS = {"topk": "best", "random": "random", "stride": "strided", "none": "best"}
+"""Of table 6a, by the printed words."""
 
-class Table(NamedTuple):
-    """Settings to compare.
+DATA = {"yv": "main", "davis": "main:davis", "youtube_vos": "main:youtube_vos"}
+"""Experiments of the second stage by the videos that it shows."""
 
-    Attributes:
-      title: What they differ in.
-      columns: Fields of `Row` that tell them apart.
-      settings: Of `SETTINGS`.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    settings: tuple[str, ...]
-
-
-TABLES: Mapping[int, Table] = {
-    1: Table(
-        "modules",
-        ("kernel", "fine_stages"),
-        ("neither", "kmn", "kernel", "fine", "kmn_fine", "published"),
-    ),
-    2: Table(
-        "cells that fine reads take",
-        ("k", "selection"),
-        ("k_8", "k_16", "published", "k_64", "k_128", "random", "strided", "all"),
-    ),
-    3: Table(
-        "stages that are read",
-        ("fine_stages",),
-        ("kernel", "stage_3", "stage_2", "published"),
-    ),
-    4: Table(
-        "window of a hop",
-        ("window",),
-        ("window_3", "window_5", "published", "window_9", "window_11"),
-    ),
-    5: Table(
-        "width of kernels",
-        ("kernel", "sigma", "sigma_step"),
-        (
-            *("sigma_1", "published", "sigma_5", "sigma_7"),
-            *("step_0", "step_0.5", "step_3", "as_written"),
-        ),
-    ),
-    6: Table("fine memory", ("fine_memory",), ("published", "fine_kept")),
+TRAINED: Mapping[str, Mapping[str, Any]] = {
+    "without_fine": {"fine_stages": ()},
+    "res2": {"fine_stages": (2,)},
+    "res3": {"fine_stages": (3,)},
+    "k8": {"k": 8},
+    "k16": {"k": 16},
+    "kinf": {"selection": "all"},
+    **{f"random{k}": {"selection": "random", "k": k} for k in (64, 128, 256)},
+    **{f"stride{k}": {"selection": "strided", "k": k} for k in (128, 288)},
 }
+"""Settings that training sees, by the end of the weights' names."""
 
-PAPER: Mapping[str, float] = {
-    "published": 0.847,
-    "neither": 0.822,
-    "kernel": 0.831,
-    "fine": 0.836,
-    "fine_kept": 0.849,
+
+def recipe(row: PrintedRow, place: str) -> Recipe | str:
+    """How a row is run on videos of `place`."""
+    if not row.own:
+        return rival(row, place)
+    settings = row.settings
+    data = "youtube_vos" if place.startswith("youtube") else "davis"
+    if data == "davis" and settings["yv"]:
+        data = "yv"
+    trained = _trained(settings)
+    changes = {
+        **KERNELS[settings["kernel"]],
+        **_of_k(settings["selection"], settings["k"]),
+        **_changes(settings),
+    }
+    if trained is None:
+        return Recipe(data, changes)
+    # Without dropout or with all cells in training alone, tests are the usual ones.
+    alone = trained in ("without_dropout", "kinf")
+    return Recipe(f"{data}_{trained}", changes, instead=None if alone else data)
+
+
+def _changes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the configuration, but those of the kernel and of k."""
+    changes: dict[str, Any] = {}
+    if settings["fine_stages"] != [2, 3]:
+        changes["fine_stages"] = tuple(settings["fine_stages"])
+    if settings["window"] != 7:
+        changes["window"] = _finite(settings["window"])
+    if settings["sigma"] != 3:
+        changes["sigma"] = float(settings["sigma"])
+        changes["sigma_step"] = settings["sigma"] * settings["sigma_factor"]
+    if settings["fine_kept"] == "every5":
+        changes["fine_kept"] = True
+    return changes
+
+
+def _of_k(selection: str, k: int | str) -> dict[str, Any]:
+    """Which coarse cells stand for the fine ones that are read."""
+    if _finite(k) is None:
+        return {"selection": "all"}
+    if selection == "topk" and k != 32:
+        return {"k": k}
+    if selection in ("random", "stride"):
+        return {"selection": SELECTIONS[selection], "k": k}
+    return {}
+
+
+def _finite(number: int | str) -> int | None:
+    return None if number == "inf" else int(number)
+
+
+def _trained(settings: Mapping[str, Any]) -> str | None:
+    """What training sees of the settings, unless it is the usual."""
+    if not settings["dropout"]:
+        return "without_dropout"
+    if settings["fine_stages"] != [2, 3]:
+        stages = [f"res{stage}" for stage in settings["fine_stages"]]
+        return stages[0] if stages else "without_fine"
+    selection, k = settings["selection"], settings["k_train"]
+    if (selection, k) == ("topk", 32):
+        return None
+    return f"{'k' if selection == 'topk' else selection}{k}"
+
+
+def _train(data: str, trained: str | None = None) -> tuple[str, str]:
+    """Commands of both stages."""
+    end = "" if trained is None else f"_{trained}"
+    options = ""
+    if trained == "without_dropout":
+        options = ' --set "objective.dropout=(0.0, 0.0)"'
+    elif trained is not None:
+        options = f' --set "method_options={dict(TRAINED[trained])}"'
+    first, second = f"runs/hmmn_pretrain{end}", f"runs/hmmn_{data}{end}"
+    return (
+        f"vos-jax train hmmn/pretrain --data DATA --workdir {first}"
+        f" --set \"backbones=['resnet50.safetensors']\"{options}",
+        f"vos-jax train hmmn/{DATA[data]} --data DATA --workdir {second}"
+        f" --set weights={first}/weights.safetensors{options}",
+    )
+
+
+WEIGHTS: Mapping[str, Sequence[str]] = {
+    **{data: _train(data) for data in DATA},
+    **{
+        f"{data}_{trained}": _train(data, trained)
+        for data in ("yv", "youtube_vos")
+        for trained in (*TRAINED, "without_dropout")
+    },
+    **rival_weights("stm_yv", "stm_youtube_vos"),
 }
-"""J&F on DAVIS 2017 val that the paper reports, trained with YouTube-VOS."""
+"""By what they are trained as; "yv" have seen both sets of videos, "+YV"."""
 
-_WITHOUT_FINE = "without_fine"
-_KERNELS = {"released": "HMMN", "paper": "HMMN as written", "global": "KMN"}
-
-
-class Row(NamedTuple):
-    """A line of a table.
-
-    Attributes:
-      setting: One of `SETTINGS`.
-      kernel: Whose kernel guides the coarse read. This and what follows up to `weights`
-        is None in tables that are about other things.
-      fine_stages: Stages of the ResNet: 3 is stride 8, 2 is stride 4.
-      k: Coarse cells whose fine ones are read; None for all there are, too.
-      selection: How they are chosen.
-      window: Side, in coarse cells.
-      sigma: Of the newest frame, in coarse cells.
-      sigma_step: From a frame of the memory to the one before it.
-      fine_memory: Frames that are read at fine stages.
-      weights: "common" to all settings, the setting's "own", or common ones "cut" for
-        a smaller network.
-      j_and_f: In [0, 1], as the next two.
-      j: Region similarity.
-      f: Contour accuracy.
-      frames_per_s: From files to files; None where every video is too short to tell.
-      paper_j_and_f: What the paper reports; None where it or we do not know.
-    """
-
-    setting: str
-    kernel: str | None
-    fine_stages: str | None
-    k: int | None
-    selection: str | None
-    window: int | None
-    sigma: float | None
-    sigma_step: float | None
-    fine_memory: str | None
-    weights: str
-    j_and_f: float
-    j: float
-    f: float
-    frames_per_s: float | None
-    paper_j_and_f: float | None = None
-
-
-_VARIED = Row._fields[1 : Row._fields.index("weights")]
+PAPER = Paper(
+    printed=read_printed(Path(__file__).with_name("printed.json")),
+    method="hmmn",
+    recipe=recipe,
+    weights=WEIGHTS,
+    usual="yv",
+    published=PUBLISHED,
+    alike=("davis", "youtube_vos"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads the options and runs; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], allow_abbrev=False
-    )
-    videos = parser.add_mutually_exclusive_group(required=True)
-    videos.add_argument("--root", type=Path, metavar="DIR", help="of DAVIS")
-    videos.add_argument(
-        "--generated", type=int, metavar="N", help="N generated clips instead"
-    )
-    parser.add_argument(
-        "--dataset", default="davis2017", choices=("davis2016", "davis2017")
-    )
-    parser.add_argument("--split", default="val", metavar="NAME")
-    parser.add_argument(
-        "--tables", type=int, nargs="+", default=list(TABLES), choices=TABLES
-    )
-    add_table_options(parser, "hmmn")
-    args = parser.parse_args(argv)
-    return run_script("tables", lambda: run(args))
-
-
-def run(args: argparse.Namespace) -> None:
-    """Evaluates; prints and writes each table as soon as its settings are known."""
-    options.positive(args, "size", "generated")
-    common, own = named_weights(args.weights, [*SETTINGS, _WITHOUT_FINE])
-    tables = {number: TABLES[number] for number in args.tables}
-    settings = {
-        name: Setting({**PUBLISHED, **SETTINGS[name]}, _own(name, own) or common)
-        for table in tables.values()
-        for name in table.settings
-    }
-    folder, split = _videos(args)
-    reported: Mapping[str, float] = {}
-    if (args.method, folder.name) == ("hmmn", "davis2017_val"):
-        reported = PAPER
-    identify = cache(partial(fingerprint, args.method))
-    found = measure_settings(args.method, settings, split, folder, size=args.size)
-    settings_of = {number: table.settings for number, table in tables.items()}
-    for number, figures in tables_as_known(settings_of, found):
-        table = tables[number]
-        rows = [
-            _row(x, figures[x], _own(x, own) is not None, reported.get(x))
-            for x in table.settings
-        ]
-        notes = {
-            "method": args.method,
-            "videos": folder.name,
-            "size": args.size,
-            "weights": {x: identify(settings[x].weights) for x in table.settings},
-        }
-        others = set(_VARIED) - set(table.columns)
-        show_table(args.out, number, table.title, rows, others, notes)
-
-
-def _own(name: str, own: Mapping[str, Path]) -> Path | None:
-    """The weights that only this setting has, or all without fine reads."""
-    without_fine = SETTINGS[name].get("fine_stages") == ()
-    return own.get(name, own.get(_WITHOUT_FINE) if without_fine else None)
-
-
-def _videos(args: argparse.Namespace) -> tuple[Path, Split]:
-    """The folder of their settings, and what is evaluated."""
-    if args.root is None:
-        folder = args.out / f"generated_{args.generated}"
-        return folder, generated_split(folder / "data", args.generated)
-    folder = args.out / f"{args.dataset}_{args.split}"
-    return folder, Split(args.dataset, args.root, args.split)
-
-
-def _row(
-    name: str, figures: Measured, is_own: bool, paper_j_and_f: float | None = None
-) -> Row:
-    """All that is known of a setting."""
-    fields = {**PUBLISHED, **SETTINGS[name]}
-    guided, kept = fields["kernel_guided"], fields["fine_kept"]
-    cut = "cut" if "fine_stages" in SETTINGS[name] else "common"
-    return Row(
-        setting=name,
-        kernel=_KERNELS[fields["kernel_centre"]] if guided else "none",
-        fine_stages="+".join(map(str, fields["fine_stages"])) or "none",
-        k=None if fields["selection"] == "all" else fields["k"],
-        selection=fields["selection"],
-        window=fields["window"],
-        sigma=fields["sigma"],
-        sigma_step=fields["sigma_step"],
-        fine_memory="all kept frames" if kept else "first and previous",
-        weights="own" if is_own else cut,
-        paper_j_and_f=paper_j_and_f,
-        **figures._asdict(),
-    )
+    return main_of(PAPER, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ _FOLDER = Path(__file__).parents[2] / "experiments"
 
 
 def script(name: str) -> ModuleType:
-    """`rde/table5` is `experiments/rde/table5.py`."""
+    """`rde/tables` is `experiments/rde/tables.py`."""
     path = _FOLDER / f"{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

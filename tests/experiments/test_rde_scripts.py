@@ -1,4 +1,4 @@
-"""The scripts of RDE-VOS's table 5 and figure 3, on clips of a few small frames."""
+"""The script of RDE-VOS's figure 3, on clips of a few small frames."""
 
 import csv
 import json
@@ -16,14 +16,10 @@ from tests.bench.toy import toy
 from tests.clips import write_davis
 from tests.experiments.scripts import script
 from tests.methods.every import narrow
-from vos_jax import cli
-from vos_jax.inference import dataset as evaluate
 from vos_jax.inference import demo
 from vos_jax.methods.weights import load_model
-from vos_jax.reports import ablation as settings_table
-from vos_jax.reports.ablation import Measured
 
-table5, long_video = script("rde/table5"), script("rde/long_video")
+long_video = script("rde/long_video")
 
 
 @pytest.fixture(scope="module")
@@ -60,140 +56,6 @@ def one_line(capsys):
 def _rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-# Table 5
-
-
-def tabulate(files, out, *more, weights="rde"):
-    return table5.main(
-        [
-            *("--dataset", "davis2017", "--root", str(files / "davis")),
-            *("--split", "val", "--method", "rde", "--out", str(out)),
-            *("--weights", str(files / f"{weights}.safetensors"), *map(str, more)),
-        ]
-    )
-
-
-WANTED = ("--strategies", "2F+L+RDE", "--theta", 2)
-FOLDER = "davis2017_val/2F+L+RDE_theta2"
-
-
-@pytest.fixture(scope="module")
-def tabulated(files, tmp_path_factory):
-    """Where a table was made."""
-    out = tmp_path_factory.mktemp("table5")
-    assert tabulate(files, out, *WANTED) == 0
-    return out
-
-
-@pytest.fixture
-def table(tabulated, tmp_path):
-    """A copy that may be changed."""
-    return shutil.copytree(tabulated, tmp_path / "table")
-
-
-def test_the_table_has_each_strategy_with_each_theta_that_matters(
-    files, tmp_path, monkeypatch
-):
-    asked = {}
-
-    def measure(method, settings, split, out, *, size):
-        asked.update(settings)
-        for number, name in enumerate(settings):
-            yield name, Measured(number / 4, number / 2, 0.0, None)
-
-    monkeypatch.setattr(table5, "measure_settings", measure)
-    wanted = ("--strategies", "F", "2F+L+RDE", "--theta", 1, 2)
-    assert tabulate(files, tmp_path, *wanted) == 0
-    rows = _rows(tmp_path / "table5.csv")
-    assert [(r["strategy"], r["theta"], r["slots"], r["j"]) for r in rows] == [
-        ("F", "", "1", "0.0"),
-        ("2F+L+RDE", "1", "4", "0.5"),
-        ("2F+L+RDE", "2", "4", "1.0"),
-    ]
-    changes = [setting.changes for setting in asked.values()]
-    renewed = {"first": 2, "latest": True, "recurrent": True}
-    assert changes == [
-        {"first": 1, "latest": False, "recurrent": False},
-        *({**renewed, "mem_every": theta} for theta in (1, 2)),
-    ]
-    assert {x.weights for x in asked.values()} == {files / "rde.safetensors"}
-
-
-def test_a_row_has_scores_and_speed(tabulated):
-    (row,) = _rows(tabulated / "table5.csv")
-    both, j, f = (float(row[name]) for name in ("j_and_f", "j", "f"))
-    assert 0 <= j <= 1 and 0 <= f <= 1
-    assert both == pytest.approx((j + f) / 2)
-    assert float(row["frames_per_s"]) > 0
-
-
-def test_a_row_is_what_evaluate_finds_with_the_same_settings(
-    tabulated, files, tmp_path, capsys
-):
-    strategy = table5.STRATEGIES["2F+L+RDE"]._asdict() | {"mem_every": 2}
-    changes = [f"--set={field}={value}" for field, value in strategy.items()]
-    command = [
-        *("evaluate", "--dataset", "davis2017", "--root", str(files / "davis")),
-        *("--split", "val", "--method", "rde", "--out", str(tmp_path), "--json"),
-        *("--weights", str(files / "rde.safetensors"), *changes),
-    ]
-    assert cli.main(command) == 0
-    figures = json.loads(capsys.readouterr().out)
-    (row,) = _rows(tabulated / "table5.csv")
-    assert (float(row["j"]), float(row["f"])) == (figures["J-Mean"], figures["F-Mean"])
-
-
-def test_all_strategies_of_the_paper_differ():
-    strategies = table5.STRATEGIES.values()
-    assert len(set(strategies)) == len(strategies) == 10
-    for strategy in strategies:
-        config = vos_jax.create("rde", **strategy._asdict()).config
-        assert config.first + config.latest + config.recurrent == strategy.slots
-
-
-def test_what_is_done_is_not_done_again(table, files, capsys, monkeypatch):
-    before = (table / "table5.csv").read_bytes()
-    (table / "table5.csv").unlink()
-
-    def refuse(*args, **options):
-        raise AssertionError("segments or scores again")
-
-    monkeypatch.setattr(evaluate, "FileRun", refuse)
-    monkeypatch.setattr(settings_table.evaluation, "score", refuse)
-    assert tabulate(files, table, *WANTED) == 0
-    assert (table / "table5.csv").read_bytes() == before
-    assert "2F+L+RDE" in capsys.readouterr().out
-
-
-def test_masks_that_are_missing_are_made_and_scored_again(table, files):
-    folder = table / FOLDER
-    figures = json.loads((folder / "figures.json").read_text())
-    right = dict(figures["scores"])
-    figures["scores"]["J-Mean"] = 2.0
-    (folder / "figures.json").write_text(json.dumps(figures))
-    shutil.rmtree(folder / "masks" / "beta")
-    assert tabulate(files, table, *WANTED) == 0
-    assert (folder / "masks" / "beta" / "00005.png").exists()
-    (row,) = _rows(table / "table5.csv")
-    assert float(row["j"]) == right["J-Mean"]
-
-
-def test_what_is_wrong_with_a_table_is_told_in_one_line(table, files, one_line):
-    one_line(tabulate(files, table, "--theta", 0), "--theta 0: use at least 1")
-    one_line(tabulate(files, table, "--size", 0), "--size 0")
-    one_line(tabulate(files, table, weights="gone"), "gone.safetensors")
-    one_line(
-        tabulate(files, table, "--strategies", "RDE", weights="plain"),
-        "its weights lack key_aggregation",
-    )
-    one_line(
-        tabulate(files, table, *WANTED, weights="other"),
-        "holds masks made with another weights; use another --out",
-    )
-    (table / FOLDER / "figures.json").write_text("[]")
-    one_line(tabulate(files, table, *WANTED), "figures.json: damaged; remove it")
 
 
 # Figure 3

@@ -481,7 +481,10 @@ def test_a_longer_video_needs_coarse_slots_only(hmmn):
         ({"top_k": 20}, "top_k=20: HMMN reads all cells"),
         ({"k": 3}, "k=3: use at least 4"),
         ({"window": 4}, "window=4: use an odd number"),
-        ({"memory_sampling": "prev", "mem_every": None}, "memory_sampling='prev': fine"),
+        (
+            {"memory_sampling": "prev", "mem_every": None},
+            "memory_sampling='prev': fine",
+        ),
         ({"sigma": 0.0}, "sigma=0.0: use at least 0.01"),
         ({"sigma": float("nan")}, "sigma=nan: use at least 0.01"),
         ({"fine_key_dims": (8,)}, "fine_key_dims=.8,.: use two whole numbers"),

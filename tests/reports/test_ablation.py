@@ -5,13 +5,13 @@ import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from tests.clips import write_davis
 from vos_jax import evaluation
+from vos_jax.bench.speed import VideoSpeed
 from vos_jax.errors import InputError
 from vos_jax.inference import demo
 from vos_jax.inference.dataset import Progressed
@@ -25,7 +25,6 @@ from vos_jax.reports.ablation import (
     generated_split,
     measure_settings,
     pack_settings,
-    show_table,
     tables_as_known,
 )
 
@@ -150,8 +149,8 @@ def test_what_a_server_scores_is_packed(work, split, tmp_path, monkeypatch):
     monkeypatch.setattr(settings_table.evaluation, "score", None)
     found = dict(pack_settings("stm", SETTINGS, split, tmp_path, size=16))
     for name in SETTINGS:
-        assert found[name] == tmp_path / name / "submission.zip"
-        with zipfile.ZipFile(found[name]) as archive:
+        assert found[name] == (tmp_path / name / "submission.zip", ())
+        with zipfile.ZipFile(found[name].archive) as archive:
             assert len(archive.namelist()) == 2 * 6
             assert archive.namelist()[-1] == "beta/00005.png"
     assert {size for *_, size in work} == {16}
@@ -204,19 +203,53 @@ def test_a_table_is_told_as_soon_as_its_settings_are_known():
     assert told == [(1, 2, 0), (4, 3, 0), (3, 3, 0)]
 
 
-class Line(NamedTuple):
-    setting: str
-    k: int | None
-    window: int | None
+def test_what_this_device_has_timed_is_not_timed_again(
+    work, split, tmp_path, monkeypatch
+):
+    timed = []
 
+    def times(method, variables, sequences, *, reserve, inputs, size):
+        for sequence in sequences:
+            timed.append((sequence.name, reserve, size))
+            yield sequence.name, VideoSpeed(len(timed), 5, 0.5 * len(timed))
 
-def test_a_table_shows_what_it_is_about(tmp_path, capsys):
-    lines = [Line("a", 8, 3), Line("b", 16, 3)]
-    show_table(tmp_path, 2, "cells", lines, {"window"}, {"videos": "some"})
-    assert capsys.readouterr().out == (
-        "Table 2: cells\nsetting   k\na         8\nb        16\n\n"
+    monkeypatch.setattr(settings_table, "time_sequences", times)
+    monkeypatch.setattr(settings_table, "type_of", lambda method: "float32")
+    monkeypatch.setattr(
+        settings_table,
+        "speed_rows",
+        lambda method, speeds: [x.seconds for x in speeds],
     )
-    assert (tmp_path / "table2.csv").read_text().splitlines()[1:] == ["a,8,", "b,16,"]
-    content = json.loads((tmp_path / "table2.json").read_text())
-    assert (content["title"], content["videos"]) == ("cells", "some")
-    assert content["rows"][1] == {"setting": "b", "k": 16, "window": None}
+    options = {"size": 16, "timed": "all"}
+    settings = {"good": SETTINGS["good"]}
+    found = dict(measure_settings("stm", settings, split, tmp_path, **options))
+    assert found["good"].speeds == (0.5, 1.0)
+    assert timed == [("alpha", 6, 16), ("beta", 6, 16)]
+    again = dict(measure_settings("stm", settings, split, tmp_path, **options))
+    assert again == found and len(timed) == 2
+    monkeypatch.setattr(settings_table, "device", lambda: "another")
+    other = dict(measure_settings("stm", settings, split, tmp_path, **options))
+    assert other["good"].speeds == (1.5, 2.0)
+    del options["timed"]
+    untimed = dict(measure_settings("stm", settings, split, tmp_path, **options))
+    assert untimed["good"].speeds == () and len(timed) == 4
+
+
+def test_temporal_stability_is_added_where_it_is_asked_for(
+    work, split, tmp_path, monkeypatch
+):
+    settings = {"good": SETTINGS["good"]}
+    assert dict(measure_settings("stm", settings, split, tmp_path))["good"].t is None
+    asked = []
+
+    def score(*where, temporal):
+        asked.append(temporal)
+        means = {"J&F-Mean": 0.5, "J-Mean": 0.5, "F-Mean": 0.5, "T-Mean": 0.25}
+        return SimpleNamespace(summary=lambda: means)
+
+    monkeypatch.setattr(settings_table.evaluation, "score", score)
+    settings = {"good": SETTINGS["good"]._replace(temporal=True)}
+    for _ in range(2):
+        found = dict(measure_settings("stm", settings, split, tmp_path))
+        assert found["good"].t == 0.25
+    assert asked == [True]

@@ -3,11 +3,21 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from vos_jax import evaluation
+from vos_jax.bench.speed import (
+    SpeedRow,
+    Timed,
+    VideoSpeed,
+    chosen_sequences,
+    device,
+    speed_rows,
+    time_sequences,
+    type_of,
+)
 from vos_jax.errors import InputError
 from vos_jax.inference.dataset import Progressed, check_sequences, segment_dataset
 from vos_jax.inference.demo import HELD_OUT, write_demo_data
@@ -15,10 +25,11 @@ from vos_jax.media import atomic_path, make_folder
 from vos_jax.methods.base import Method
 from vos_jax.methods.inputs import open_inputs
 from vos_jax.methods.weights import fingerprint, load_model
-from vos_jax.runtime.text_table import text_table, write_table
 
+_Speeds = tuple[SpeedRow, ...]
 _Known = TypeVar("_Known")
 _Key = TypeVar("_Key")
+_Table = TypeVar("_Table")
 
 
 class Split(NamedTuple):
@@ -43,12 +54,14 @@ class Setting(NamedTuple):
       weights: `.safetensors` file; None for the weights that ship.
       method: Its name; None for the one whose settings are compared.
       inputs: What else it takes with every frame, as for `segment_dataset`.
+      temporal: Temporal stability is asked for, of DAVIS 2016.
     """
 
     changes: Mapping[str, Any]
     weights: Path | None = None
     method: str | None = None
     inputs: Path | None = None
+    temporal: bool = False
 
 
 class Measured(NamedTuple):
@@ -59,19 +72,37 @@ class Measured(NamedTuple):
       j: Region similarity.
       f: Contour accuracy.
       frames_per_s: From files to files; None where every video is too short to tell.
+      t: Temporal stability, where it was asked for; lower is better.
+      speeds: Warm, from a frame on the host to its labels on the host, see
+        `vos_jax.bench.speed`; empty where nothing was timed.
     """
 
     j_and_f: float
     j: float
     f: float
     frames_per_s: float | None
+    t: float | None = None
+    speeds: tuple[SpeedRow, ...] = ()
+
+
+class Packed(NamedTuple):
+    """What there is of a setting whose scores a server knows.
+
+    Attributes:
+      archive: For the server.
+      speeds: As of `Measured`.
+    """
+
+    archive: Path
+    speeds: tuple[SpeedRow, ...] = ()
 
 
 class SettingFolder:
     """Masks, speeds and scores of one setting, in a folder.
 
     The masks are in `masks/`. `figures.json` holds frames and frames/s of each
-    sequence, and once all of them are segmented the scores.
+    sequence, what their frames take when nothing is read or written, and once all of
+    them are segmented the scores.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,10 +114,15 @@ class SettingFolder:
         self._masks, self._file = folder / "masks", make_folder(folder) / "figures.json"
         self._speeds: dict[str, tuple[int, float]] = {}
         self._scores: dict[str, float] = {}
+        self._timed: dict[str, dict[str, VideoSpeed]] = {}
         if self._file.exists():
             try:
                 found = json.loads(self._file.read_text())
                 self._speeds, self._scores = dict(found["speeds"]), found["scores"]
+                self._timed = {
+                    computed: {name: VideoSpeed(*x) for name, x in timed.items()}
+                    for computed, timed in found.get("timed", {}).items()
+                }
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{self._file}: damaged; remove it, only speeds are lost"
@@ -111,13 +147,38 @@ class SettingFolder:
         self._scores = {}
         self._write()
 
-    def measure(self, split: Split) -> Measured:
+    def time(
+        self,
+        method: Method,
+        variables: Mapping[str, Any],
+        sequences: Iterable[evaluation.Sequence],
+        **options: Any,
+    ) -> tuple[SpeedRow, ...]:
+        """Times sequences by `time_sequences`, but what this device has timed before.
+
+        Returns:
+          Their speeds by numbers of objects.
+        """
+        sequences = tuple(sequences)
+        if not sequences:
+            return ()
+        known = self._timed.setdefault(f"{device()}; {type_of(method)}", {})
+        left = [sequence for sequence in sequences if sequence.name not in known]
+        if left:
+            for name, speed in time_sequences(method, variables, left, **options):
+                known[name] = speed
+                self._write()
+        speeds = (known[sequence.name] for sequence in sequences)
+        return tuple(speed_rows(method, speeds))
+
+    def measure(self, split: Split, temporal: bool = False) -> Measured:
         """Scores of the split, all of which is segmented, and the speed."""
-        if not self._scores:
-            self._scores = evaluation.score(*split, self._masks).summary()
+        if not self._scores or (temporal and "T-Mean" not in self._scores):
+            report = evaluation.score(*split, self._masks, temporal=temporal)
+            self._scores = report.summary()
             self._write()
         both, j, f = (self._scores[f"{name}-Mean"] for name in ("J&F", "J", "F"))
-        return Measured(both, j, f, self._rate)
+        return Measured(both, j, f, self._rate, self._scores.get("T-Mean"))
 
     def pack(self, split: Split, sequences: tuple[evaluation.Sequence, ...]) -> Path:
         """Packs the masks, all of which are there, for the server that scores them."""
@@ -134,7 +195,11 @@ class SettingFolder:
         return frames / seconds if seconds else None
 
     def _write(self) -> None:
-        figures = {"speeds": self._speeds, "scores": self._scores}
+        figures = {
+            "speeds": self._speeds,
+            "timed": self._timed,
+            "scores": self._scores,
+        }
         with atomic_path(self._file) as temporary:
             temporary.write_text(json.dumps(figures, indent=1) + "\n")
 
@@ -146,6 +211,7 @@ def measure_settings(
     out: Path,
     *,
     size: int | None = None,
+    timed: Timed = "none",
 ) -> Iterator[tuple[str, Measured]]:
     """Evaluates settings one by one; what was done before is only read.
 
@@ -157,6 +223,7 @@ def measure_settings(
       split: To segment and score; its annotations are there.
       out: Where the folders are.
       size: Shorter side to compute at.
+      timed: Which sequences are segmented once more, to time their frames.
 
     Returns:
       Name and figures of each setting, as soon as they are known.
@@ -165,10 +232,12 @@ def measure_settings(
       InputError: As `read_dataset`, `load_model` and `segment_dataset`.
     """
     sequences = _read_and_check(method, settings, split)
-    return _evaluate(
-        *(method, settings, split, sequences, out, size),
-        lambda folder: folder.measure(split),
-    )
+
+    def finish(folder: SettingFolder, setting: Setting, speeds: _Speeds) -> Measured:
+        figures = folder.measure(split, setting.temporal)
+        return figures._replace(speeds=speeds)
+
+    return _evaluate(method, settings, split, sequences, out, size, timed, finish)
 
 
 def pack_settings(
@@ -178,17 +247,19 @@ def pack_settings(
     out: Path,
     *,
     size: int | None = None,
-) -> Iterator[tuple[str, Path]]:
+    timed: Timed = "none",
+) -> Iterator[tuple[str, Packed]]:
     """As `measure_settings`, for a split that a server scores.
 
     Returns:
       Name and archive of each setting, `out/<name>/submission.zip`.
     """
     sequences = _read_and_check(method, settings, split)
-    return _evaluate(
-        *(method, settings, split, sequences, out, size),
-        lambda folder: folder.pack(split, sequences),
-    )
+
+    def finish(folder: SettingFolder, setting: Setting, speeds: _Speeds) -> Packed:
+        return Packed(folder.pack(split, sequences), speeds)
+
+    return _evaluate(method, settings, split, sequences, out, size, timed, finish)
 
 
 def _read_and_check(
@@ -216,23 +287,28 @@ def _evaluate(
     sequences: tuple[evaluation.Sequence, ...],
     out: Path,
     size: int | None,
-    finish: Callable[[SettingFolder], _Known],
+    timed: Timed,
+    finish: Callable[[SettingFolder, Setting, _Speeds], _Known],
 ) -> Iterator[tuple[str, _Known]]:
-    """Segments by each setting, and finishes its folder."""
+    """Segments by each setting, times it, and finishes its folder."""
+    chosen = chosen_sequences(sequences, timed)
+    longest = max(len(sequence.frames) for sequence in sequences)
     for number, (name, setting) in enumerate(settings.items(), 1):
         print(f"{name} ({number}/{len(settings)})", file=sys.stderr, flush=True)
         own = setting.method or method
         folder = SettingFolder(out / name)
+        model = load_model(own, setting.weights, **setting.changes)
+        common: dict[str, Any] = {"inputs": setting.inputs, "size": size}
         folder.segment(
-            *load_model(own, setting.weights, **setting.changes),
+            *model,
             sequences,
             split=split.name,
             root=split.root,
             weights_id=fingerprint(own, setting.weights),
-            inputs=setting.inputs,
-            size=size,
+            **common,
         )
-        yield name, finish(folder)
+        speeds = folder.time(*model, chosen, reserve=longest, **common)
+        yield name, finish(folder, setting, speeds)
 
 
 def generated_split(
@@ -259,8 +335,8 @@ def generated_split(
 
 
 def tables_as_known(
-    tables: Mapping[int, Collection[_Key]], found: Iterable[tuple[_Key, _Known]]
-) -> Iterator[tuple[int, Mapping[_Key, _Known]]]:
+    tables: Mapping[_Table, Collection[_Key]], found: Iterable[tuple[_Key, _Known]]
+) -> Iterator[tuple[_Table, Mapping[_Key, _Known]]]:
     """Each table as soon as its settings are known.
 
     Args:
@@ -278,27 +354,3 @@ def tables_as_known(
             if known.keys() >= set(keys):
                 del left[number]
                 yield number, known
-
-
-def show_table(
-    out: Path,
-    number: int,
-    title: str,
-    rows: Sequence[NamedTuple],
-    without: Collection[str],
-    notes: Mapping[str, Any],
-) -> None:
-    """Prints a table of a paper, and writes `table<number>.csv` and `.json`.
-
-    Args:
-      out: Folder of the files.
-      number: In the paper.
-      title: What its rows differ in.
-      rows: Of one type.
-      without: Their fields that this table is not about, which stay empty.
-      notes: Beside the rows in the JSON.
-    """
-    nothing: dict[str, Any] = dict.fromkeys(without)
-    lines = [row._replace(**nothing) for row in rows]
-    print(f"Table {number}: {title}\n{text_table(lines)}\n", flush=True)
-    write_table(out, f"table{number}", lines, {"title": title, **notes})

@@ -44,6 +44,18 @@ def text_table(rows: Sequence[NamedTuple]) -> str:
     return "\n".join(lines)
 
 
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Words in aligned columns with bars between; columns without content left out."""
+    kept = [i for i in range(len(head)) if any(line[i] for line in lines)]
+    cells = [[line[i].replace("|", "\\|") for i in kept] for line in (head, *lines)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        f"| {' | '.join(x.ljust(n) for x, n in zip(line, widths, strict=True))} |"
+        for line in (cells[0], rule, *cells[1:])
+    )
+
+
 def _said(row: NamedTuple, name: str) -> bool:
     return getattr(row, name) not in (None, "")
 
