@@ -3,8 +3,11 @@
 import ast
 from pathlib import Path
 
+import jax
 import pytest
 
+from vos_jax.methods import create
+from vos_jax.methods.weights import variable_shapes
 from vos_jax.training.experiment_file import load_experiment
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -63,3 +66,31 @@ def test_a_published_stage_says_its_settings_itself(name):
     assert not (SAID | SAID_OF.get(name, set())) - said
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert "load_experiment" not in names
+
+
+def test_a_skip_may_grow_over_the_whole_run():
+    reproduced = load_experiment("stm/main")
+    linear = load_experiment("stm/main", [f"recipe.skip_steps={reproduced.steps}"])
+    assert [reproduced.recipe.skip_at(step) for step in (0, 749, 750, 18_750)] == [
+        *(0, 0, 1, 25)
+    ]
+    last = reproduced.steps - 1
+    assert [linear.recipe.skip_at(step) for step in (0, last // 2, last)] == [0, 12, 25]
+
+
+@pytest.mark.parametrize("name", ["stm/main", "lcm/main", "lcm/sequence"])
+def test_scale_and_shift_of_norms_are_trained_unless_they_are_fixed(name):
+    given = load_experiment(name)
+    fixed = load_experiment(name, ["optimizer.frozen=('*/norm/*',)"])
+    params = variable_shapes(create(given.method, **given.method_options))["params"]
+
+    def frozen(experiment):
+        build = experiment.optimizer.build(experiment.steps, params)
+        if build.frozen is None:
+            return set()
+        found = jax.tree.leaves_with_path(build.frozen)
+        return {jax.tree_util.keystr(path) for path, is_frozen in found if is_frozen}
+
+    assert frozen(given) == set()
+    assert len(frozen(fixed)) > 100
+    assert all("'norm'" in path for path in frozen(fixed))
