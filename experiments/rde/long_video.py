@@ -1,22 +1,23 @@
 r"""RDE-VOS, figure 3: quality, speed and memory as a video gets longer.
 
     python experiments/rde/long_video.py --dataset davis2017 --root DAVIS --split val \
-        --methods rde=rde.safetensors stcn=rde.safetensors --repeat 1 10 15 20 \
-        --out report/
+        --sequences cows --methods rde=rde.safetensors stcn=stcn.safetensors \
+        --every stcn=60 --repeat 1 10 15 20 --out report/
     python experiments/rde/long_video.py --generated 3 --repeat 1 5 10 \
         --methods rde-tiny stcn=rde-tiny --out report/
 
 A sequence is played forwards, backwards and so on, N times in all, and every frame but
-the first and the last is scored. What is measured stays: the same command goes on where
-it was stopped. The state of STCN is reserved for the whole video at once, and a length
-whose state would be too large is left out.
+the first and the last is scored. The paper plays `cows`, with STCN remembering every
+60th frame, which is what fits its GPU, and RDE-VOS as on DAVIS. What is measured stays:
+the same command goes on where it was stopped. The state of STCN is reserved for the
+whole video at once, and a length whose state would be too large is left out.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from vos_jax.inference.capacity import state_bytes
 from vos_jax.inference.segmenter import inference_form, working_size
 from vos_jax.media import atomic_path, make_folder
 from vos_jax.methods import METHODS, create
-from vos_jax.methods.base import Method
+from vos_jax.methods.base import Method, config_text
 from vos_jax.methods.weights import fingerprint, load_model, shipped_weights
 from vos_jax.reports.long_video import (
     Figures,
@@ -81,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--split", default="val", metavar="NAME")
     parser.add_argument(
+        "--sequences", nargs="+", metavar="NAME", help="of DAVIS (all of the split)"
+    )
+    parser.add_argument(
         "--methods",
         nargs="+",
         required=True,
@@ -89,6 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--repeat", type=int, nargs="+", default=[1, 10, 15, 20], metavar="N"
+    )
+    parser.add_argument(
+        "--every",
+        nargs="+",
+        default=[],
+        metavar="NAME=N",
+        help="a method that remembers every N-th frame, in place of its own interval",
     )
     parser.add_argument(
         "--size", type=int, metavar="N", help="compute with the shorter side at N"
@@ -116,6 +127,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         raise InputError(f"--repeat {min(args.repeat)}: use at least 1")
     pyplot()
     models = _models(args)
+    # A process of one method is told those of all, too.
+    _every(args.every, [*models, *METHODS])
+    if args.sequences and args.root is None:
+        raise InputError("--sequences: generated clips have no names; leave it out")
     if len(models) == 1:
         ((name, weights),) = models.items()
         rows = measure(name, weights, args)
@@ -149,6 +164,19 @@ def _models(args: argparse.Namespace) -> dict[str, Path]:
     return models
 
 
+def _every(words: Sequence[str], names: Collection[str]) -> dict[str, int]:
+    """Intervals by the names of methods."""
+    found: dict[str, int] = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if name not in names:
+            raise InputError(f"--every {word}: there is no method {name!r}")
+        if not number.isdecimal() or not int(number):
+            raise InputError(f"--every {word}: write NAME=N, N a number of frames")
+        found[name] = int(number)
+    return found
+
+
 def _apart(text: str, args: argparse.Namespace, argv: Sequence[str]) -> list[Row]:
     """Rows of one method, from a process of its own.
 
@@ -174,12 +202,14 @@ def measure(name: str, weights: Path, args: argparse.Namespace) -> list[Row]:
     if args.root is None:
         videos = generated_videos(args.generated)
     else:
-        videos = davis_videos(args.dataset, args.root, args.split)
+        videos = davis_videos(args.dataset, args.root, args.split, args.sequences)
     bound = {} if args.mem_capacity is None else {"mem_capacity": args.mem_capacity}
+    if (every := _every(args.every, METHODS).get(name)) is not None:
+        bound["mem_every"] = every
     changes = options.merge_changes(bound, args.changes)
     method, variables = load_model(name, weights, **changes)
     settings = {
-        "method": repr(method.config),
+        "method": config_text(method.config),
         "weights": fingerprint(name, weights),
         "size": args.size,
         "videos": f"{args.dataset} {args.split}" if args.root else "generated",

@@ -18,6 +18,7 @@ from tests.experiments.scripts import script
 from tests.methods.every import narrow
 from vos_jax.inference import demo
 from vos_jax.methods.weights import load_model
+from vos_jax.reports.long_video import Figures
 
 long_video = script("rde/long_video")
 
@@ -249,6 +250,43 @@ def test_what_is_wrong_with_a_figure_is_told_in_one_line(
     one_line(lengthen(gone, measured), f"there is no file {gone}")
     bare = ["--generated", "1", "--methods", "rde", "--out", str(measured)]
     one_line(long_video.main(bare), "rde comes without weights; write rde=FILE")
+
+
+def test_a_sequence_is_chosen_and_an_interval_by_its_method(
+    files, tmp_path, monkeypatch
+):
+    played = []
+
+    def load(name, weights, **changes):
+        played.append(changes)
+        return toy()
+
+    def play(method, variables, video, repeat, **options):
+        played.append(video.name)
+        return Figures(6, [0.5], [0.5], 1.0, 1.0, 1.0, 1.0, 1)
+
+    monkeypatch.setattr(long_video, "play", play)
+    monkeypatch.setattr(long_video, "load_model", load)
+    about = ("--sequences", "beta", "--every", "stcn=60", "--repeat", 1)
+    videos = ("--root", files / "davis")
+    for name in ("stcn", "rde"):
+        out = tmp_path / name
+        assert lengthen(files, out, *about, methods=[name], videos=videos) == 0
+    assert played == [{"mem_every": 60}, "beta", {}, "beta"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--every", "rde=0"), "--every rde=0: write NAME=N"),
+        (("--every", "other=3"), "--every other=3: there is no method 'other'"),
+        (("--sequences", "beta"), "--sequences: generated clips have no names"),
+    ],
+)
+def test_what_says_nothing_of_a_method_or_a_video_is_refused(
+    words, message, files, tmp_path, one_line
+):
+    one_line(lengthen(files, tmp_path, *words), message)
 
 
 def test_figures_of_other_settings_or_damaged_ones_are_refused(

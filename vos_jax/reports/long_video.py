@@ -5,7 +5,7 @@ Frames are read when it is their turn and scored when they are segmented; none a
 
 import ctypes
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -72,14 +72,19 @@ class Figures(NamedTuple):
     programs: int
 
 
-def davis_videos(dataset: str, root: str | Path, split: str) -> list[Video]:
-    """The videos of a split of DAVIS 2016 or 2017.
+def davis_videos(
+    dataset: str,
+    root: str | Path,
+    split: str,
+    sequences: Collection[str] | None = None,
+) -> list[Video]:
+    """The videos of a split of DAVIS 2016 or 2017, or those that are named.
 
     Raises:
       InputError: As `read_dataset`; a frame has no annotation; a video is too short.
     """
     videos = []
-    for sequence in read_dataset(dataset, root, split):
+    for sequence in read_dataset(dataset, root, split, sequences=sequences):
         source = open_frames(sequence.frames[0].parent)
         if missing := [x for x in source.names if x not in sequence.annotations]:
             raise InputError(
