@@ -33,7 +33,14 @@ from vos_jax.methods.weights import load_model
 from vos_jax.ops.guidance import kernel_log
 from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.padding import STRIDE, padding
-from vos_jax.reports.picture import first_frames, pixels_of, select_ids, write_figure
+from vos_jax.reports.picture import (
+    cell_at,
+    first_frames,
+    middle_of,
+    pixels_of,
+    select_ids,
+    write_figure,
+)
 from vos_jax.runtime.plotting import pyplot
 
 _ROWS = ("by looks alone", "guided", "read at stride 8")
@@ -117,18 +124,15 @@ def look(
     """
     height, width = labels.shape
     select_ids(labels, [wanted])
-    if at is not None and not (0 <= at[0] < height and 0 <= at[1] < width):
-        raise InputError(
-            f"--at {at[0]} {at[1]}: the frame has {height} x {width} pixels"
-        )
+    if at is not None:
+        cell_at(at, height, width)
     state = vos_jax.start(method, variables, frames[0], labels, frames=len(frames))
     for frame in frames[1:-1]:
         state, _ = vos_jax.step(method, variables, state, frame, donate=True)
     which = np.asarray(state.ids).tolist().index(wanted)
     probs = vos_jax.step(method, variables, state, frames[-1])[1].probs[1 + which]
-    pixel = _middle(np.asarray(probs)) if at is None else at
-    top, left = _offset(height, width)
-    cell = (pixel[0] + top) // STRIDE, (pixel[1] + left) // STRIDE
+    pixel = middle_of(np.asarray(probs) > 0.5) if at is None else at
+    cell = cell_at(pixel, height, width)
     weigh = jax.jit(partial(_weigh, method, which=which, cell=cell))
     frame = jnp.asarray(frames[-1], jnp.float32) / 255
     seen = jax.device_get(weigh(variables, state, frame))
@@ -192,15 +196,6 @@ def _weigh(
     index, usable = cells.index[which][cell], cells.usable[which][cell]
     time, fine_time = memory.bank.time[:, which], memory.fine.time[:, which]
     return _Weighed(plain, guided, time, index, usable, fine_time)
-
-
-def _middle(mask: np.ndarray) -> tuple[int, int]:
-    """The pixel of an object that is nearest to the mean of all of them."""
-    rows, columns = np.nonzero(mask > 0.5)
-    if not len(rows):
-        raise InputError("the object is not found in the frame; use --at ROW COLUMN")
-    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-    return int(rows[nearest]), int(columns[nearest])
 
 
 def _offset(height: int, width: int) -> tuple[int, int]:

@@ -72,6 +72,33 @@ def select_ids(labels: np.ndarray, wanted: Sequence[int] | None) -> list[int]:
     return ids if wanted is None else list(dict.fromkeys(wanted))
 
 
+def middle_of(mask: np.ndarray) -> tuple[int, int]:
+    """The pixel of a mask that is nearest to the mean of all of them.
+
+    Raises:
+      InputError: It is empty.
+    """
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        raise InputError("the object is not found in the frame; use --at ROW COLUMN")
+    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    return int(rows[nearest]), int(columns[nearest])
+
+
+def cell_at(pixel: Sequence[int], height: int, width: int) -> tuple[int, int]:
+    """The cell that a pixel of a frame is in.
+
+    Raises:
+      InputError: The frame has no such pixel.
+    """
+    if not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
+        raise InputError(
+            f"--at {pixel[0]} {pixel[1]}: the frame has {height} x {width} pixels"
+        )
+    top, left = padding(height)[0], padding(width)[0]
+    return (pixel[0] + top) // STRIDE, (pixel[1] + left) // STRIDE
+
+
 def pixels_of(cells: np.ndarray, height: int, width: int) -> np.ndarray:
     """The value of the cell that each pixel of a frame is in, `[height, width]`."""
     top, left = padding(height)[0], padding(width)[0]
