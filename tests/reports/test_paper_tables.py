@@ -1,6 +1,7 @@
 """A paper's tables: what is asked for, what is shown, and why something is not."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -236,6 +237,25 @@ def test_generated_clips_stand_for_all_videos_and_one_network_for_all_data(
     assert {measure for _, measure in found} >= {"J&F", "J", "F", "time_s"}
     assert all(row["printed"] == "" for row in found.values())
     assert cells(tmp_path, "T2")["every3", "J"]["weights"] == "lcm-tiny, not trained so"
+
+
+def test_a_rival_without_a_small_network_is_named(paper, asked, tmp_path):
+    weights = {**paper.weights, **rival_weights("stcn_yv")}
+    other = dataclasses.replace(
+        paper,
+        recipe=lambda row, place: (
+            Recipe("stcn_yv", method="stcn")
+            if row.name == "stm_yv"
+            else recipe(row, place)
+        ),
+        weights=weights,
+    )
+    assert run(other, tmp_path, "--generated", 1, "--tables", "T1") == 0
+    found = cells(tmp_path, "T1")["stm_yv", "J&F"]
+    assert found["missing"] == "STCN has no small network"
+    words = ("--generated", 1, "--tables", "T1", "--weights", "stcn_yv=s.st")
+    assert run(other, tmp_path, *words) == 0
+    assert asked["generated_1"][3]["stcn_stcn_yv"].method == "stcn"
 
 
 def test_a_table_for_people_has_both_numbers_and_says_what_is_missing(

@@ -11,6 +11,7 @@ from vos_jax.bench.speed import Timed
 from vos_jax.data.proposals import REGIONS
 from vos_jax.errors import InputError, warn
 from vos_jax.evaluation import read_dataset
+from vos_jax.methods import METHODS
 from vos_jax.reports.ablation import Setting, generated_split
 from vos_jax.reports.paper import PLACES, Paper, Place, Recipe
 from vos_jax.reports.printed import Column, PrintedRow, PrintedTable, Value
@@ -180,7 +181,7 @@ def _run(
     setting = Setting(
         {**common, **recipe.changes},
         weights,
-        _small(recipe.method) if given.small and recipe.method else recipe.method,
+        _rival(recipe, given),
         inputs,
         temporal=column.measure == "T",
     )
@@ -191,8 +192,10 @@ def _run(
     return Run(where, label, setting, words, recipe.stage)
 
 
-def _small(method: str) -> str:
-    return f"{method}-tiny"
+def _rival(recipe: Recipe, given: Given) -> str | None:
+    """The method of another paper that a recipe is of: the small one if it has one."""
+    small = f"{recipe.method}-tiny"
+    return small if given.small and small in METHODS else recipe.method
 
 
 def _weights(
@@ -209,7 +212,10 @@ def _weights(
         if not given.small:
             continue
         if recipe.method is not None:
-            return None, _small(recipe.method), _small(recipe.method)
+            small = f"{recipe.method}-tiny"
+            if small not in METHODS:
+                return f"{recipe.method.upper()} has no small network"
+            return None, small, small
         if name in {paper.usual, *paper.alike}:
             # What differs in data alone is one network in small.
             if paper.usual in own:
