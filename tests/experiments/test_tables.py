@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
@@ -272,3 +273,34 @@ def test_a_table_runs_on_generated_clips(tmp_path, small_clips):
     assert set(found) == {"J&F", "J", "F", "time_s"}
     assert 0 <= float(found["J&F"]["found"]) <= 1
     assert found["J&F"]["weights"] == "stm-tiny"
+
+
+# Numbers of the papers elsewhere
+
+REPORTED = re.compile(r"the paper reports ([^;\"]*?\d\d\.\d[^;\"]*)")
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_what_an_experiment_says_that_the_paper_reports_is_printed(name):
+    folder = Path(PAPERS[name].__file__).parent
+    printed = {
+        f"{100 * value:.1f}"
+        for table in PAPERS[name].PAPER.printed.tables.values()
+        for row in table.rows
+        for value in row.values.values()
+        if isinstance(value, float)
+    }
+    for file in folder.glob("*.py"):
+        for told in REPORTED.findall(" ".join(file.read_text().split())):
+            assert set(re.findall(r"\d\d\.\d", told)) <= printed, (file, told)
+
+
+def test_the_stages_of_dmn_aoa_have_the_times_of_table_4():
+    module = PAPERS["dmn_aoa"]
+    rows = module.PAPER.printed.tables["T4"].rows
+    printed = {
+        module.STAGES[row.name]: row.values["time_s"]
+        for row in rows
+        if row.name in module.STAGES
+    }
+    assert vos_jax.create("dmn-aoa").reported_s == printed
