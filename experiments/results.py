@@ -10,6 +10,7 @@ it was stopped. Masks stay in `--work`, tables go to `--out`.
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import shutil
 import sys
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--size", type=int, metavar="N", help="compute DAVIS with its shorter side at N"
     )
     parser.add_argument("--generated", type=int, metavar="N", help="clips")
+    options.add_speed_option(parser, "none")
     parser.add_argument("--work", type=Path, default=Path("papers"), metavar="DIR")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
@@ -81,11 +83,11 @@ def paper_of(name: str) -> Paper:
 def _make(paper: Paper, args: argparse.Namespace, videos: str) -> None:
     """Tables of one kind of videos, into `work`, and what they say into `out`."""
     work = args.work / videos / paper.method
-    given = Given(out=work, small=True, clips=args.generated)
+    given = Given(out=work, small=True, clips=args.generated, timed=args.speed)
     tables = [x.id for x in paper.printed.tables.values() if _is_run(paper, x.id)]
     if videos == "real":
         roots = {"--davis": args.davis}
-        given = Given(out=work, small=True, roots=roots, size=args.size)
+        given = dataclasses.replace(given, clips=None, roots=roots, size=args.size)
         tables = [x for x in tables if _REAL in paper.printed.tables[x].places]
     if not tables:
         return

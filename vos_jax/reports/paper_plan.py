@@ -167,7 +167,11 @@ def _run(
         return recipe
     if given.clips is None and place not in places:
         known = PLACES.get(place)
-        return f"needs {known.option} DIR" if known else f"{place} is not public"
+        if known is None:
+            return f"{place} is not public"
+        if known.option in given.roots:
+            return f"{known.option} has no {place}"
+        return f"needs {known.option} DIR"
     found = _weights(paper, recipe, given)
     if isinstance(found, str):
         return found
