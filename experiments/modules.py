@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from vos_jax.cli import options
 from vos_jax.cli.named_files import named_files
@@ -144,6 +145,7 @@ def run(args: argparse.Namespace) -> None:
                 f"--without {name}: it guides inference alone, and goes without in the"
                 " weights of the whole network"
             )
+    earlier = _earlier(args.out)
     real = None if args.davis is None else Split("davis2016", args.davis, "val")
     rows = []
     for row in measure_modules(
@@ -158,25 +160,36 @@ def run(args: argparse.Namespace) -> None:
     ):
         rows.append(row)
         print(text_table([row]), flush=True)
-    rows, commands = _with_earlier(args.out, args.modules, rows)
-    print(f"\n{text_table(rows)}")
-    write_table(args.out, "modules", rows, {"commands": commands})
+    table = _joined(earlier, args.modules, rows)
+    print(f"\n{text_table(table.rows)}")
+    write_table(args.out, "modules", table.rows, {"commands": table.commands})
 
 
-def _with_earlier(
-    out: Path, measured: Sequence[str], rows: Sequence[Row]
-) -> tuple[list[Row], dict[str, str]]:
-    """All rows of the table, and the command behind those of each module."""
+class _Table(NamedTuple):
+    """Rows that are known, and the command behind those of each module."""
+
+    rows: list[Row]
+    commands: dict[str, str]
+
+
+def _earlier(out: Path) -> _Table:
+    """What is in the table already."""
     file = out / "modules.json"
-    earlier = json.loads(file.read_text()) if file.exists() else {}
-    others = [Row(**row) for row in earlier.get("rows", [])]
-    kept = [row for row in others if row.module not in measured]
+    if not file.exists():
+        return _Table([], {})
+    try:
+        content = json.loads(file.read_text())
+        return _Table([Row(**x) for x in content["rows"]], content["commands"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: damaged, or of an older version; move it") from error
+
+
+def _joined(earlier: _Table, measured: Sequence[str], rows: Sequence[Row]) -> _Table:
+    """The table with new rows in the place of those of their modules."""
+    kept = [row for row in earlier.rows if row.module not in measured]
     order = list(MODULES)
-    commands = {
-        **{row.module: earlier["commands"][row.module] for row in kept},
-        **dict.fromkeys(measured, " ".join(sys.argv)),
-    }
-    return (
+    commands = {**earlier.commands, **dict.fromkeys(measured, " ".join(sys.argv))}
+    return _Table(
         sorted([*kept, *rows], key=lambda row: order.index(row.module)),
         {name: commands[name] for name in order if name in commands},
     )

@@ -18,6 +18,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
 from PIL import Image
 
@@ -72,15 +73,18 @@ def run(args: argparse.Namespace) -> None:
     options.positive(args, "size", "generated")
     split, sequence = _sequence(args)
     masks: dict[str, Path] = {}
-    for word in args.methods:
-        _add(masks, word.partition("=")[0], _segment(word, split, sequence, args))
-    for word in args.masks:
+    for word in (*args.methods, *args.masks):
         name, equals, folder = word.partition("=")
-        if not equals:
+        if word in args.masks and not equals:
             raise InputError(f"--masks {word}: write WORDS=DIR")
-        _add(masks, name, Path(folder) / sequence.name)
+        if name in masks:
+            raise InputError(f"{name} is named twice; name it once")
+        masks[name] = Path(folder) / sequence.name
     if not masks:
         raise InputError("nothing to compare; give --methods or --masks")
+    for word in args.methods:
+        name = word.partition("=")[0]
+        masks[name] = _segment(word, split, sequence, args)
     picture = side_by_side(sequence, masks, args.frames or _four(sequence))
     make_folder(args.out.parent)
     with atomic_path(args.out) as temporary:
@@ -111,13 +115,16 @@ def _segment(
     inputs = None
     if method.inputs is not None:
         inputs = args.inputs or of_frames(method.inputs)
-    about = "" if args.size is None else f"_{args.size}"
-    out = args.work / f"{sequence.name}{about}" / Path(name).name
+    weights_id = fingerprint(name, weights)
+    about = split.root.resolve(), split.name, args.size, weights_id
+    # What differs in these has a folder of its own: this is no place to refuse it.
+    place = f"{sequence.name}_{crc32(repr(about).encode()):08x}"
+    out = args.work / place / Path(name).name
     segment_dataset(
         *(method, variables, (sequence,), out),
         split=split.name,
         root=split.root,
-        weights_id=fingerprint(name, weights),
+        weights_id=weights_id,
         inputs=inputs,
         size=args.size,
         title=word,
@@ -125,16 +132,11 @@ def _segment(
     return out / sequence.name
 
 
-def _add(masks: dict[str, Path], name: str, folder: Path) -> None:
-    if name in masks:
-        raise InputError(f"{name} is named twice; name it once")
-    masks[name] = folder
-
-
 def _four(sequence: evaluation.Sequence) -> list[int]:
-    """Numbers of four annotated frames at equal distances, the last one included."""
+    """Numbers of four frames at equal distances, annotated ones where there are any."""
     names = [path.stem for path in sequence.frames]
     known = [i for i, name in enumerate(names) if name in sequence.annotations][1:]
+    known = known or list(range(1, len(names)))
     return [known[(k + 1) * len(known) // 4 - 1] for k in range(min(4, len(known)))]
 
 

@@ -1,6 +1,6 @@
 r"""DMN-AOA, second stage: videos, in boxes of what was found (ICCV 2021, sec. 4.1).
 
-    vos-jax train dmn_aoa/main --data DATA --workdir runs/dmn_aoa_main \
+    vos-jax train dmn_aoa/main --data DATA --workdir runs/dmn_aoa_davis \
         --set weights=runs/dmn_aoa_pretrain/weights.safetensors
 
 Four frames of a video in their order, a stride of 1 to 5 frames with labels, crops of

@@ -4,7 +4,7 @@ r"""DMN-AOA, tables 1 to 4: what is printed, and what is found here.
     python experiments/dmn_aoa/tables.py --davis DATA/DAVIS \
         --proposals coco+ytvos=DATA/proposals/davis_ytvos \
         coco=DATA/proposals/davis_coco coco+davis=DATA/proposals/davis_davis \
-        --weights davis=runs/dmn_aoa_main/weights.safetensors \
+        --weights davis=runs/dmn_aoa_davis/weights.safetensors \
         --out results/dmn_aoa_tables
     python experiments/dmn_aoa/tables.py --tables T3 T4 --generated 3 \
         --out results/dmn_aoa_tables
@@ -24,14 +24,20 @@ from typing import Any
 from vos_jax.cli.paper_tables import main_of
 from vos_jax.methods.dmn_aoa.config import MEMORY_SAMPLING
 from vos_jax.nn.resnet import ResNetConfig
-from vos_jax.reports.paper import Paper, Recipe, rival, rival_weights
+from vos_jax.reports.paper import (
+    PUBLISHED,
+    Paper,
+    Recipe,
+    backbones,
+    rival,
+    rival_weights,
+    train,
+    weights_of,
+)
 from vos_jax.reports.printed import PrintedRow, read_printed
 
 PARTS = ("use_dmn", "use_aoa", "frame_memory", "use_matcher", "use_refinenet")
 """Settings of table 3, A, which are fields of the configuration, too."""
-
-USUAL = {"use_dmn": True, "use_aoa": True, "frame_memory": False}
-USUAL |= {"use_matcher": True, "use_refinenet": True}
 
 STAGES = {
     "base_features": "encode",
@@ -51,39 +57,41 @@ def recipe(row: PrintedRow, place: str) -> Recipe | str:
         if row.name not in STAGES:
             return "`vos-jax propose --json` times the detector"
         return Recipe("davis", stage=STAGES[row.name])
-    changes = {x: settings[x] for x in PARTS if settings[x] != USUAL[x]}
+    changes = {x: settings[x] for x in PARTS if settings[x] != PUBLISHED["dmn-aoa"][x]}
     data = "yv" if settings["yv"] else "davis"
     if place.startswith("youtube"):
         data = "youtube_vos"
+    weights, instead = data, None
     if changes:
         # Each is trained for itself, by both stages.
-        data += f"_{row.name}"
+        weights = f"{data}_{row.name}"
     if settings["backbone"] == "R101":
-        data += "_r101"
+        weights = f"{data}_r101"
         changes["backbone"] = ResNetConfig(depth=101)
     if not settings["pretrain"]:
-        data += "_without_pretrain"
+        weights = f"{data}_without_pretrain"
     if not settings["main"]:
-        data = "pretrain"
+        weights = "pretrain"
     if settings["memory_sampling"] != "every5":
         changes.update(MEMORY_SAMPLING[settings["memory_sampling"]])
+    if row.name[0] in "BD":
+        # The second stage may have seen that memory, and takes those proposals.
+        weights, instead = f"{data}_{row.name}", data
     takes = settings["use_matcher"]
-    return Recipe(data, changes, inputs=settings["proposals"] if takes else None)
+    inputs = settings["proposals"] if takes else None
+    return Recipe(weights, changes, instead=instead, inputs=inputs)
 
 
 def _train(stage: str, name: str, begin: str = "", options: str = "") -> str:
-    start = "\"backbones=['resnet50.safetensors']\""
-    if "101" in options and not begin:
-        start = "\"backbones=['resnet101.safetensors']\""
-    if begin:
-        start = f"weights=runs/dmn_aoa_{begin}/weights.safetensors"
-    return (
-        f"vos-jax train dmn_aoa/{stage} --data DATA --workdir runs/dmn_aoa_{name}"
-        f" --set {start}{options}"
-    )
+    start = weights_of(f"dmn_aoa_{begin}")
+    if not begin:
+        start = backbones("resnet101" if "101" in options else "resnet50")
+    return train(f"dmn_aoa/{stage}", f"dmn_aoa_{name}", start, options)
 
 
-def _both(data: str, end: str = "", options: Mapping[str, Any] | None = None) -> Any:
+def _both(
+    data: str, end: str = "", options: Mapping[str, Any] | None = None
+) -> tuple[str, ...]:
     """Commands of both stages; those of "yv" see YouTube-VOS before DAVIS."""
     more = f' --set "method_options={dict(options)}"' if options else ""
     first = f"pretrain{end}"
@@ -98,21 +106,40 @@ def _both(data: str, end: str = "", options: Mapping[str, Any] | None = None) ->
     return tuple(commands)
 
 
+def _second(end: str, option: str) -> tuple[str, str]:
+    """The usual first stage, and a second one that differs."""
+    return (
+        _train("pretrain", "pretrain"),
+        _train("main", f"davis{end}", "pretrain", f" --set {option}"),
+    )
+
+
 _DEEP = {"backbone": {"depth": 101}}
 
-_ARCHITECTURE: Mapping[str, Mapping[str, Any]] = {
-    "A1": {"use_dmn": False, "use_aoa": False},
-    "A2": {"use_aoa": False},
-    "A3": {"use_dmn": False},
-    "A4": {"frame_memory": True},
-    "A5": {"use_matcher": False},
-    "A6": {"use_refinenet": False},
+_PRINTED = read_printed(Path(__file__).with_name("printed.json"))
+
+_ARCHITECTURE = {
+    row.name: {x: row.varied[x] for x in PARTS if x in row.varied}
+    for row in _PRINTED.tables["T3"].rows
+    if row.name.startswith("A")
 }
+
+_MEMORY = {"B1": "first", "B2": "prev", "B3": "first+prev", "B4": "all"}
+
+_PROPOSALS = {"D1": "proposals/davis_davis", "D2": "proposals/davis_coco"}
 
 WEIGHTS: Mapping[str, Sequence[str]] = {
     **{data: _both(data) for data in ("davis", "yv", "youtube_vos")},
     **{f"{data}_r101": _both(data, "_r101", _DEEP) for data in ("yv", "youtube_vos")},
     **{f"davis_{x}": _both("davis", f"_{x}", y) for x, y in _ARCHITECTURE.items()},
+    **{
+        f"davis_{x}": _second(f"_{x}", f"objective.memory={y}")
+        for x, y in _MEMORY.items()
+    },
+    **{
+        f"davis_{x}": _second(f"_{x}", f"data.0.inputs={y}")
+        for x, y in _PROPOSALS.items()
+    },
     "davis_without_pretrain": (_train("main:from_imagenet", "from_imagenet"),),
     "pretrain": _both("davis")[:1],
     **rival_weights("stm_davis", "stm_yv", "stm_youtube_vos"),
@@ -120,12 +147,11 @@ WEIGHTS: Mapping[str, Sequence[str]] = {
 """By what they are trained as; "yv" have seen both sets of videos."""
 
 PAPER = Paper(
-    printed=read_printed(Path(__file__).with_name("printed.json")),
+    printed=_PRINTED,
     method="dmn-aoa",
     recipe=recipe,
     weights=WEIGHTS,
     usual="davis",
-    published=USUAL,
     alike=("yv", "youtube_vos"),
     inputs=("coco+ytvos", "coco+davis", "coco"),
 )

@@ -50,7 +50,7 @@ KERNELS = {
         "sigma": 7.0,
         "sigma_step": 0.0,
     },
-    "about its track (HMMN)": {},
+    "about its track (HMMN)": {"kernel_centre": "released"},
 }
 """What they change of the configuration; None leaves the kernel out."""
 

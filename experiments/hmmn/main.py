@@ -1,6 +1,6 @@
 r"""HMMN, second stage: real video with a growing skip (ICCV 2021, sec. 4.1).
 
-    vos-jax train hmmn/main --data DATA --workdir runs/hmmn_main \
+    vos-jax train hmmn/main --data DATA --workdir runs/hmmn_yv \
         --set weights=runs/hmmn_pretrain/weights.safetensors
 
 STM's second stage. The share of the fine reads that are dropped falls from a half to

@@ -18,20 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from vos_jax.cli.paper_tables import main_of
-from vos_jax.reports.paper import Paper, Recipe, rival, rival_weights
+from vos_jax.reports.paper import (
+    Paper,
+    Recipe,
+    backbones,
+    rival,
+    rival_weights,
+    train,
+    weights_of,
+)
 from vos_jax.reports.printed import PrintedRow, read_printed
-
-PUBLISHED: Mapping[str, Any] = {
-    "kernel_guided": True,
-    "kernel_centre": "released",
-    "window": 7,
-    "sigma": 3.0,
-    "sigma_step": 1.5,
-    "fine_stages": (3, 2),
-    "k": 32,
-    "selection": "best",
-    "fine_kept": False,
-}
 
 KERNELS: Mapping[str, Mapping[str, Any]] = {
     "hmmn": {},
@@ -40,8 +36,8 @@ KERNELS: Mapping[str, Mapping[str, Any]] = {
 }
 """Of table 5: K, KMN's K*, and no kernel."""
 
-SELECTIONS = {"topk": "best", "random": "random", "stride": "strided", "none": "best"}
-"""Of table 6a, by the printed words."""
+SELECTIONS = {"random": "random", "stride": "strided"}
+"""Of table 6a, by the printed words; all others are of the best cells."""
 
 DATA = {"yv": "main", "davis": "main:davis", "youtube_vos": "main:youtube_vos"}
 """Experiments of the second stage by the videos that it shows."""
@@ -101,7 +97,7 @@ def _of_k(selection: str, k: int | str) -> dict[str, Any]:
         return {"selection": "all"}
     if selection == "topk" and k != 32:
         return {"k": k}
-    if selection in ("random", "stride"):
+    if selection in SELECTIONS:
         return {"selection": SELECTIONS[selection], "k": k}
     return {}
 
@@ -131,12 +127,10 @@ def _train(data: str, trained: str | None = None) -> tuple[str, str]:
         options = ' --set "objective.dropout=(0.0, 0.0)"'
     elif trained is not None:
         options = f' --set "method_options={dict(TRAINED[trained])}"'
-    first, second = f"runs/hmmn_pretrain{end}", f"runs/hmmn_{data}{end}"
+    first, second = f"hmmn_pretrain{end}", f"hmmn_{data}{end}"
     return (
-        f"vos-jax train hmmn/pretrain --data DATA --workdir {first}"
-        f" --set \"backbones=['resnet50.safetensors']\"{options}",
-        f"vos-jax train hmmn/{DATA[data]} --data DATA --workdir {second}"
-        f" --set weights={first}/weights.safetensors{options}",
+        train("hmmn/pretrain", first, backbones("resnet50"), options),
+        train(f"hmmn/{DATA[data]}", second, weights_of(first), options),
     )
 
 
@@ -157,7 +151,6 @@ PAPER = Paper(
     recipe=recipe,
     weights=WEIGHTS,
     usual="yv",
-    published=PUBLISHED,
     alike=("davis", "youtube_vos"),
 )
 

@@ -1,6 +1,6 @@
 r"""LCM, second stage: frames of a video from any time, in any order (CVPR 2021).
 
-    vos-jax train lcm/main --data DATA --workdir runs/lcm_main \
+    vos-jax train lcm/main --data DATA --workdir runs/lcm_yv_without_sequence \
         --set weights=runs/lcm_pretrain/weights.safetensors
 
 Three frames, windows of 384 x 640 around all objects that show in each of them, Adam at

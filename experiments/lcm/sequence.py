@@ -1,7 +1,7 @@
 r"""LCM, third stage: frames of a video in their order, as in a test (CVPR 2021).
 
-    vos-jax train lcm/sequence --data DATA --workdir runs/lcm_sequence \
-        --set weights=runs/lcm_main/weights.safetensors
+    vos-jax train lcm/sequence --data DATA --workdir runs/lcm_yv \
+        --set weights=runs/lcm_yv_without_sequence/weights.safetensors
 
 Three frames with one gap, of 1 to 5 labelled frames, and the soft masks that the
 network finds are in its memory, with their gradients. SGD at 3e-4, 50 epochs. Data,

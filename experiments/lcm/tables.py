@@ -16,10 +16,17 @@ done stays done: the same command goes on where it was stopped.
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vos_jax.cli.paper_tables import main_of
-from vos_jax.reports.paper import Paper, Recipe, rival, rival_weights
+from vos_jax.reports.paper import (
+    Paper,
+    Recipe,
+    backbones,
+    rival,
+    rival_weights,
+    train,
+    weights_of,
+)
 from vos_jax.reports.printed import PrintedRow, read_printed
 
 MODULES = ("grm", "pgm", "orm")
@@ -49,13 +56,8 @@ def recipe(row: PrintedRow, place: str) -> Recipe | str:
 
 
 def _train(stage: str, name: str, begin: str = "", options: str = "") -> str:
-    start = "\"backbones=['resnet50.safetensors']\""
-    if begin:
-        start = f"weights=runs/lcm_{begin}/weights.safetensors"
-    return (
-        f"vos-jax train lcm/{stage} --data DATA --workdir runs/lcm_{name}"
-        f" --set {start}{options}"
-    )
+    start = weights_of(f"lcm_{begin}") if begin else backbones("resnet50")
+    return train(f"lcm/{stage}", f"lcm_{name}", start, options)
 
 
 def _all_stages(data: str) -> tuple[str, ...]:
@@ -90,15 +92,12 @@ WEIGHTS: Mapping[str, Sequence[str]] = {
 }
 """By what they are trained as; "yv" have seen both sets of videos, "+YV"."""
 
-PUBLISHED: Mapping[str, Any] = {f"use_{name}": True for name in MODULES}
-
 PAPER = Paper(
     printed=read_printed(Path(__file__).with_name("printed.json")),
     method="lcm",
     recipe=recipe,
     weights=WEIGHTS,
     usual="yv",
-    published=PUBLISHED,
     alike=("davis", "youtube_vos"),
 )
 

@@ -17,7 +17,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,6 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="leave out lengths whose state needs more (8)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    # A process of one of several methods, which is told the options of all.
+    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     return run_script(NAME, lambda: run(args, argv))
 
@@ -127,8 +129,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         raise InputError(f"--repeat {min(args.repeat)}: use at least 1")
     pyplot()
     models = _models(args)
-    # A process of one method is told those of all, too.
-    _every(args.every, [*models, *METHODS])
+    if not args.part:
+        for name in _every(args.every):
+            if name not in models:
+                raise InputError(f"--every {name}: is none of the --methods")
     if args.sequences and args.root is None:
         raise InputError("--sequences: generated clips have no names; leave it out")
     if len(models) == 1:
@@ -164,13 +168,11 @@ def _models(args: argparse.Namespace) -> dict[str, Path]:
     return models
 
 
-def _every(words: Sequence[str], names: Collection[str]) -> dict[str, int]:
+def _every(words: Sequence[str]) -> dict[str, int]:
     """Intervals by the names of methods."""
     found: dict[str, int] = {}
     for word in words:
         name, _, number = word.partition("=")
-        if name not in names:
-            raise InputError(f"--every {word}: there is no method {name!r}")
         if not number.isdecimal() or not int(number):
             raise InputError(f"--every {word}: write NAME=N, N a number of frames")
         found[name] = int(number)
@@ -183,7 +185,7 @@ def _apart(text: str, args: argparse.Namespace, argv: Sequence[str]) -> list[Row
     A device only tells the most it had in use since the process began.
     """
     # The last of two `--methods` counts.
-    command = [sys.executable, __file__, *argv, "--methods", text]
+    command = [sys.executable, __file__, *argv, "--methods", text, "--part"]
     done = subprocess.run(command, stdout=subprocess.DEVNULL)
     if done.returncode < 0:
         raise InputError(
@@ -204,7 +206,7 @@ def measure(name: str, weights: Path, args: argparse.Namespace) -> list[Row]:
     else:
         videos = davis_videos(args.dataset, args.root, args.split, args.sequences)
     bound = {} if args.mem_capacity is None else {"mem_capacity": args.mem_capacity}
-    if (every := _every(args.every, METHODS).get(name)) is not None:
+    if (every := _every(args.every).get(name)) is not None:
         bound["mem_every"] = every
     changes = options.merge_changes(bound, args.changes)
     method, variables = load_model(name, weights, **changes)

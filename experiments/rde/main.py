@@ -1,8 +1,8 @@
 r"""RDE-VOS, the last stage: DAVIS 2017 and YouTube-VOS.
 
-    vos-jax train rde/main --data DATA --workdir runs/rde_main \
+    vos-jax train rde/main --data DATA --workdir runs/rde_yv_bl30k \
         --set weights=runs/rde_bl30k/weights.safetensors
-    vos-jax train rde/main:without_bl30k --data DATA --workdir runs/rde_main_only \
+    vos-jax train rde/main:without_bl30k --data DATA --workdir runs/rde_yv \
         --set grown_from=runs/rde_pretrain/weights.safetensors
 
 After BL30K: 75,000 steps of 16 clips, and half the weight of both embeddings' losses,

@@ -18,20 +18,19 @@ A frame of YouTube-VOS is one that is read: theta counts those.
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vos_jax.cli.paper_tables import main_of
-from vos_jax.reports.paper import Paper, Recipe, rival, rival_weights
+from vos_jax.reports.paper import (
+    PUBLISHED,
+    Paper,
+    Recipe,
+    backbones,
+    rival,
+    rival_weights,
+    train,
+    weights_of,
+)
 from vos_jax.reports.printed import PrintedRow, read_printed
-
-PUBLISHED: Mapping[str, Any] = {
-    "mem_every": 3,
-    "top_k": 40,
-    "first": 2,
-    "latest": True,
-}
-
-_LOSSES = {"mc": "correction", "ug": "guidance"}
 
 
 def recipe(row: PrintedRow, place: str) -> Recipe | str:
@@ -39,15 +38,13 @@ def recipe(row: PrintedRow, place: str) -> Recipe | str:
     if not row.own:
         return rival(row, place)
     settings = row.settings
-    changes: dict[str, Any] = {}
-    if settings["theta"] != PUBLISHED["mem_every"]:
-        changes["mem_every"] = settings["theta"]
-    if settings["first"] != PUBLISHED["first"]:
-        changes["first"] = settings["first"]
-    if settings["latest"] != 1:
-        changes["latest"] = settings["latest"] or False
-    if not settings["recurrent"]:
-        changes["recurrent"] = False
+    wanted = {
+        "mem_every": settings["theta"],
+        "first": settings["first"],
+        "latest": settings["latest"],
+        "recurrent": settings["recurrent"],
+    }
+    changes = {x: y for x, y in wanted.items() if y != PUBLISHED["rde"][x]}
     lacking = {"seg_stm", "mc", "ug"} - set(settings["losses"])
     without = "".join(f"_without_{name}" for name in sorted(lacking))
     bl30k = "_bl30k" if settings["bl30k"] else ""
@@ -55,15 +52,12 @@ def recipe(row: PrintedRow, place: str) -> Recipe | str:
 
 
 def _train(stage: str, name: str, begin: str = "", options: str = "") -> str:
-    start = "\"backbones=['resnet50.safetensors', 'resnet18.safetensors']\""
+    start = backbones("resnet50", "resnet18")
     if begin:
         # Objects that see one another's masks come with videos.
         key = "grown_from" if begin == "pretrain" else "weights"
-        start = f"{key}=runs/rde_{begin}/weights.safetensors"
-    return (
-        f"vos-jax train rde/{stage} --data DATA --workdir runs/rde_{name}"
-        f" --set {start}{options}"
-    )
+        start = weights_of(f"rde_{begin}", key)
+    return train(f"rde/{stage}", f"rde_{name}", start, options)
 
 
 def _without_bl30k(name: str, options: str = "") -> tuple[str, ...]:
@@ -101,7 +95,6 @@ PAPER = Paper(
     recipe=recipe,
     weights=WEIGHTS,
     usual="yv_bl30k",
-    published=PUBLISHED,
     alike=("yv",),
 )
 

@@ -69,6 +69,10 @@ def run(args: argparse.Namespace) -> None:
     )
     if not isinstance(method, STM) or type(method).read is not STM.read:
         raise InputError(f"--method {args.method}: use one that reads as STM does")
+    if method.config.top_k is not None:
+        raise InputError(
+            f"--set top_k={method.config.top_k}: the picture is of reads of all cells"
+        )
     method, variables = vos_jax.inference_form(method, variables)
     frames, labels = first_frames(args.video, args.mask, args.generated, args.frame)
     print(f"segmenting {args.frame} frames", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 r"""STM, second stage: real video with a growing skip (ICCV 2019, sec. 3.5).
 
-    vos-jax train stm/main --data DATA --workdir runs/stm_main \
+    vos-jax train stm/main --data DATA --workdir runs/stm_yv \
         --set weights=runs/stm_pretrain/weights.safetensors
 
 Three frames in the order of time, the largest gap between two of them growing from 0 to

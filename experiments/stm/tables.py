@@ -2,7 +2,7 @@ r"""STM, tables 1 to 5: what is printed, and what is found here.
 
     python experiments/stm/tables.py --list
     python experiments/stm/tables.py --davis DATA/DAVIS --youtube-vos DATA/YouTubeVOS \
-        --weights yv=stm.safetensors davis=runs/full_davis/weights.safetensors \
+        --weights yv=stm.safetensors davis=runs/stm_davis/weights.safetensors \
         --out results/stm_tables
     python experiments/stm/tables.py --tables T5 --generated 3 --out results/stm_tables
 
@@ -17,30 +17,29 @@ from pathlib import Path
 from typing import Any
 
 from vos_jax.cli.paper_tables import main_of
-from vos_jax.reports.paper import Paper, Recipe
+from vos_jax.reports.paper import Paper, Recipe, backbones, train, weights_of
 from vos_jax.reports.printed import PrintedRow, read_printed
 
-_FROM_IMAGENET = "--set \"backbones=['resnet50.safetensors']\""
 
-
-def _train(experiment: str, name: str, begin: str = _FROM_IMAGENET) -> str:
-    return (
-        f"vos-jax train stm/{experiment} --data DATA --workdir runs/stm_{name} {begin}"
-    )
+def _from_imagenet(experiment: str, name: str) -> str:
+    return train(f"stm/{experiment}", f"stm_{name}", backbones("resnet50"))
 
 
 def _after_images(experiment: str, name: str) -> tuple[str, str]:
-    begin = "--set weights=runs/stm_pretrain/weights.safetensors"
-    return _train("pretrain", "pretrain"), _train(experiment, name, begin)
+    begin = weights_of("stm_pretrain")
+    return (
+        _from_imagenet("pretrain", "pretrain"),
+        train(f"stm/{experiment}", f"stm_{name}", begin),
+    )
 
 
 WEIGHTS: Mapping[str, Sequence[str]] = {
     "yv": _after_images("main", "yv"),
     "davis": _after_images("main:davis", "davis"),
     "youtube_vos": _after_images("main:youtube_vos", "youtube_vos"),
-    "pretrain": (_train("pretrain", "pretrain"),),
-    "main_davis": (_train("main:davis", "main_davis"),),
-    "main_youtube_vos": (_train("main:youtube_vos", "main_youtube_vos"),),
+    "pretrain": (_from_imagenet("pretrain", "pretrain"),),
+    "main_davis": (_from_imagenet("main:davis", "main_davis"),),
+    "main_youtube_vos": (_from_imagenet("main:youtube_vos", "main_youtube_vos"),),
 }
 """By what they are trained as; "yv" have seen both sets of videos, "+YV"."""
 
@@ -70,7 +69,6 @@ PAPER = Paper(
     recipe=recipe,
     weights=WEIGHTS,
     usual="yv",
-    published={"mem_every": 5, "memory_sampling": "first+prev"},
     alike=("davis", "youtube_vos"),
 )
 

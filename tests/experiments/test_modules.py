@@ -89,7 +89,10 @@ def test_a_table_keeps_what_was_measured_before_of_other_modules(
     [
         (("--without", "kernel=FILE"), "--without kernel: it guides inference alone"),
         (("--without", "fine"), "--without fine: write NAME=FILE"),
-        (("--weights", "unknown=FILE"), "there is no setting 'unknown'"),
+        (
+            ("--weights", "unknown=FILE"),
+            "unknown=FILE: there is no 'unknown'",
+        ),
         (("--sets", "0"), "--sets"),
     ],
 )

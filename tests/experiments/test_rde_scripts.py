@@ -267,7 +267,7 @@ def test_a_sequence_is_chosen_and_an_interval_by_its_method(
 
     monkeypatch.setattr(long_video, "play", play)
     monkeypatch.setattr(long_video, "load_model", load)
-    about = ("--sequences", "beta", "--every", "stcn=60", "--repeat", 1)
+    about = ("--sequences", "beta", "--every", "stcn=60", "--repeat", 1, "--part")
     videos = ("--root", files / "davis")
     for name in ("stcn", "rde"):
         out = tmp_path / name
@@ -279,7 +279,7 @@ def test_a_sequence_is_chosen_and_an_interval_by_its_method(
     ("words", "message"),
     [
         (("--every", "rde=0"), "--every rde=0: write NAME=N"),
-        (("--every", "other=3"), "--every other=3: there is no method 'other'"),
+        (("--every", "stcn=3"), "--every stcn: is none of the --methods"),
         (("--sequences", "beta"), "--sequences: generated clips have no names"),
     ],
 )

@@ -48,7 +48,7 @@ def work(monkeypatch):
     def load(method, weights, **changes):
         if changes.get("unfit"):
             raise InputError(f"{weights}: does not fit")
-        return SimpleNamespace(inputs=None, **changes), {}
+        return SimpleNamespace(inputs=None, config=None, **changes), {}
 
     def segment(method, variables, sequences, out, *, weights_id, size, tell, **where):
         for sequence in sequences:
@@ -214,7 +214,7 @@ def test_what_this_device_has_timed_is_not_timed_again(
             yield sequence.name, VideoSpeed(len(timed), 5, 0.5 * len(timed))
 
     monkeypatch.setattr(settings_table, "time_sequences", times)
-    monkeypatch.setattr(settings_table, "type_of", lambda method: "float32")
+    monkeypatch.setattr(settings_table, "config_text", lambda config: "float32")
     monkeypatch.setattr(
         settings_table,
         "speed_rows",

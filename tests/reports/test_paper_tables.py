@@ -13,7 +13,7 @@ from vos_jax.cli.paper_tables import main_of
 from vos_jax.errors import InputError, InputWarning
 from vos_jax.reports import paper_plan, paper_tables
 from vos_jax.reports.ablation import Measured, Packed, Split
-from vos_jax.reports.paper import PLACES, Paper, Recipe, rival, rival_weights
+from vos_jax.reports.paper import PLACES, PUBLISHED, Paper, Recipe, rival, rival_weights
 from vos_jax.reports.paper_plan import Given, places_of
 from vos_jax.reports.printed import read_printed
 from vos_jax.reports.stage_times import StageTimes
@@ -120,7 +120,6 @@ def paper(tmp_path):
             **rival_weights("stm_yv"),
         },
         usual="plain",
-        published={"mem_every": 5},
         alike=("youtube",),
     )
 
@@ -182,8 +181,8 @@ def test_settings_that_weights_were_not_trained_with_are_marked(paper, asked, tm
     assert run(paper, tmp_path, *DAVIS, "--tables", "T2", "--weights", "a.st") == 0
     settings = asked["davis2017_val"][3]
     assert {name: x.changes for name, x in settings.items()} == {
-        "plain_mem_every=3": {"mem_every": 3},
-        "plain": {"mem_every": 5},
+        "plain_mem_every=3": {**PUBLISHED["lcm"], "mem_every": 3},
+        "plain": PUBLISHED["lcm"],
     }
     found = cells(tmp_path, "T2")
     assert found["every3", "J"]["weights"] == "plain, not trained so"

@@ -17,6 +17,7 @@ def test_a_page_has_every_row_and_what_was_found_of_it(tmp_path):
     table = PrintedTable("T2", "modules", "one machine", columns, rows)
     paper = SimpleNamespace(printed=Printed("A paper", {"T2": table}), method="lcm")
     cell = {"row": "whole", "measure": "J", "found": 0.625, "weights": "lcm-tiny"}
+    cell["videos"] = "davis2016/val"
     marked = {**cell, "measure": "fps", "found": 12.0, "weights": "x, not trained so"}
     ignored = [{**cell, "row": "other", "found": None}]
     ignored.append({**cell, "measure": "fps, 2 objects"})

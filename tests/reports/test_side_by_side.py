@@ -1,5 +1,7 @@
 """Masks beside the annotation: what is right, missed and wrong."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,24 @@ def test_rows_are_the_annotation_and_every_folder(sequence, tmp_path, monkeypatc
         ["ours, J 1.00", "ours, J 0.00"],
     ]
     assert title.startswith("alpha: ")
+
+
+def test_masks_of_frames_without_annotations_are_drawn_as_they_are(
+    sequence, tmp_path, monkeypatch
+):
+    _, labels = moving_clip(5)
+    for time in (1, 3):
+        write_labels(tmp_path / f"{time:05d}.png", labels[time])
+    first = dict(list(sequence.annotations.items())[:1])
+    drawn = []
+    monkeypatch.setattr(
+        "vos_jax.reports.side_by_side.contact_sheet", lambda *args: drawn.append(args)
+    )
+    unknown = dataclasses.replace(sequence, annotations=first)
+    side_by_side(unknown, {"ours": tmp_path}, [1, 3])
+    ((rows, captions, title),) = drawn
+    assert len(rows) == 1 and title == "alpha"
+    assert captions == [["ours, frame 1", "ours, frame 3"]]
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def time_video(
       size: Shorter side to compute at.
       flip: Average with the mirrored video.
     """
-    objects = len({x for labels in given.values() for x in objects_in(labels)})
+    objects = number_of_objects(given)
     segmenter = VideoSegmenter(
         *(method, variables),
         size=size,
@@ -164,9 +164,13 @@ def chosen_sequences(sequences: Iterable[Sequence], timed: Timed) -> list[Sequen
     found: dict[int, Sequence] = {}
     for sequence in sequences:
         _, given = open_sequence(sequence)
-        ids = {x for labels in given.values() for x in objects_in(labels)}
-        found.setdefault(len(ids), sequence)
+        found.setdefault(number_of_objects(given), sequence)
     return [found[objects] for objects in sorted(found)]
+
+
+def number_of_objects(given: Mapping[int, np.ndarray]) -> int:
+    """How many objects the given label maps of a video show in all."""
+    return len({x for labels in given.values() for x in objects_in(labels)})
 
 
 def speed_rows(method: Method, speeds: Iterable[VideoSpeed]) -> list[SpeedRow]:

@@ -143,11 +143,19 @@ def _tables(
     if asked:
         return list(dict.fromkeys(asked))
     able = {name for name, x in PLACES.items() if x.option in options_given}
-    return [
+    found = [
         name
         for name, table in paper.printed.tables.items()
         if not options_given or able & set(table.places)
     ]
+    if not found:
+        places = {x for table in paper.printed.tables.values() for x in table.places}
+        wanted = {PLACES[x].option: None for x in PLACES if x in places}
+        raise InputError(
+            f"{' and '.join(options_given)}: no table of {paper.printed.paper} is of"
+            f" these videos; its tables need {' or '.join(wanted)}"
+        )
+    return found
 
 
 def _inputs(paper: Paper, args: argparse.Namespace) -> dict[str, Path]:
@@ -184,6 +192,8 @@ def _list(paper: Paper, args: argparse.Namespace) -> None:
                 parts = [f"weights {recipe.weights}"]
                 if recipe.instead is not None:
                     parts.append(f"or {recipe.instead}, not trained so")
+                if recipe.inputs is not None:
+                    parts.append(f"proposals {recipe.inputs}")
                 if recipe.stage is not None:
                     parts.append(f"stage {recipe.stage}")
                 parts += [f"{key}={value!r}" for key, value in recipe.changes.items()]

@@ -16,13 +16,12 @@ from vos_jax.bench.speed import (
     device,
     speed_rows,
     time_sequences,
-    type_of,
 )
 from vos_jax.errors import InputError
 from vos_jax.inference.dataset import Progressed, check_sequences, segment_dataset
 from vos_jax.inference.demo import HELD_OUT, write_demo_data
 from vos_jax.media import atomic_path, make_folder
-from vos_jax.methods.base import Method
+from vos_jax.methods.base import Method, config_text
 from vos_jax.methods.inputs import open_inputs
 from vos_jax.methods.weights import fingerprint, load_model
 
@@ -145,6 +144,8 @@ class SettingFolder:
             self._speeds[done.name] = (done.frames, done.frames_per_second)
         # They were those of other masks.
         self._scores = {}
+        for timed in self._timed.values():
+            timed.pop(done.name, None)
         self._write()
 
     def time(
@@ -154,7 +155,7 @@ class SettingFolder:
         sequences: Iterable[evaluation.Sequence],
         **options: Any,
     ) -> tuple[SpeedRow, ...]:
-        """Times sequences by `time_sequences`, but what this device has timed before.
+        """Times sequences by `time_sequences`, but those that this device has timed.
 
         Returns:
           Their speeds by numbers of objects.
@@ -162,7 +163,8 @@ class SettingFolder:
         sequences = tuple(sequences)
         if not sequences:
             return ()
-        known = self._timed.setdefault(f"{device()}; {type_of(method)}", {})
+        about = (device(), options.get("size"), config_text(method.config))
+        known = self._timed.setdefault("; ".join(map(str, about)), {})
         left = [sequence for sequence in sequences if sequence.name not in known]
         if left:
             for name, speed in time_sequences(method, variables, left, **options):

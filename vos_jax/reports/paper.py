@@ -1,7 +1,7 @@
 """How the rows of a paper's tables are run: weights, settings and videos of each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,43 @@ PLACES: Mapping[str, Place] = {
 """By data set and split, as papers' files name them."""
 
 
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "stm": {"mem_every": 5, "memory_sampling": "first+prev"},
+    "hmmn": {
+        "mem_every": 5,
+        "kernel_guided": True,
+        "kernel_centre": "released",
+        "window": 7,
+        "sigma": 3.0,
+        "sigma_step": 1.5,
+        "fine_stages": (3, 2),
+        "k": 32,
+        "selection": "best",
+        "fine_kept": False,
+    },
+    "lcm": {"mem_every": 5, "use_grm": True, "use_pgm": True, "use_orm": True},
+    "stcn": {"mem_every": 5, "top_k": 20},
+    "rde": {
+        "mem_every": 3,
+        "top_k": 40,
+        "first": 2,
+        "latest": True,
+        "recurrent": True,
+    },
+    "dmn-aoa": {
+        "mem_every": 5,
+        "memory_sampling": "first+prev",
+        "use_dmn": True,
+        "use_aoa": True,
+        "frame_memory": False,
+        "use_matcher": True,
+        "use_refinenet": True,
+    },
+}
+"""Fields of the configuration that hold in tables unless a row changes them, whatever
+weights were trained with: what is not there is refused, and not left out in silence."""
+
+
 class Recipe(NamedTuple):
     """How a row is run.
 
@@ -57,7 +94,7 @@ class Recipe(NamedTuple):
       changes: Fields of the method's configuration.
       method: Its name, where it is not the paper's own.
       instead: Name of weights that run with these settings, too, though they were not
-        trained so; the table says so.
+        trained so; the table says which.
       inputs: Name of what else the method takes, proposals of a detector for one.
       stage: The one whose time a row is about, as `vos-jax bench model` names it.
     """
@@ -80,8 +117,6 @@ class Paper:
       recipe: How a row is run at a place, by `PLACES`' names; or why it is not.
       weights: By name, the commands that train them.
       usual: Name of those that a file without a name is.
-      published: Fields of the configuration that hold unless a recipe changes them,
-        whatever weights were trained with.
       alike: Names of weights that differ in their training data alone: those of the
         small network stand for all of these.
       inputs: Names of what else the method takes; the first is the usual one.
@@ -92,7 +127,6 @@ class Paper:
     recipe: Callable[[PrintedRow, str], Recipe | str]
     weights: Mapping[str, Sequence[str]]
     usual: str
-    published: Mapping[str, Any] = field(default_factory=dict)
     alike: Sequence[str] = ()
     inputs: Sequence[str] = ()
 
@@ -111,11 +145,38 @@ def rival(row: PrintedRow, place: str) -> Recipe | str:
     method = row.name.partition("_")[0]
     if method not in _RIVALS:
         return f"{method.upper()} is not built"
+    if row.settings.get("res600p"):
+        return "printed at 600 pixels, where all rows here have one size"
     data = "yv" if row.settings.get("yv", True) else "davis"
     if place.startswith("youtube") and method != "stcn":
         data = "youtube_vos"
     bl30k = "_bl30k" if row.settings.get("bl30k") else ""
     return Recipe(f"{method}_{data}{bl30k}", method=method)
+
+
+def train(experiment: str, workdir: str, begin: str, options: str = "") -> str:
+    """The command of a stage.
+
+    Args:
+      experiment: Its name.
+      workdir: Name of its folder in `runs`.
+      begin: What it begins with, for `--set`.
+      options: Words behind it.
+    """
+    return (
+        f"vos-jax train {experiment} --data DATA --workdir runs/{workdir}"
+        f" --set {begin}{options}"
+    )
+
+
+def backbones(*names: str) -> str:
+    """Weights of ImageNet to begin with."""
+    return f'"backbones={[f"{name}.safetensors" for name in names]}"'
+
+
+def weights_of(workdir: str, key: str = "weights") -> str:
+    """Weights of another stage to begin with."""
+    return f"{key}=runs/{workdir}/weights.safetensors"
 
 
 def rival_weights(*names: str) -> dict[str, Sequence[str]]:

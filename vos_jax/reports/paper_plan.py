@@ -13,7 +13,7 @@ from vos_jax.errors import InputError, warn
 from vos_jax.evaluation import read_dataset
 from vos_jax.methods import METHODS
 from vos_jax.reports.ablation import Setting, generated_split
-from vos_jax.reports.paper import PLACES, Paper, Place, Recipe
+from vos_jax.reports.paper import PLACES, PUBLISHED, Paper, Place, Recipe
 from vos_jax.reports.printed import Column, PrintedRow, PrintedTable, Value
 
 GENERATED = "generated"
@@ -172,16 +172,22 @@ def _run(
         if known.option in given.roots:
             return f"{known.option} has no {place}"
         return f"needs {known.option} DIR"
+    if recipe.stage is not None and given.timed == "none":
+        return "nothing is timed, by --speed none"
     found = _weights(paper, recipe, given)
     if isinstance(found, str):
         return found
     weights, named, words = found
     inputs = None
     if recipe.inputs is not None:
-        inputs = Path(REGIONS) if given.clips else given.inputs.get(recipe.inputs)
+        inputs = given.inputs.get(recipe.inputs)
+        if given.clips is not None:
+            if recipe.inputs != paper.inputs[0]:
+                return "generated clips have the proposals of one proposer alone"
+            inputs = Path(REGIONS)
         if inputs is None:
             return f"needs --proposals {recipe.inputs}=PATH"
-    common = paper.published if recipe.method is None else {}
+    common = PUBLISHED[recipe.method or paper.method]
     setting = Setting(
         {**common, **recipe.changes},
         weights,

@@ -91,10 +91,12 @@ def make_tables(paper: Paper, tables: Sequence[str], given: Given) -> None:
             f"no row of {', '.join(tables)} can be run: {'; '.join(reasons)}"
         )
     method = paper.tiny if given.small else paper.method
-    found = chain.from_iterable(
+    # This checks all videos, weights and inputs before any is segmented.
+    evaluations = [
         _evaluate(method, place, runs.values(), places[place], given)
         for place in dict.fromkeys(place for place, _ in runs)
-    )
+    ]
+    found = chain.from_iterable(evaluations)
     needed = {
         name: [x.run.key for x in cells if x.run is not None]
         for name, cells in plans.items()
@@ -137,24 +139,30 @@ def _evaluate(
     """Figures of all runs at a place by their keys, as soon as they are known."""
     here = [run for run in runs if run.place == where]
     settings = {run.label: run.setting for run in here if run.stage is None}
-    work: Any = measure_settings if place.is_public else pack_settings
     folder = f"{GENERATED}_{given.clips}" if where == GENERATED else where
     out = given.out / folder.replace("/", "_")
-    for run in here:
-        if run.stage is not None:
-            about = method, run.setting, place.split, out / f"{run.label}.json"
-            yield run.key, time_stages(*about, place.size)
-    found = work(
+    work: Any = measure_settings if place.is_public else pack_settings
+    found: Iterator[tuple[str, Measured | Packed]] = work(
         *(method, settings, place.split, out), size=place.size, timed=given.timed
     )
-    for label, figures in found:
-        if isinstance(figures, Packed):
-            print(
-                f"{where}, {label}: archive for the scoring server: {figures.archive}",
-                file=sys.stderr,
-                flush=True,
-            )
-        yield (where, label), figures
+
+    def results() -> Iterator[tuple[tuple[str, str], Found]]:
+        for label, figures in found:
+            if isinstance(figures, Packed):
+                print(
+                    f"{where}, {label}: archive for the scoring server:"
+                    f" {figures.archive}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            yield (where, label), figures
+        for run in here:
+            if run.stage is not None:
+                file = out / f"{run.label}.json"
+                about = method, run.setting, place.split, file, place.size
+                yield run.key, time_stages(*about)
+
+    return results()
 
 
 def _filled(

@@ -10,7 +10,10 @@ from vos_jax.reports.paper_tables import number, settings_in_words
 from vos_jax.reports.printed import PrintedTable, Value
 from vos_jax.runtime.text_table import markdown_table
 
-_Found = Mapping[tuple[str, str], Mapping[str, Any]]
+_Column = tuple[str, str]
+"""Measure and videos."""
+
+_Found = Mapping[tuple[str, _Column], Mapping[str, Any]]
 """Cells by row and column, as `make_tables` has written them."""
 
 
@@ -45,20 +48,20 @@ def _read(file: Path) -> _Found:
     if not file.exists():
         return {}
     rows = json.loads(file.read_text())["rows"]
-    return {(x["row"], x["measure"]): x for x in rows if x["found"] is not None}
+    return {
+        (x["row"], (x["measure"], x["videos"])): x
+        for x in rows
+        if x["found"] is not None
+    }
 
 
 def _table(table: PrintedTable, found: Mapping[str, _Found]) -> str:
     """Printed columns, then those of each kind of videos."""
-    measured = {
-        words: list(dict.fromkeys(measure for _, measure in cells))
-        for words, cells in found.items()
-    }
     columns = [
-        (words, measure)
-        for words, measures in measured.items()
-        for measure in measures
-        if "object" not in measure
+        (words, column)
+        for words, cells in found.items()
+        for column in dict.fromkeys(column for _, column in cells)
+        if "object" not in column[0]
     ]
     many = len(table.places) > 1
     head = [
@@ -67,7 +70,12 @@ def _table(table: PrintedTable, found: Mapping[str, _Found]) -> str:
             f"{x.measure}, {x.place}" if many else x.measure
             for x in table.columns.values()
         ),
-        *(f"{words}: {measure}" for words, measure in columns),
+        *(
+            f"{words}: {measure}, {videos}"
+            if many and videos in table.places
+            else f"{words}: {measure}"
+            for words, (measure, videos) in columns
+        ),
     ]
     lines = []
     for row in table.rows:

@@ -44,51 +44,50 @@ def side_by_side(
 ) -> np.ndarray:
     """A row of the annotation and one of each folder of masks, a column for each frame.
 
+    Where a frame has no annotation, as in splits that servers score, masks are drawn as
+    they are.
+
     Args:
       sequence: From `read_dataset`.
       masks: Folders of `<frame>.png` by what they are called.
-      times: Numbers of frames, each with an annotation.
+      times: Numbers of frames.
 
     Returns:
       uint8 `[H, W, 3]`; captions have the mean J of the frame's objects.
 
     Raises:
-      InputError: A frame has no annotation, or no mask.
+      InputError: There is no such frame, or no mask of it.
     """
     source = open_frames(sequence.frames[0].parent)
-    chosen = {_annotated(sequence, source.names, time): time for time in times}
-    frames = {name: next(iter(source.frames(time))) for name, time in chosen.items()}
-    truths = {name: _labels(sequence, sequence.annotations[name]) for name in chosen}
-    rows = [[blend(frames[name], truths[name]) for name in chosen]]
-    captions = [[f"annotation, frame {time}" for time in chosen.values()]]
+    if beyond := [time for time in times if not 0 <= time < len(source)]:
+        raise InputError(
+            f"frame {beyond[0]}: {sequence.name} has frames 0 to {len(source) - 1}"
+        )
+    names = [source.names[time] for time in times]
+    frames = [next(iter(source.frames(time))) for time in times]
+    truths: list[np.ndarray] | None = None
+    rows, captions = [], []
+    if set(names) <= set(sequence.annotations):
+        truths = [_labels(sequence, sequence.annotations[name]) for name in names]
+        rows.append([blend(*each) for each in zip(frames, truths, strict=True)])
+        captions.append([f"annotation, frame {time}" for time in times])
     for words, folder in masks.items():
-        row, told = [], []
-        for name in chosen:
-            path = folder / f"{name}.png"
-            if not path.exists():
-                raise InputError(f"{words}: {path} is not there; segment the sequence")
-            labels = _labels(sequence, path)
-            row.append(differences(frames[name], labels, truths[name]))
-            told.append(f"{words}, J {_mean_j(labels, truths[name]):.2f}")
-        rows.append(row)
-        captions.append(told)
-    title = f"{sequence.name}: pink is missed, light blue is wrong"
-    return contact_sheet(rows, captions, title)
+        found = [_found(sequence, words, folder / f"{name}.png") for name in names]
+        if truths is None:
+            rows.append([blend(*each) for each in zip(frames, found, strict=True)])
+            captions.append([f"{words}, frame {time}" for time in times])
+            continue
+        both = list(zip(found, truths, strict=True))
+        rows.append([differences(x, *y) for x, y in zip(frames, both, strict=True)])
+        captions.append([f"{words}, J {_mean_j(*each):.2f}" for each in both])
+    legend = "" if truths is None else ": pink is missed, light blue is wrong"
+    return contact_sheet(rows, captions, f"{sequence.name}{legend}")
 
 
-def _annotated(sequence: evaluation.Sequence, names: Sequence[str], time: int) -> str:
-    """The name of a frame that has an annotation."""
-    if not 0 <= time < len(names):
-        raise InputError(
-            f"frame {time}: {sequence.name} has frames 0 to {len(names) - 1}"
-        )
-    if names[time] not in sequence.annotations:
-        known = [str(i) for i, name in enumerate(names) if name in sequence.annotations]
-        raise InputError(
-            f"frame {time} of {sequence.name} has no annotation; use one of:"
-            f" {', '.join(known[:20])}"
-        )
-    return names[time]
+def _found(sequence: evaluation.Sequence, words: str, path: Path) -> np.ndarray:
+    if not path.exists():
+        raise InputError(f"{words}: {path} is not there; segment the sequence")
+    return _labels(sequence, path)
 
 
 def _labels(sequence: evaluation.Sequence, path: Path) -> np.ndarray:
