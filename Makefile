@@ -31,7 +31,8 @@ lint: .venv/.dev
 
 # Compiled by what compiles for users, not by what compiles quickly.
 slow: .venv/.dev
-	XLA_FLAGS= $(BIN)/python -m pytest -m slow
+	XLA_FLAGS= $(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 2 \
+		--dist worksteal
 
 clean:
 	rm -rf .venv demo build dist vos_jax.egg-info
