@@ -1,5 +1,7 @@
 """The page of all papers' tables, from clips to its text."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.bench.toy import load_toy
@@ -43,3 +45,14 @@ def test_a_page_without_a_place_for_tables_is_told(tmp_path, capsys):
     page.write_text("# Results\n")
     assert results.main(["--out", str(tmp_path), "--page", str(page)]) == 2
     assert "page.md: has no line <!-- tables -->" in capsys.readouterr().err
+
+
+def test_the_page_of_the_project_is_what_its_results_say():
+    root = Path(results.__file__).parents[1]
+    _, _, tables = (
+        (root / "docs" / "results.md").read_text().partition("<!-- tables -->\n")
+    )
+    papers = [results.paper_of(name) for name in results.PAPERS]
+    out = root / "benchmarks" / "results" / "papers"
+    folders = {"real": out / "real", "clips": out / "clips"}
+    assert tables == f"\n{results.results_page(papers, folders)}"
