@@ -200,7 +200,16 @@ def test_options_that_change_the_program(segment, evaluate, method, capsys):
     out = segment(method, *options, "--no-compilation-cache")
     alone = checked_masks(out / "masks")
     capsys.readouterr()
-    out = evaluate(method, "davis2017", *options, "--json", "--resolution", "small")
+    out = evaluate(
+        method,
+        "davis2017",
+        *options,
+        "--json",
+        "--resolution",
+        "small",
+        "--speed",
+        "one",
+    )
     assert 0 <= json.loads(capsys.readouterr().out)["J&F-Mean"] <= 1
     for name, labels in checked_masks(out / "masks" / "clip").items():
         np.testing.assert_array_equal(labels, alone[name])
@@ -220,13 +229,16 @@ def test_backwards_from_several_masks_with_resuming(segment, method):
 def test_a_data_set_with_every_option_of_its_own(evaluate, method, capsys):
     short = ("--dtype", "bfloat16", "--precision", "highest", "--debug")
     short += ("--compilation-cache",)
-    own = ("--drop-last", "--seen", "bird", "--json")
+    own = ("--drop-last", "--seen", "bird", "--speed", "all", "--json")
     out = evaluate(method, "youtube-vos", *short, *own, split="valid")
-    assert 0 <= json.loads(capsys.readouterr().out)["J_seen"] <= 1
+    figures = json.loads(capsys.readouterr().out)
+    assert 0 <= figures["J_seen"] <= 1
+    assert figures["speed"][0]["s_per_frame"] > 0
     checked_masks(out / "masks" / "clip")
     wide = ("--dtype", "float32", "--no-compilation-cache", "--temporal")
-    out = evaluate(method, "davis2016", *wide)
-    assert "T-Mean" in capsys.readouterr().out
+    out = evaluate(method, "davis2016", *wide, "--speed", "none")
+    shown = capsys.readouterr().out
+    assert "T-Mean" in shown and "s_per_frame" not in shown
     checked_masks(out / "masks" / "clip", ids=1)
 
 
