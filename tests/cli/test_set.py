@@ -132,7 +132,7 @@ def test_stcn_is_evaluated_with_weights_of_rde(evaluate, capsys):
         ("mem_every=2.5", "method 'rde': mem_every=2.5: use a whole number"),
         ("mem_capacity=all", "mem_capacity='all': use a whole number, or None"),
         ("recurrent=no", "method 'rde': recurrent='no': use True or False"),
-        ("latest=0", "method 'rde': latest=0: use True or False"),
+        ("latest=no", "method 'rde': latest='no': use 0, 1 or 2, True or False"),
         ("dtype=int8", "method 'rde': dtype='int8': use 'float32' or 'bfloat16'"),
         (
             "precision=low",

@@ -14,7 +14,6 @@ from vos_jax.cli.score import (
 )
 from vos_jax.errors import InputError
 from vos_jax.evaluation import read_dataset, score, write_submission
-from vos_jax.runtime.text_table import text_table, write_table
 
 SUMMARY = "Segment the sequences of a data set and score the masks."
 EXAMPLE = (
@@ -45,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     check_measures(args)
     from vos_jax.bench.speed import chosen_sequences, speed_rows, time_sequences
     from vos_jax.inference.dataset import segment_dataset
+    from vos_jax.runtime.text_table import text_table, write_table
 
     where = (args.dataset, args.root, args.split)
     sequences = read_dataset(*where, resolution=args.resolution)

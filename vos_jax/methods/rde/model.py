@@ -62,8 +62,8 @@ class RDEConfig(STCNConfig):
         super().__post_init__()
         if self.first not in (0, 1, 2):
             raise ValueError(f"first={self.first}: use 0, 1 or 2")
-        if self.latest not in (0, 1, 2):
-            raise ValueError(f"latest={self.latest}: use 0, 1 or 2")
+        if not isinstance(self.latest, int) or self.latest not in (0, 1, 2):
+            raise ValueError(f"latest={self.latest!r}: use 0, 1 or 2, True or False")
         if not (self.first or self.latest or self.recurrent):
             raise ValueError("first=0, latest=False, recurrent=False: nothing is read")
         if self.mem_capacity is not None:
