@@ -10,6 +10,7 @@ import pytest
 from vos_jax.errors import InputError, InputWarning
 from vos_jax.inference.run_folder import RunFolder, discard
 from vos_jax.inference.run_identity import Run, describe_run
+from vos_jax.methods.base import ReadConfig
 
 SETTINGS = {"method": "m", "weights": "w", "masks": {"a": "1"}, "scores": False}
 RUN = Run(SETTINGS, {"a": "1", "b": "2", "c": "3"})
@@ -303,7 +304,7 @@ def test_a_folder_of_ones_own_is_emptied_of_masks_and_notes(masks):
 
 
 def described(given=None, names=("a", "b", "c"), **options):
-    method = SimpleNamespace(config="config")
+    method = SimpleNamespace(config=ReadConfig())
     source = SimpleNamespace(names=list(names))
     given = {0: np.eye(2, dtype=np.uint8)} if given is None else given
     fingerprints = {name: name.upper() for name in names}
