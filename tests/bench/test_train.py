@@ -123,6 +123,7 @@ def pipeline(monkeypatch, clock):
 # --- The whole ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_size_and_every_number_of_workers_has_a_row(result):
     assert [row.size for row in result.steps] == ["32x32", "48x32", "mean"]
     assert [row.workers for row in result.inputs] == [1, 2]

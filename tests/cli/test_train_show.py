@@ -103,5 +103,6 @@ def test_training_needs_a_folder(capsys):
     assert "--workdir is missing; name the folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_no_framework_is_loaded():
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, stdout=subprocess.PIPE)

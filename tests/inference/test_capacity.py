@@ -24,6 +24,7 @@ def dense(tiny_method):
     return vos_jax.create("stm", **{**vars(tiny_method.config), "mem_every": 2})
 
 
+@pytest.mark.slow
 def test_growing_by_and_by_equals_a_large_memory_from_the_start(
     dense, tiny_variables, clip
 ):

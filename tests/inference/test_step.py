@@ -93,6 +93,7 @@ def test_ids_of_the_caller_survive(model, clip, looped):
 
 
 # Where nothing is optimised the two programs round apart.
+@pytest.mark.slow
 @pytest.mark.full_compilation
 def test_bytes_and_floats_of_one_frame_give_one_result(model, clip):
     frames, labels = clip

@@ -125,6 +125,7 @@ def test_every_weight_learns(found, request):
         assert np.asarray(gradient).any() or path[-1].key == "bias", path
 
 
+@pytest.mark.slow
 def test_the_terms_add_up_and_have_names(given):
     sums, _ = given
     assert set(sums.terms) == {"segmentation", "coarse", "matching"}

@@ -280,6 +280,7 @@ def seen(variables, batch):
     return measure(variables, frames, masks.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_norms_that_follow_the_batch_are_stored_slowly(plain, variables, batch, seen):
     config = StepConfig(norms="batch", statistics_rate=0.1)
     state, metrics = train(Small(), variables, batch, config)

@@ -38,6 +38,7 @@ def test_what_both_have_is_taken_and_the_rest_stays(stored):
         np.testing.assert_array_equal(value, others.get(place[1], 2), str(place))
 
 
+@pytest.mark.slow
 def test_hmmn_begins_as_stm_does(tmp_path):
     stm, known = tiny("stm")
     save_weights(tmp_path / "stm.safetensors", "stm", stm, known)

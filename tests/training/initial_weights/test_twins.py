@@ -75,11 +75,13 @@ def test_keys_are_centred_whatever_their_bias_was(keys, started, tiny_variables)
         assert np.abs(after.mean((0, 1))).max() < 1e-5 * after.std()
 
 
+@pytest.mark.slow
 def test_scores_have_the_sharpness_that_was_asked_for(keys, started):
     found = scores(*keys(started)).std(-1).mean()
     np.testing.assert_allclose(found, 8.0, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_cells_find_themselves_by_appearance(keys, started, tiny_variables):
     cells = np.arange(24)
     before, after = (
@@ -90,6 +92,7 @@ def test_cells_find_themselves_by_appearance(keys, started, tiny_variables):
     assert after > 0.5
 
 
+@pytest.mark.slow
 def test_the_keys_of_both_encoders_agree(keys, started, tiny_variables):
     def agreement(variables):
         return np.corrcoef(*(key.ravel() for key in keys(variables)))[0, 1]
