@@ -11,7 +11,6 @@ it was stopped. Masks stay in `--work`, tables go to `--out`.
 
 import argparse
 import dataclasses
-import importlib.util
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from vos_jax.reports.paper import Paper
 from vos_jax.reports.paper_plan import Given
 from vos_jax.reports.paper_tables import make_tables
 from vos_jax.reports.results_page import results_page
+from vos_jax.runtime.python_file import run_python_file
 
 PAPERS = ("stm", "hmmn", "lcm", "rde", "dmn_aoa")
 
@@ -71,11 +71,7 @@ def run(args: argparse.Namespace) -> None:
 
 def paper_of(name: str) -> Paper:
     """The tables of `experiments/<name>/tables.py`."""
-    path = Path(__file__).parent / name / "tables.py"
-    spec = importlib.util.spec_from_file_location(f"{name}_tables", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = run_python_file(Path(__file__).parent / name / "tables.py")
     paper: Paper = module.PAPER
     return paper
 

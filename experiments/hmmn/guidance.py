@@ -31,11 +31,12 @@ from vos_jax.inference.state import State
 from vos_jax.methods.base import Method
 from vos_jax.methods.weights import load_model
 from vos_jax.ops.guidance import kernel_log
-from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.padding import STRIDE, padding
 from vos_jax.reports.picture import (
+    before_last,
     cell_at,
     first_frames,
+    memory_to_read,
     middle_of,
     pixels_of,
     select_ids,
@@ -126,10 +127,7 @@ def look(
     select_ids(labels, [wanted])
     if at is not None:
         cell_at(at, height, width)
-    state = vos_jax.start(method, variables, frames[0], labels, frames=len(frames))
-    for frame in frames[1:-1]:
-        state, _ = vos_jax.step(method, variables, state, frame, donate=True)
-    which = np.asarray(state.ids).tolist().index(wanted)
+    state, which = before_last(method, variables, frames, labels, wanted)
     probs = vos_jax.step(method, variables, state, frames[-1])[1].probs[1 + which]
     pixel = middle_of(np.asarray(probs) > 0.5) if at is None else at
     cell = cell_at(pixel, height, width)
@@ -177,10 +175,7 @@ def _weigh(
 ) -> _Weighed:
     """The read of one cell, taken apart."""
     network = method.bind(variables)
-    moment = Moment(state.time, state.active, state.first, state.corrected)
-    memory = network.memorize(
-        state.memory, state.frame, state.keep, state.probs, moment
-    )
+    memory = memory_to_read(network, state)
     query, _ = network.encode(frame)
     _, kernel = network.guide(memory, query)
     key, filled = memory.bank.entries.key[:, which], memory.bank.filled[:, which]

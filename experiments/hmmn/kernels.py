@@ -31,11 +31,13 @@ from vos_jax.inference.state import State
 from vos_jax.methods.base import Method, changed
 from vos_jax.methods.weights import load_model
 from vos_jax.ops.guidance import kernel_log
-from vos_jax.ops.memory_bank import FIRST, Moment
+from vos_jax.ops.memory_bank import FIRST
 from vos_jax.ops.padding import STRIDE, padding
 from vos_jax.reports.picture import (
+    before_last,
     cell_at,
     first_frames,
+    memory_to_read,
     middle_of,
     pixels_of,
     select_ids,
@@ -127,10 +129,7 @@ def score(
     select_ids(labels, [wanted])
     pixel = middle_of(labels == wanted) if at is None else at
     cell = cell_at(pixel, height, width)
-    state = vos_jax.start(method, variables, frames[0], labels, frames=len(frames))
-    for frame in frames[1:-1]:
-        state, _ = vos_jax.step(method, variables, state, frame, donate=True)
-    which = np.asarray(state.ids).tolist().index(wanted)
+    state, which = before_last(method, variables, frames, labels, wanted)
     frame = jnp.asarray(frames[-1], jnp.float32) / 255
     weights = {
         words: np.asarray(
@@ -156,10 +155,7 @@ def _weigh(
     """A softmax over the query cells of their scores for one memory cell."""
     network = method.clone(config=changed(method.config, **(changes or {})))
     network = network.bind(variables)
-    moment = Moment(state.time, state.active, state.first, state.corrected)
-    memory = network.memorize(
-        state.memory, state.frame, state.keep, state.probs, moment
-    )
+    memory = memory_to_read(network, state)
     query, _ = network.encode(frame)
     key = memory.bank.entries.key[FIRST, which][cell]
     scores = query.key @ key * query.key.shape[-1] ** -0.5

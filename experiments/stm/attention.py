@@ -29,9 +29,14 @@ from vos_jax.inference.state import State
 from vos_jax.methods.base import Method
 from vos_jax.methods.stm import STM
 from vos_jax.methods.weights import load_model
-from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.padding import STRIDE, pad
-from vos_jax.reports.picture import first_frames, pixels_of, select_ids, write_figure
+from vos_jax.reports.picture import (
+    before_last,
+    first_frames,
+    memory_to_read,
+    pixels_of,
+    write_figure,
+)
 from vos_jax.runtime.plotting import pyplot
 
 
@@ -96,11 +101,7 @@ def attend(
     Raises:
       InputError: There is no such object, or it covers no cell of the last frame.
     """
-    select_ids(labels, [wanted])
-    state = vos_jax.start(method, variables, frames[0], labels, frames=len(frames))
-    for frame in frames[1:-1]:
-        state, _ = vos_jax.step(method, variables, state, frame, donate=True)
-    which = np.asarray(state.ids).tolist().index(wanted)
+    state, which = before_last(method, variables, frames, labels, wanted)
     probs = vos_jax.step(method, variables, state, frames[-1])[1].probs[1 + which]
     mask = np.asarray(probs)
     covered = cells_of(mask)
@@ -132,10 +133,7 @@ def _weigh(
 ) -> tuple[jax.Array, jax.Array]:
     """The read's weights, summed over some query cells, and the slots' frames."""
     network = method.bind(variables)
-    moment = Moment(state.time, state.active, state.first, state.corrected)
-    memory = network.memorize(
-        state.memory, state.frame, state.keep, state.probs, moment
-    )
+    memory = memory_to_read(network, state)
     query, _ = network.encode(frame)
     key, filled = memory.bank.entries.key[:, which], memory.bank.filled[:, which]
     scale = query.key.shape[-1] ** -0.5

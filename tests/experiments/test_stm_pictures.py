@@ -9,6 +9,7 @@ from tests.clips import moving_clip, write_davis
 from tests.experiments.scripts import script
 from tests.methods.every import tiny
 from vos_jax.media import read_labels, write_labels
+from vos_jax.ops.memory_bank import Moment
 
 attention, distribution = script("stm/attention"), script("stm/distribution")
 
@@ -42,7 +43,7 @@ def test_the_read_is_that_of_the_method(clip, found):
     for frame in frames[1:-1]:
         state, _ = vos_jax.step(method, variables, state, frame)
     network = method.bind(variables)
-    moment = attention.Moment(state.time, state.active, state.first, state.corrected)
+    moment = Moment(state.time, state.active, state.first, state.corrected)
     memory = network.memorize(
         state.memory, state.frame, state.keep, state.probs, moment
     )

@@ -12,7 +12,11 @@ import numpy as np
 
 from vos_jax.data.synthetic import Clip, generate_clip
 from vos_jax.errors import InputError
+from vos_jax.inference.state import State
+from vos_jax.inference.step import start, step
 from vos_jax.media import atomic_path, make_folder, open_frames, read_first_mask
+from vos_jax.methods.base import Method
+from vos_jax.ops.memory_bank import Moment
 from vos_jax.ops.padding import STRIDE, padding
 from vos_jax.runtime.plotting import pyplot
 from vos_jax.types import IGNORE
@@ -70,6 +74,41 @@ def select_ids(labels: np.ndarray, wanted: Sequence[int] | None) -> list[int]:
             known = ", ".join(map(str, ids))
             raise InputError(f"--object {each}: the first mask has {known}")
     return ids if wanted is None else list(dict.fromkeys(wanted))
+
+
+def before_last(
+    method: Method,
+    variables: Any,
+    frames: np.ndarray,
+    labels: np.ndarray,
+    wanted: int,
+) -> tuple[State, int]:
+    """The state before the last of some frames, and the slot of an object in it.
+
+    Args:
+      method: With its configuration.
+      variables: Its weights.
+      frames: uint8 `[T, H, W, 3]`.
+      labels: Of the first one, `[H, W]`.
+      wanted: Id of the object.
+
+    Raises:
+      InputError: There is no such object.
+    """
+    select_ids(labels, [wanted])
+    state = start(method, variables, frames[0], labels, frames=len(frames))
+    for frame in frames[1:-1]:
+        state, _ = step(method, variables, state, frame, donate=True)
+    return state, np.asarray(state.ids).tolist().index(wanted)
+
+
+def memory_to_read(network: Method, state: State) -> Any:
+    """What the next frame reads: the memory with the latest frame in it.
+
+    `network` is bound to its weights.
+    """
+    moment = Moment(state.time, state.active, state.first, state.corrected)
+    return network.memorize(state.memory, state.frame, state.keep, state.probs, moment)
 
 
 def middle_of(mask: np.ndarray) -> tuple[int, int]:
