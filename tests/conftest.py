@@ -1,6 +1,7 @@
 """What tests of several packages need: a small model, and folders of optional data."""
 
 import ctypes
+import functools
 import gc
 import os
 import signal
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.interpreters import mlir
 
 from tests.clips import moving_clip
 from tests.fill import fill_all
@@ -39,6 +41,18 @@ MOST_BYTES = 13 << 27
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_context() -> Iterator[None]:
+    """All programs are lowered in one context.
+
+    To make one takes half as long as to compile a program of one operation, and there
+    are thousands of these.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlir, "make_ir_context", functools.cache(mlir.make_ir_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compiled programs of this session's commands, in all of its processes.
 
@@ -50,6 +64,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
         folder = folder.parent
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+
+def pytest_collection_finish() -> None:
+    """Modules are there to stay: no collection looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -141,22 +141,20 @@ def scores(out):
     return np.stack([each["probs"].astype(np.float32) for each in found])
 
 
+def by_default(*names):
+    """Where methods hardly differ, some of them will do but for long runs."""
+    params = [
+        pytest.param(name, marks=[] if name in names else pytest.mark.slow)
+        for name in sorted(WEIGHTS)
+    ]
+    return pytest.mark.parametrize("method", params)
+
+
 # Whatever is STCN's is RDE-VOS's, too.
-EVERY = pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name == "stcn" else ())
-        for name in sorted(WEIGHTS)
-    ],
-)
-# Where methods hardly differ, one of them will do but for long runs.
-ONE_BY_DEFAULT = pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(name, marks=[] if name == "stm-tiny" else pytest.mark.slow)
-        for name in sorted(WEIGHTS)
-    ],
-)
+EVERY = by_default(*WEIGHTS.keys() - {"stcn"})
+ONE_BY_DEFAULT = by_default("stm-tiny")
+# DMN-AOA has least in common with the others.
+TWO_BY_DEFAULT = by_default("stm-tiny", "dmn-aoa-tiny")
 
 
 @EVERY
@@ -173,7 +171,7 @@ def test_defaults_and_what_is_written_beside_the_masks(segment, files, method, c
     assert (out / "overlay.mp4").stat().st_size > 0
 
 
-@EVERY
+@TWO_BY_DEFAULT
 def test_bfloat16_stays_near_float32(segment, method):
     """Probabilities move by less than a unit of bfloat16 (2^-8) in the mean.
 
@@ -195,9 +193,9 @@ def test_bfloat16_stays_near_float32(segment, method):
 
 @EVERY
 def test_options_that_change_the_program(segment, evaluate, method, capsys):
-    options = ("--dtype", "float32", "--precision", "high", "--size", "48", "--flip")
+    options = ("--dtype", "bfloat16", "--precision", "high", "--size", "48", "--flip")
     options += tuple(changes(method))
-    out = segment(method, *options, "--no-compilation-cache")
+    out = segment(method, *options)
     alone = checked_masks(out / "masks")
     capsys.readouterr()
     out = evaluate(

@@ -151,7 +151,11 @@ every_step = pytest.mark.parametrize(
     [
         *((name, "cuda") for name in NARROW),
         # They are told apart in few places.
-        *((name, "tpu") for name in ("stm", "rde", "dmn-aoa")),
+        ("stm", "tpu"),
+        *(
+            pytest.param(name, "tpu", marks=pytest.mark.slow)
+            for name in ("rde", "dmn-aoa")
+        ),
     ],
     ids=lambda value: Path(value).stem,
 )

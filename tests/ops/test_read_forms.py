@@ -80,9 +80,10 @@ def test_objects_with_keys_of_their_own_are_read_each_by_itself(form, top_k):
     keys = np.stack([key, key[::-1], 2 * key], axis=1)
     counts = np.stack([copies, 0 * copies, copies[::-1]], axis=1)
     options = {"top_k": top_k, "implementation": form}
-    found = l2_read(query, keys, value, counts, **options)
+    read = jax.jit(partial(l2_read, **options))
+    found = read(query, keys, value, counts)
     for o in range(3):
-        own = l2_read(query, keys[:, o], value[:, [o]], counts[:, o], **options)
+        own = read(query, keys[:, o], value[:, [o]], counts[:, o])
         np.testing.assert_allclose(found[o], own[0], atol=NOISE)
 
 
@@ -98,7 +99,7 @@ def test_what_cells_give_is_added_up_over_the_query(form, top_k):
     out, usage = jax.jit(partial(l2_usage, **options))(query, key, value, copies)
     expected = weights.sum(0).reshape(key.shape[:3])
     np.testing.assert_allclose(usage, expected, atol=NOISE)
-    plain = l2_read(query, key, value, copies, **options)
+    plain = jax.jit(partial(l2_read, **options))(query, key, value, copies)
     np.testing.assert_allclose(out, plain, atol=NOISE)
 
 

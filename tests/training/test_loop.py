@@ -149,7 +149,7 @@ def test_memory_that_runs_out_later_loses_no_step(
     assert_same_weights(tmp_path / "weights.safetensors", whole[1].weights)
 
 
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_run_stopped_by_a_signal_saves_and_ends_with_the_same_bits(
     experiment, whole, tmp_path, monkeypatch, steps
 ):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vos_jax.nn import initial
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.convolution import conv, conv_few_products, conv_outputs_first
 
@@ -66,7 +67,7 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "B H W Ci"]) -> Float[Array, "B Hs Ws Co"]:
         """Convolves in the compute type."""
         side = self.kernel, self.kernel
-        init = nn.initializers.zeros if self.zero_init else nn.initializers.he_normal()
+        init = initial.zeros if self.zero_init else initial.he_normal
         # A convolution of 1x1 is a matrix product.
         outputs_first = self.numerics.outputs_first and self.kernel > 1
         if outputs_first:
@@ -83,7 +84,7 @@ class Conv(nn.Module):
         )
         if not self.use_bias:
             return x
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        bias = self.param("bias", initial.zeros, (self.features,), jnp.float32)
         return x + bias.astype(x.dtype)[None, None, None]
 
 
@@ -101,11 +102,11 @@ class FrozenNorm(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """Applies scale and shift, in the type that comes in."""
         shape = (x.shape[-1],)
-        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        bias = self.param("bias", initial.zeros, shape, jnp.float32)
         if self.numerics.folded:
             return x + bias.astype(x.dtype)[None, None, None]
         scale = self.param(
-            "scale", nn.initializers.constant(self.scale_init), shape, jnp.float32
+            "scale", initial.constant(self.scale_init), shape, jnp.float32
         )
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
@@ -134,7 +135,7 @@ class GroupNorm(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """Normalises, in the type that comes in."""
         batch, channels = x.shape[0], x.shape[-1]
-        ones, zeros = nn.initializers.ones, nn.initializers.zeros
+        ones, zeros = initial.ones, initial.zeros
         scale = self.param("scale", ones, (channels,), jnp.float32)
         bias = self.param("bias", zeros, (channels,), jnp.float32)
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from vos_jax.nn import initial
 from vos_jax.nn.layers import Conv, GroupNorm
 from vos_jax.nn.numerics import Numerics
 from vos_jax.nn.resnet import Features
@@ -137,9 +138,9 @@ class FirstConv(nn.Module):
         """Its parts; arrays, so that control flow may use them."""
         width = self.channels
         shape = (3, 3, 3 * width + 3, self.features)
-        init = nn.initializers.he_normal()
+        init = initial.he_normal
         kernel = self.param("kernel", init, shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32)
+        bias = self.param("bias", initial.zeros, shape[-1:], jnp.float32)
         sizes = (width, 1, width, 1, width)
         ends = [sum(sizes[:i]) for i in range(1, len(sizes) + 1)]
         current, coarse, first, first_mask, previous, previous_mask = jnp.split(

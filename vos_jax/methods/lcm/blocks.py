@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vos_jax.nn import initial
 from vos_jax.nn.layers import Conv
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.object_relation import CellSet, cell_set, gather_matrix
@@ -95,8 +96,8 @@ class ObjectRelation(nn.Module):
           value: The query's own.
         """
         precision, channels = self.numerics.precision, value.shape[-1]
-        zeros = nn.initializers.zeros
-        kernel_init = zeros if self.zero_init else nn.initializers.he_normal()
+        zeros = initial.zeros
+        kernel_init = zeros if self.zero_init else initial.he_normal
         # A convolution by its shape, as published weights have it.
         shape = 1, 1, channels, channels
         kernel = self.param("kernel", kernel_init, shape, jnp.float32)[0, 0]

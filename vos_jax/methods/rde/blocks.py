@@ -11,14 +11,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vos_jax.nn import initial
 from vos_jax.nn.numerics import Numerics
 from vos_jax.ops import aggregation
 from vos_jax.ops.aggregation import RATES, Affine, Enhance, Extract, Weights
 
-
-def _torch_init() -> nn.initializers.Initializer:
-    """PyTorch's default; SAM is never pre-trained, and it is cubic in its input."""
-    return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+_torch_init = initial.once(nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
+"""PyTorch's default; SAM is never pre-trained, and it is cubic in its input."""
 
 
 class FrameKernel(nn.Module):
@@ -41,7 +40,7 @@ class FrameKernel(nn.Module):
 
     def _kernel(self, channels: int) -> Float[Array, "*frames k k Ci Co"]:
         shape = (self.frames, self.size, self.size, channels, self.features)
-        kernel: Array = self.param("kernel", _torch_init(), shape, jnp.float32)
+        kernel: Array = self.param("kernel", _torch_init, shape, jnp.float32)
         return kernel[0] if self.frames == 1 else kernel
 
 
@@ -51,7 +50,7 @@ class FrameAffine(FrameKernel):
     @nn.compact
     def __call__(self, channels: int) -> Any:
         """As `Affine`."""
-        zeros, shape = nn.initializers.zeros, (self.features,)
+        zeros, shape = initial.zeros, (self.features,)
         kernel = self._kernel(channels)
         return Affine(kernel, self.param("bias", zeros, shape, jnp.float32))
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vos_jax.nn import initial
 from vos_jax.nn.decoder import ResBlock, Skips
 from vos_jax.nn.layers import Conv, FrozenNorm, convolve
 from vos_jax.nn.numerics import Numerics
@@ -36,8 +37,8 @@ class JoinedConv(nn.Module):
         """Convolves all inputs, whose batch is 1 or the number of objects, and adds."""
         channels = [x.shape[-1] for x in inputs]
         shape = (self.kernel, self.kernel, sum(channels), self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32)
+        kernel = self.param("kernel", initial.he_normal, shape, jnp.float32)
+        bias = self.param("bias", initial.zeros, shape[-1:], jnp.float32)
         parts = jnp.split(kernel, list(accumulate(channels))[:-1], axis=2)
         found = [
             convolve(x, part, self.numerics, stride=self.stride)
