@@ -238,6 +238,21 @@ def test_generated_clips_stand_for_all_videos_and_one_network_for_all_data(
     assert cells(tmp_path, "T2")["every3", "J"]["weights"] == "lcm-tiny, not trained so"
 
 
+def test_videos_of_one_place_may_stand_for_all(paper, asked, tmp_path):
+    place = "davis2016/val"
+    roots = {"--davis": tmp_path}
+    given = Given(out=tmp_path, small=True, stand_in=place, roots=roots, timed="none")
+    paper_tables.make_tables(paper, ["T1", "T2"], given)
+    ((folder, (method, _, _, settings)),) = asked.items()
+    assert (folder, method) == ("davis2016_val", "lcm-tiny")
+    assert list(settings) == ["stm_stm-tiny", "lcm-tiny", "lcm-tiny_mem_every=3"]
+    found = cells(tmp_path, "T1")
+    # Printed numbers are of other videos.
+    assert {row["videos"] for row in found.values()} == {place}
+    assert all(row["printed"] == "" for row in found.values())
+    assert {measure for _, measure in found} >= {"J&F", "J", "F"}
+
+
 def test_a_rival_without_a_small_network_is_named(paper, asked, tmp_path):
     weights = {**paper.weights, **rival_weights("stcn_yv")}
     other = dataclasses.replace(

@@ -17,13 +17,13 @@ from vos_jax.reports.paper import PLACES, PUBLISHED, Paper, Place, Recipe
 from vos_jax.reports.printed import Column, PrintedRow, PrintedTable, Value
 
 GENERATED = "generated"
-"""The place that stands for all others."""
+"""The place of generated clips."""
 
 TIMES = ("time_s", "fps")
 """Measures that are no scores."""
 
 SCORES = ("J&F", "J", "F")
-"""Measures of generated clips."""
+"""Measures where some videos stand for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Given:
       small: Run the small network.
       roots: Folders of data sets by the option that names them.
       clips: Generated clips that stand for all videos; None for those of `roots`.
+      stand_in: The one of `PLACES` whose videos stand for all; None for each its own.
       common: Weights of the paper's usual setting.
       weights: Weights by the name of what they were trained as.
       inputs: What else the method takes, by name.
@@ -47,6 +48,7 @@ class Given:
     small: bool = False
     roots: Mapping[str, Path] = field(default_factory=dict)
     clips: int | None = None
+    stand_in: str | None = None
     common: Path | None = None
     weights: Mapping[str, Path] = field(default_factory=dict)
     inputs: Mapping[str, Path] = field(default_factory=dict)
@@ -55,6 +57,11 @@ class Given:
     )
     size: int | None = None
     timed: Timed = "all"
+
+    @property
+    def only(self) -> str | None:
+        """The place that stands for all others."""
+        return self.stand_in if self.clips is None else GENERATED
 
 
 class Run(NamedTuple):
@@ -105,6 +112,7 @@ def places_of(given: Given, wanted: Collection[str]) -> dict[str, Place]:
         split = generated_split(folder, given.clips)
         return {GENERATED: Place("--generated", split, size=given.size)}
     found, missing = {}, {}
+    wanted = wanted if given.stand_in is None else {given.stand_in}
     for name, place in PLACES.items():
         root = given.roots.get(place.option)
         if root is None or name not in wanted:
@@ -134,18 +142,18 @@ def plan_table(
             yield Plan(
                 row,
                 column,
-                row.values.get(name) if given.clips is None else None,
+                row.values.get(name) if given.only is None else None,
                 run=run if isinstance(run, Run) else None,
                 missing=run if isinstance(run, str) else None,
             )
 
 
 def _columns(table: PrintedTable, given: Given) -> dict[str, Column]:
-    """What is printed, and times where none are; of generated clips what they have."""
+    """What is printed, and times where none are; the same ones of a stand-in."""
     measures = {column.measure for column in table.columns.values()}
-    if given.clips is not None:
+    if given.only is not None:
         names = [*(SCORES if measures - set(TIMES) else ()), "time_s"]
-        return {name: Column(name, GENERATED) for name in names}
+        return {name: Column(name, given.only) for name in names}
     columns = dict(table.columns)
     if not measures & set(TIMES):
         columns["time_s"] = Column("time_s", table.places[0])
@@ -161,11 +169,11 @@ def _run(
     places: Mapping[str, Place],
 ) -> Run | str:
     """What evaluates a row for a column, or why nothing does."""
-    place = table.places[0] if given.clips is not None else column.place
+    place = column.place if given.only is None else table.places[0]
     recipe = paper.recipe(row, place)
     if isinstance(recipe, str):
         return recipe
-    if given.clips is None and place not in places:
+    if given.only is None and place not in places:
         known = PLACES.get(place)
         if known is None:
             return f"{place} is not public"
@@ -181,9 +189,9 @@ def _run(
     inputs = None
     if recipe.inputs is not None:
         inputs = given.inputs.get(recipe.inputs)
-        if given.clips is not None:
+        if given.only is not None:
             if recipe.inputs != paper.inputs[0]:
-                return "generated clips have the proposals of one proposer alone"
+                return f"{given.only} has the proposals of one proposer alone"
             inputs = Path(REGIONS)
         if inputs is None:
             return f"needs --proposals {recipe.inputs}=PATH"
@@ -195,7 +203,7 @@ def _run(
         inputs,
         temporal=column.measure == "T",
     )
-    where = GENERATED if given.clips is not None else place
+    where = given.only or place
     label = label_of(recipe._replace(weights=named))
     if recipe.stage is not None:
         label = f"stages_{label}"

@@ -70,12 +70,7 @@ def _table(table: PrintedTable, found: Mapping[str, _Found]) -> str:
             f"{x.measure}, {x.place}" if many else x.measure
             for x in table.columns.values()
         ),
-        *(
-            f"{words}: {measure}, {videos}"
-            if many and videos in table.places
-            else f"{words}: {measure}"
-            for words, (measure, videos) in columns
-        ),
+        *(f"{words}: {measure}" for words, (measure, _) in columns),
     ]
     lines = []
     for row in table.rows:
