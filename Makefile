@@ -48,10 +48,17 @@ clean:
 
 .venv/.core: .venv/.made pyproject.toml constraints.txt
 	@echo "installing vos_jax into .venv (a minute or two the first time)"
-	@$(INSTALL) --editable .
+	@$(INSTALL) --no-warn-conflicts --editable .
+	@touch $@
+
+# More than half of all bytes, unpacked on a core of its own. What these need comes last,
+# which pip is not to complain of before.
+.venv/.largest: .venv/.made pyproject.toml constraints.txt
+	@$(INSTALL) --no-deps tensorflow-cpu torch
 	@touch $@
 
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
 	@echo "installing the development tools and PyTorch into .venv (some minutes)"
+	@$(MAKE) --no-print-directory --jobs 2 .venv/.core .venv/.largest
 	@$(INSTALL) --editable ".[dev]"
 	@touch .venv/.core $@

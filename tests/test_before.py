@@ -155,9 +155,8 @@ def test_weights_come_out_of_an_old_run(run, expected, tmp_path):
     vos_jax.load_model(run, target)
 
 
-@pytest.mark.parametrize(
-    "run", ["hmmn", *(pytest.param(x, marks=pytest.mark.slow) for x in ("stm", "rde"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["stm", "hmmn", "rde"])
 def test_an_interrupted_training_run_goes_on_and_ends_as_it_did(
     run, expected, tmp_path
 ):

@@ -78,9 +78,8 @@ def segment(files, method, weights, name, *options):
     return [np.load(path)["probs"] for path in sorted(out.rglob("*.npz"))]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("local_stm", marks=pytest.mark.slow), "kmn"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["local_stm", "kmn"])
 def test_an_example_segments_with_weights_of_stm_and_a_setting_of_its_own(
     files, weights, name
 ):
@@ -95,9 +94,8 @@ def test_an_example_segments_with_weights_of_stm_and_a_setting_of_its_own(
     assert np.abs(np.subtract(other, stm, dtype=np.float32)).max() > 4 * 2**-11
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("local_stm", marks=pytest.mark.slow), "kmn"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["local_stm", "kmn"])
 def test_an_example_is_evaluated_converted_timed_and_demonstrated(
     files, weights, name, tmp_path
 ):
@@ -144,6 +142,7 @@ def test_a_method_of_a_file_is_trained_and_its_weights_remember_it(
     assert narrow.config == replace(find_entry(method).config, radius=1, read="auto")
 
 
+@pytest.mark.slow
 def test_a_run_of_a_file_that_has_changed_is_not_gone_on_with(files, tmp_path, weights):
     method = tmp_path / "mine.py"
     method.write_text((EXAMPLES / "kmn.py").read_text())

@@ -157,7 +157,7 @@ ONE_BY_DEFAULT = by_default("stm-tiny")
 TWO_BY_DEFAULT = by_default("stm-tiny", "dmn-aoa-tiny")
 
 
-@EVERY
+@TWO_BY_DEFAULT
 def test_defaults_and_what_is_written_beside_the_masks(segment, files, method, capsys):
     out = segment(method, "--save-scores", "--overlay", "--json")
     figures = json.loads(capsys.readouterr().out)
@@ -171,7 +171,7 @@ def test_defaults_and_what_is_written_beside_the_masks(segment, files, method, c
     assert (out / "overlay.mp4").stat().st_size > 0
 
 
-@TWO_BY_DEFAULT
+@ONE_BY_DEFAULT
 def test_bfloat16_stays_near_float32(segment, method):
     """Probabilities move by less than a unit of bfloat16 (2^-8) in the mean.
 

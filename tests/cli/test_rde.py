@@ -23,7 +23,7 @@ def published(files, monkeypatch):
     return path
 
 
-@pytest.mark.parametrize("name", ["rde", "stcn"])
+@pytest.mark.parametrize("name", ["rde", pytest.param("stcn", marks=pytest.mark.slow)])
 def test_a_published_file_is_converted_and_segments(
     name, published, files, clip, capsys, monkeypatch
 ):

@@ -115,6 +115,7 @@ def test_the_demo_computes_in_what_suits_the_machine(
     assert capsys.readouterr().err.strip().endswith(" ".join(expected))
 
 
+@pytest.mark.slow
 def test_stcn_is_evaluated_with_weights_of_rde(evaluate, capsys):
     assert evaluate("mem_every=2", "mem_capacity=None", method="stcn") == 0
     assert 0 <= json.loads(capsys.readouterr().out)["J&F-Mean"] <= 1

@@ -104,6 +104,7 @@ def test_lookalikes_begin_on_opposite_sides_and_cross():
         assert set(before) >= {-1, 1}
 
 
+@pytest.mark.slow
 def test_objects_leave_and_come_back():
     returned = 0
     for seed in range(8):
@@ -114,6 +115,7 @@ def test_objects_leave_and_come_back():
     assert returned >= 4
 
 
+@pytest.mark.slow
 def test_thin_objects_have_more_edge_for_their_area():
     def edge(theme):
         total = []
@@ -126,6 +128,7 @@ def test_thin_objects_have_more_edge_for_their_area():
     assert edge("thin") > 1.05 * edge("world")
 
 
+@pytest.mark.slow
 def test_slow_clips_change_less_from_frame_to_frame_and_much_in_the_end():
     def change(theme, stride):
         found = []
@@ -138,6 +141,7 @@ def test_slow_clips_change_less_from_frame_to_frame_and_much_in_the_end():
     assert change("slow", 200) > 3 * change("slow", 4)
 
 
+@pytest.mark.slow
 def test_busy_backdrops_hold_more_colours_and_those_of_the_objects():
     distances, colours = {}, {}
     for theme in ("world", "busy"):
@@ -155,6 +159,7 @@ def test_busy_backdrops_hold_more_colours_and_those_of_the_objects():
     assert np.median(colours["busy"]) > 1.2 * np.median(colours["world"])
 
 
+@pytest.mark.slow
 def test_turning_objects_show_sides_of_other_looks():
     theme = WORLDS["turning"]
     changes = []

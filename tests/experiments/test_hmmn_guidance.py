@@ -11,6 +11,8 @@ from tests.methods.hmmn_weights import narrow
 
 guidance = script("hmmn/guidance")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def hmmn():

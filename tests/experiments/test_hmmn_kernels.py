@@ -11,6 +11,8 @@ from tests.methods.hmmn_weights import narrow
 
 kernels = script("hmmn/kernels")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def hmmn():

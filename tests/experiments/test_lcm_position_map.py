@@ -15,6 +15,8 @@ from vos_jax.runtime.plotting import pyplot
 
 position_map = script("lcm/position_map")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lcm():

@@ -22,6 +22,8 @@ from vos_jax.reports.long_video import Figures
 
 long_video = script("rde/long_video")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):

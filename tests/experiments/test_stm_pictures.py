@@ -13,6 +13,8 @@ from vos_jax.ops.memory_bank import Moment
 
 attention, distribution = script("stm/attention"), script("stm/distribution")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clip():

@@ -207,7 +207,13 @@ def _row(out, table, row):
         return {x["measure"]: x for x in csv.DictReader(file) if x["row"] == row}
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(x, marks=[] if x in ("stm", "dmn_aoa") else pytest.mark.slow)
+        for x in PAPERS
+    ],
+)
 def test_a_table_goes_on_where_it_was_killed(
     name, davis, tmp_path, monkeypatch, capsys
 ):

@@ -240,8 +240,8 @@ def test_asking_while_a_program_is_built_is_noted() -> None:
 # What they compute
 
 
-_OFTEN = ("stm", "rde")
-"""Whose programs are compared in every run of the tests: a bank, and a recurrence."""
+_OFTEN = ("stm",)
+"""Whose programs are compared in every run of the tests."""
 
 
 @pytest.mark.parametrize(

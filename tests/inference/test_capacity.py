@@ -40,6 +40,7 @@ def test_growing_by_and_by_equals_a_large_memory_from_the_start(
     assert_equal_trees(bank_of(grown[0][-1]).time, bank_of(large[0][-1]).time[:4])
 
 
+@pytest.mark.slow
 def test_reserve_adds_objects_and_slots_and_changes_no_content(model, looped):
     state = looped[0][3]
     larger = reserve(model[0], state, 200, 4)
@@ -107,6 +108,7 @@ def test_a_fixed_capacity_overwrites_the_oldest_and_never_the_first(
     assert len(sizes) == 1
 
 
+@pytest.mark.slow
 def test_every_corrected_frame_is_kept_beside_the_scheduled_ones(model):
     clip = generate_clip(3, 9, (32, 48), 1)
     state = vos_jax.start(*model, clip.frames[0], clip.labels[0], frames=1)

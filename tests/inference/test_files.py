@@ -499,6 +499,7 @@ def test_a_full_disk_leaves_whole_masks_only(model, job, expected, monkeypatch, 
     assert_masks(job().out / "masks", expected)
 
 
+@pytest.mark.slow
 def test_a_terminated_process_goes_on_where_it_was(
     tiny_method, tiny_variables, tmp_path, capsys
 ):

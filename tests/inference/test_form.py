@@ -30,6 +30,7 @@ def _logits(model):
     return jax.jit(model[0].apply)(model[1], frame, masks)
 
 
+@pytest.mark.slow
 def test_weights_are_in_the_compute_type_where_they_are_used_in_no_other(model):
     method, variables = vos_jax.inference_form(*model, platform="cpu")
     types = {path: x.dtype.name for path, x in flatten(variables).items()}

@@ -130,6 +130,7 @@ def guided(hmmn, video, looped, queries):
     return memory, kernel
 
 
+@pytest.mark.slow
 def test_a_kernel_of_an_older_frame_is_one_hop_ahead_of_its_track(guided, chains):
     memory, kernel = guided
     tracks, hops = chains[6]
@@ -205,6 +206,7 @@ def test_candidates_are_cells_of_the_frames_with_fine_entries(hmmn, looped, quer
             np.testing.assert_array_equal(found, best[:, :count])
 
 
+@pytest.mark.slow
 def test_a_memory_that_grows_keeps_tracks(hmmn, video, looped):
     state = vos_jax.start(*hmmn, video[0][0], video[1], objects=4, frames=5)
     assert state.memory.bank.capacity == 4

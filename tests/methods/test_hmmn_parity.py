@@ -71,7 +71,10 @@ def variables(state_dict):
     return jax.device_put(tree)
 
 
-@pytest.fixture(scope="module", params=["generated", "real"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(x, marks=pytest.mark.slow) for x in ("generated", "real")],
+)
 def reference(request):
     if request.param == "generated":
         return Reference(HERE / "hmmn_reference.npz")

@@ -233,11 +233,13 @@ def test_labels_agree_except_for_ties(reference, every_second):
     _assert_same_labels(every_second[0], reference["full/every2_labels"])
 
 
+@pytest.mark.slow
 def test_labels_of_the_published_policy_agree_except_for_ties(reference, variables):
     labels, _, _ = _run(reference, variables, METHOD.config.mem_every)
     _assert_same_labels(labels, reference["full/free_labels"])
 
 
+@pytest.mark.slow
 def test_a_run_with_given_masks_agrees(reference, variables):
     given = reference["full/forced_masks"]
     assert not (given[2, 1] > 0).any()

@@ -285,6 +285,7 @@ def test_stcn_counts_every_slot_once(stcn):
     assert np.asarray(stcn[0].copies(time)).tolist() == [0, 1, 1, 1, 0]
 
 
+@pytest.mark.slow
 def test_stcn_reserves_memory_as_the_video_goes_on(stcn, video, growing):
     short = vos_jax.start(*stcn, video[0][0], video[1], frames=5)
     assert short.memory.bank.capacity == 4

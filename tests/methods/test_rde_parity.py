@@ -92,7 +92,10 @@ def folded(variables):
     return fold_norms(variables)
 
 
-@pytest.fixture(scope="module", params=["generated", "real"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(x, marks=pytest.mark.slow) for x in ("generated", "real")],
+)
 def reference(request):
     if request.param == "generated":
         return Reference(HERE / "rde_reference.npz")

@@ -75,7 +75,10 @@ def variables(state_dict, shapes):
     return jax.device_put(tree)
 
 
-@pytest.fixture(scope="module", params=["generated", "real"])
+@pytest.fixture(
+    scope="module",
+    params=["generated", pytest.param("real", marks=pytest.mark.slow)],
+)
 def reference(request):
     if request.param == "generated":
         return Reference(HERE / "stm_reference.npz")

@@ -43,6 +43,7 @@ def run(names, tmp_path, **options):
     return list(measure_modules(chosen, tmp_path, **given))
 
 
+@pytest.mark.slow
 def test_both_networks_see_sets_of_clips_that_differ(asked, tmp_path):
     (row,) = run(["guide"], tmp_path, sets=3, clips=2)
     folders = [folder for *_, folder, _ in asked]

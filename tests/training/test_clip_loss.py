@@ -197,6 +197,7 @@ def test_found_masks_are_remembered_by_default(
     assert abs(loss - with_true_masks[0]) > 1e-4
 
 
+@pytest.mark.slow
 def test_true_masks_are_the_same_with_recomputed_frames(
     loss_of, variables, with_true_masks
 ):

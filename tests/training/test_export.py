@@ -103,6 +103,7 @@ def test_half_of_the_space_is_enough(plain, tmp_path):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, 2**-10), *variables)
 
 
+@pytest.mark.slow
 def test_averaged_parameters_are_preferred(run, tiny_variables, tmp_path):
     workdir = run("averaged", 0.9, None)
     export_weights(workdir, tmp_path / "out.safetensors")

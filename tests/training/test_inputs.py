@@ -58,6 +58,7 @@ def _loss(method, variables, clip, config, inputs=None):
     return clip_loss(method, variables, clip, jax.random.key(0), config, inputs=inputs)
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_clip_is_that_of_steps_with_its_hints(model, clip):
     found = _loss(*model, clip, STEP)
     labels = known_labels(clip.labels, clip.valid)

@@ -135,6 +135,7 @@ def test_memory_that_runs_out_in_the_first_step_leaves_the_folder_free(
     assert train_start.claim(tmp_path, smaller) is None
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_later_loses_no_step(
     experiment, whole, tmp_path, monkeypatch
 ):
@@ -188,6 +189,7 @@ def test_a_fault_in_the_middle_of_an_epoch_saves_what_was_done(
         assert checkpoints.steps == (2, 3)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_keeps_what_was_saved(
     experiment, whole, tmp_path, monkeypatch
 ):

@@ -63,6 +63,7 @@ def test_repeated_data_count_several_times():
     assert len(open_data((twice, GENERATED), None).videos) == 12
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_another_network(experiment, tmp_path):
     path = tmp_path / "begin.safetensors"
     method = create(experiment.method, **experiment.method_options)

@@ -240,6 +240,7 @@ def test_training_lowers_the_loss_and_finds_the_objects(variables, batch):
     assert metrics[-1]["iou"] > metrics[0]["iou"] + 0.1
 
 
+@pytest.mark.slow
 def test_parts_loops_and_recomputation_change_nothing(plain, variables, batch):
     config = StepConfig(accumulation=4, remat=True, unroll=False)
     state, metrics = train(Small(), variables, batch, config, steps=3)
@@ -299,6 +300,7 @@ def test_norms_that_follow_the_batch_are_stored_slowly(plain, variables, batch, 
     assert np.abs(ours - other).max() > 0.01 * np.abs(ours).max()
 
 
+@pytest.mark.slow
 def test_statistics_of_parts_are_averaged(variables, batch, seen):
     config = StepConfig(
         norms="batch", statistics_rate=1.0, accumulation=2, unroll=False

@@ -39,6 +39,7 @@ def stored(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_what_the_small_network_has_is_taken_and_the_rest_stays(stored):
     larger = variables_of(create("rde", **NARROW), 1.0)
     leaves = flatten(load_into_larger("rde", larger, stored, KEY))

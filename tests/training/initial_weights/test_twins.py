@@ -102,6 +102,7 @@ def test_the_keys_of_both_encoders_agree(keys, started, tiny_variables):
     assert agreement(started) > 0.6
 
 
+@pytest.mark.slow
 def test_only_the_memory_encoder_and_the_heads_change(started, tiny_variables):
     before, after = tiny_variables["params"], started["params"]
     assert jax.tree.structure(dict(before)) == jax.tree.structure(after)
