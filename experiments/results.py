@@ -1,16 +1,19 @@
 r"""All papers' tables by their small networks, and the page that shows them.
 
     python experiments/results.py --davis DATA/DAVIS --size 240 --generated 3 \
-        --out benchmarks/results/papers --page docs/results.md
+        --out benchmarks/results/papers --modules benchmarks/results/modules.json \
+        --page docs/results.md
 
 What ships with the package is run on the sequences of DAVIS 2016 val that `DATA/DAVIS`
 has and on held-out generated clips. They stand for the videos of all tables; a row that
 needs other weights has the paper's numbers alone. What is done stays done: the same
-command goes on where it was stopped. Masks stay in `--work`, tables go to `--out`.
+command goes on where it was stopped. Masks stay in `--work`, tables go to `--out`. What
+`experiments/modules.py` has measured before comes first on the page.
 """
 
 import argparse
 import dataclasses
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from vos_jax.cli import options
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
 from vos_jax.media import atomic_path
+from vos_jax.reports.modules import Row, modules_table
 from vos_jax.reports.paper import Paper
 from vos_jax.reports.paper_plan import Given
 from vos_jax.reports.paper_tables import make_tables
@@ -48,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("papers"), metavar="DIR")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
+        "--modules", type=Path, metavar="FILE", help="modules.json of modules.py"
+    )
+    parser.add_argument(
         "--page", type=Path, metavar="FILE", help=f"its text after {_BEGIN.strip()}"
     )
     args = parser.parse_args(argv)
@@ -64,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         if args.generated is not None:
             _make(papers[name], args, "clips")
     if args.page is not None:
-        _write_page(args.page, list(papers.values()), args.out)
+        _write_page(args.page, list(papers.values()), args.out, args.modules)
 
 
 def paper_of(name: str) -> Paper:
@@ -102,15 +109,34 @@ def _is_run(paper: Paper, name: str) -> bool:
     return not all(isinstance(recipe, str) for recipe in found)
 
 
-def _write_page(page: Path, papers: Sequence[Paper], out: Path) -> None:
+def page_of(papers: Sequence[Paper], out: Path, modules: Path | None) -> str:
+    """What the page says after its head."""
+    tables = results_page(papers, {"real": out / "real", "clips": out / "clips"})
+    return f"\n{'' if modules is None else _modules(modules)}{tables}"
+
+
+def _modules(file: Path) -> str:
+    """The part of the page that shows what modules are worth."""
+    script = run_python_file(Path(__file__).parent / "modules.py")
+    try:
+        rows = [Row(**row) for row in json.loads(file.read_text())["rows"]]
+        table = modules_table(script.MODULES, rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read as a table of modules") from error
+    return f"## Modules, on clips that they are for\n\n{table}\n\n"
+
+
+def _write_page(
+    page: Path, papers: Sequence[Paper], out: Path, modules: Path | None
+) -> None:
     """Keeps what a page says before its tables."""
     text = page.read_text()
     head, begin, _ = text.partition(_BEGIN)
     if not begin:
         raise InputError(f"{page}: has no line {_BEGIN.strip()}; add one")
-    tables = results_page(papers, {"real": out / "real", "clips": out / "clips"})
+    tables = page_of(papers, out, modules)
     with atomic_path(page) as temporary:
-        temporary.write_text(f"{head}{begin}\n{tables}")
+        temporary.write_text(f"{head}{begin}{tables}")
 
 
 if __name__ == "__main__":

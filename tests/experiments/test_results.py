@@ -47,12 +47,23 @@ def test_a_page_without_a_place_for_tables_is_told(tmp_path, capsys):
     assert "page.md: has no line <!-- tables -->" in capsys.readouterr().err
 
 
+def test_a_table_of_modules_that_is_none_is_told(tmp_path, capsys):
+    page, modules = tmp_path / "page.md", tmp_path / "modules.json"
+    page.write_text("<!-- tables -->\n")
+    command = ["--out", str(tmp_path), "--page", str(page), "--modules", str(modules)]
+    for text in (None, "{", '{"rows": [{"module": "kernel"}]}', '{"rows": 1}'):
+        if text is not None:
+            modules.write_text(text)
+        assert results.main(command) == 2
+        assert "modules.json: cannot be read as a table" in capsys.readouterr().err
+    assert page.read_text() == "<!-- tables -->\n"
+
+
 def test_the_page_of_the_project_is_what_its_results_say():
     root = Path(results.__file__).parents[1]
     _, _, tables = (
         (root / "docs" / "results.md").read_text().partition("<!-- tables -->\n")
     )
     papers = [results.paper_of(name) for name in results.PAPERS]
-    out = root / "benchmarks" / "results" / "papers"
-    folders = {"real": out / "real", "clips": out / "clips"}
-    assert tables == f"\n{results.results_page(papers, folders)}"
+    found = root / "benchmarks" / "results"
+    assert tables == results.page_of(papers, found / "papers", found / "modules.json")

@@ -18,6 +18,7 @@ from vos_jax.reports.ablation import (
     generated_split,
     measure_settings,
 )
+from vos_jax.runtime.text_table import markdown_table
 
 
 class Module(NamedTuple):
@@ -132,6 +133,25 @@ def measure_modules(
                 size,
             )
             yield _row(name, f"{real.dataset} {real.name}{at}", weights, [pair])
+
+
+def modules_table(modules: Mapping[str, Module], rows: Sequence[Row]) -> str:
+    """Markdown: modules in the order of their methods, J&F with and without each."""
+    head = ("module", "videos", "weights", "with", "without", "gain", "spread")
+    return markdown_table(
+        head,
+        [
+            (
+                *(modules[row.module].title, row.videos, row.weights),
+                *(f"{x:.3f}" for x in (row.whole, row.without)),
+                f"{row.gain:+.3f}",
+                "" if row.spread is None else f"{row.spread:.3f}",
+            )
+            for name in modules
+            for row in rows
+            if row.module == name
+        ],
+    )
 
 
 def _settings(
