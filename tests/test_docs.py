@@ -56,7 +56,12 @@ def _name(page: Path) -> str:
 
 
 # A minute in all.
-LONG = ("evaluation", "training-data", "write-your-own-read")
+LONG = (
+    "evaluation",
+    "training-data",
+    "tutorial-segment-your-video",
+    "write-your-own-read",
+)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_every_size_and_every_number_of_workers_has_a_row(result):
     assert (result.job.batch, result.job.frames, result.job.devices) == (2, 3, 1)
 
 
+@pytest.mark.slow
 def test_figures_of_the_step_follow_from_its_time(result):
     peak = result.ceilings.flops["float32"] / 1e9
     for row in result.steps:
@@ -141,6 +142,7 @@ def test_figures_of_the_step_follow_from_its_time(result):
         assert row.compile_s > 0 and row.memory_mb > 0 and row.repeats >= 1
 
 
+@pytest.mark.slow
 def test_the_mean_counts_a_size_as_often_as_it_has_its_turn(result):
     small, tall, mean = result.steps
     assert mean.time_ms == pytest.approx((2 * small.time_ms + tall.time_ms) / 3)
@@ -148,6 +150,7 @@ def test_the_mean_counts_a_size_as_often_as_it_has_its_turn(result):
     assert tall.gflop == pytest.approx(1.5 * small.gflop, rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_ratio_is_the_pipelines_clips_by_those_of_the_step(result):
     step = result.steps[-1].clips_per_s
     for row in result.inputs:
@@ -157,6 +160,7 @@ def test_the_ratio_is_the_pipelines_clips_by_those_of_the_step(result):
         assert row.batches % 3 == 0 and row.loop_steps % 3 == 0
 
 
+@pytest.mark.slow
 def test_the_state_went_through_all_steps(result, timed):
     _, steps = timed
     # Each size is stepped on once more than it is timed.
@@ -166,6 +170,7 @@ def test_the_state_went_through_all_steps(result, timed):
     assert int(steps.state.step) == alone + together
 
 
+@pytest.mark.slow
 def test_a_step_leaves_another_state(timed):
     _, steps = timed
     before = jax.device_get(steps.state.params)
@@ -175,6 +180,7 @@ def test_a_step_leaves_another_state(timed):
     assert any(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_both_tables_are_shown_and_written(result, tmp_path):
     text = train_rows.show(result)
     for word in ("GFLOP/s", "mfu", "data_wait", "method stm", "times what the step"):

@@ -154,10 +154,10 @@ def by_default(*names):
 EVERY = by_default(*WEIGHTS.keys() - {"stcn"})
 ONE_BY_DEFAULT = by_default("stm-tiny")
 # DMN-AOA has least in common with the others.
-TWO_BY_DEFAULT = by_default("stm-tiny", "dmn-aoa-tiny")
+TWO = ("stm-tiny", "dmn-aoa-tiny")
 
 
-@TWO_BY_DEFAULT
+@ONE_BY_DEFAULT
 def test_defaults_and_what_is_written_beside_the_masks(segment, files, method, capsys):
     out = segment(method, "--save-scores", "--overlay", "--json")
     figures = json.loads(capsys.readouterr().out)
@@ -191,9 +191,20 @@ def test_bfloat16_stays_near_float32(segment, method):
     assert np.mean([a != b for a, b in pairs]) < 0.01
 
 
-@EVERY
-def test_options_that_change_the_program(segment, evaluate, method, capsys):
-    options = ("--dtype", "bfloat16", "--precision", "high", "--size", "48", "--flip")
+# A mirrored view is half of the programs.
+@pytest.mark.parametrize(
+    ("method", "view"),
+    [
+        *((name, ("--flip",)) for name in TWO),
+        *((name, ()) for name in sorted(WEIGHTS.keys() - {"stcn", *TWO})),
+        *(
+            pytest.param(name, ("--flip",), marks=pytest.mark.slow)
+            for name in sorted(WEIGHTS.keys() - set(TWO))
+        ),
+    ],
+)
+def test_options_that_change_the_program(segment, evaluate, method, view, capsys):
+    options = ("--dtype", "bfloat16", "--precision", "high", "--size", "48", *view)
     options += tuple(changes(method))
     out = segment(method, *options)
     alone = checked_masks(out / "masks")

@@ -48,6 +48,7 @@ def segment(files, weights):
     return run
 
 
+@pytest.mark.slow
 def test_a_strategy_is_evaluated_without_sam(evaluate, files, capsys):
     assert evaluate("first=1", "latest=False", "recurrent=False") == 0
     assert 0 <= json.loads(capsys.readouterr().out)["J&F-Mean"] <= 1

@@ -20,7 +20,13 @@ SIZE = (64, 80)
 LAMP = Lamp(0.6, -0.8, 0.4, 0.4)
 # Numerical warnings would be garbage in the picture.
 pytestmark = pytest.mark.filterwarnings("error")
-every_theme = pytest.mark.parametrize("theme", WORLDS)
+every_theme = pytest.mark.parametrize(
+    "theme",
+    [
+        pytest.param(x, marks=[] if x in ("world", "slow") else pytest.mark.slow)
+        for x in WORLDS
+    ],
+)
 
 
 def test_shapes_are_what_they_were_before_there_were_worlds():
@@ -65,6 +71,7 @@ def test_many_objects_fit():
     assert set(range(1, 31)) <= set(np.unique(labels).tolist())
 
 
+@pytest.mark.slow
 def test_seeds_and_themes_give_different_clips():
     drawn = [generate_clip(seed, 1, SIZE, 2, theme="world") for seed in (0, [0, 1])]
     drawn += [generate_clip(0, 1, SIZE, 2, theme=theme) for theme in WORLDS][1:]

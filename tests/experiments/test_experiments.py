@@ -101,7 +101,12 @@ def _clips():
                 config = replace(config, options=options)
             pairs.setdefault(repr((config, small)), (name, config, small, found.data))
     return [
-        pytest.param(*case, id=f"{name}-{case[0].source}")
+        pytest.param(
+            *case,
+            id=f"{name}-{case[0].source}",
+            # Themes but the first take a second each.
+            marks=[pytest.mark.slow] if "theme" in case[0].options else [],
+        )
         for name, *case in pairs.values()
     ]
 

@@ -42,6 +42,7 @@ def test_the_list_has_every_module_and_how_it_is_trained(tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_table_from_clips_to_a_file(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "_SIZE", (32, 48))
     monkeypatch.setattr(ablation, "load_model", load_toy)

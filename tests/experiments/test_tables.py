@@ -209,10 +209,7 @@ def _row(out, table, row):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(x, marks=[] if x in ("stm", "dmn_aoa") else pytest.mark.slow)
-        for x in PAPERS
-    ],
+    [pytest.param(x, marks=[] if x == "stm" else pytest.mark.slow) for x in PAPERS],
 )
 def test_a_table_goes_on_where_it_was_killed(
     name, davis, tmp_path, monkeypatch, capsys

@@ -77,6 +77,7 @@ def test_every_memory_grows_and_keeps_what_it_has(name):
     assert kept == [x.time.size for x in banks(memory)]
 
 
+@pytest.mark.slow
 def test_reserve_after_overwriting_fills_the_new_slots_first(model, looped):
     state = looped[0][3]
     bank = bank_of(state)

@@ -111,6 +111,7 @@ def test_a_step_is_built_for_the_devices_that_are_there(stm):
     assert step_module._step_jitted._cache_size() == before + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_frame_that_is_not_due_leaves_nothing_on_accelerators(keeps):
     """Also where a method writes its banks whether objects are active or not."""

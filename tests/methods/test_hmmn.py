@@ -103,6 +103,7 @@ def chains(looped, queries):
     return found
 
 
+@pytest.mark.slow
 def test_tracks_are_chains_of_local_matches(looped, chains):
     moved = 0
     for state, (expected, _) in zip(looped[0], chains, strict=True):
@@ -223,6 +224,7 @@ def test_a_memory_that_grows_keeps_tracks(hmmn, video, looped):
         np.testing.assert_allclose(out.probs, other.probs, atol=NOISE)
 
 
+@pytest.mark.slow
 def test_a_bounded_memory_gives_way_from_the_oldest(video):
     model = narrow(mem_every=1, mem_capacity=4)
     state = vos_jax.start(*model, video[0][0], video[1])
@@ -332,10 +334,15 @@ def plain_read(read_as):
     [
         {"kernel_guided": False},
         {"kernel_centre": "paper"},
-        {"kernel_centre": "global"},
-        {"window": 5},
-        {"sigma_step": 0.5},
-        {"sigma": 7.0},
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in (
+                {"kernel_centre": "global"},
+                {"window": 5},
+                {"sigma_step": 0.5},
+                {"sigma": 7.0},
+            )
+        ),
     ],
     ids=str,
 )
@@ -405,7 +412,9 @@ def plain(looped):
     return np.stack([out.probs[:3] for out in looped[1][:4]])
 
 
-@pytest.mark.parametrize("stages", [(3,), (2,), ()], ids=str)
+@pytest.mark.parametrize(
+    "stages", [*(pytest.param(x, marks=pytest.mark.slow) for x in ((3,), (2,))), ()]
+)
 def test_a_network_may_do_without_fine_stages(stages, video, plain):
     state, probs = _short(narrow(window=WINDOW, fine_stages=stages), video)
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)

@@ -227,11 +227,13 @@ def _attention(stages, order, kernel):
 _read = jax.jit(kernel_guided_read)
 
 
+@pytest.mark.slow
 def test_the_name_table_covers_the_released_state_dict(variables, state_dict):
     back = export_state_dict(variables, ENTRY.torch_table(METHOD.config))
     assert_names_cover(back, state_dict, len(SHAPES))
 
 
+@pytest.mark.slow
 def test_the_network_has_as_many_parameters_as_the_released_one(variables):
     sizes = [x.size for x in jax.tree.leaves(variables["params"])]
     assert sum(sizes) == 42_760_194

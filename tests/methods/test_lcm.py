@@ -107,6 +107,7 @@ def queries(lcm, video):
 # What is remembered
 
 
+@pytest.mark.slow
 def test_the_bank_holds_the_frames_of_stm(looped):
     read = [sorted(t for t in times(s.memory.bank)[0] if t >= 0) for s in looped[0]]
     assert read[:5] == [[0], [0, 1], [0, 2], [0, 2, 3], [0, 2, 4]]

@@ -211,6 +211,7 @@ def every_second(reference, variables):
     return _run(reference, variables, every=2)
 
 
+@pytest.mark.slow
 def test_all_stages_of_a_frame_agree(reference, every_second):
     memory, query, stages = every_second[2]
     entry, place = memory.bank.entries, memory.previous.entries
@@ -229,6 +230,7 @@ def test_all_stages_of_a_frame_agree(reference, every_second):
     _assert_near(every_second[1][0], reference["full/logit1"], LOGITS)
 
 
+@pytest.mark.slow
 def test_labels_agree_except_for_ties(reference, every_second):
     _assert_same_labels(every_second[0], reference["full/every2_labels"])
 

@@ -295,6 +295,7 @@ def test_stcn_reserves_memory_as_the_video_goes_on(stcn, video, growing):
     np.testing.assert_allclose(outputs[-1].probs, growing[1][-1].probs, atol=NOISE)
 
 
+@pytest.mark.slow
 def test_stcn_loses_no_frame_when_an_object_comes_late(video):
     """Its frame is kept beside those of the schedule, which then begins anew."""
     frames, masks = video
@@ -308,6 +309,7 @@ def test_stcn_loses_no_frame_when_an_object_comes_late(video):
     assert kept == [[0, 2, 6], [2, 6]]
 
 
+@pytest.mark.slow
 def test_a_bounded_memory_of_stcn_gives_way_from_the_oldest(video):
     model = narrow("stcn", mem_every=1, mem_capacity=4)
     state = vos_jax.start(*model, video[0][0], video[1])

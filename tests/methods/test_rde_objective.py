@@ -170,6 +170,7 @@ def test_a_network_that_segments_by_what_is_not_trained_is_refused(clip, name):
         RDELoss()(own(), {}, clip, KEY, StepConfig())
 
 
+@pytest.mark.slow
 def test_training_reads_all_cells_by_the_function_of_videos(clip):
     seen = []
 

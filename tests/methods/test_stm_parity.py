@@ -77,7 +77,7 @@ def variables(state_dict, shapes):
 
 @pytest.fixture(
     scope="module",
-    params=["generated", pytest.param("real", marks=pytest.mark.slow)],
+    params=[pytest.param(x, marks=pytest.mark.slow) for x in ("generated", "real")],
 )
 def reference(request):
     if request.param == "generated":

@@ -184,10 +184,11 @@ def _value_and_grad(query, key, value, copies, top_k, implementation):
     ("memory", "top_k"),
     [
         (_tied, 11),
-        (_equal_keys, 20),
-        (_one_slot, 7),
-        (_one_cell, 3),
         (_nothing_else, 2),
+        *(
+            pytest.param(*x, marks=pytest.mark.slow)
+            for x in ((_equal_keys, 20), (_one_slot, 7), (_one_cell, 3))
+        ),
     ],
 )
 def test_hard_memories_have_the_gradients_of_the_whole_affinity(memory, top_k):
@@ -232,6 +233,7 @@ def _sizes(jaxpr):
             yield from _sizes(inner)
 
 
+@pytest.mark.slow
 @pytest.mark.full_compilation
 def test_compiled_temporaries_do_not_hold_the_affinity_of_all_slots():
     slots, cells = 16, 256

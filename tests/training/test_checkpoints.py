@@ -149,7 +149,17 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+# A second each; these are the first that anybody would think of.
+OFTEN = ("a flipped bit", "files cut in the middle", "nothing")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(x, id=name, marks=[] if name in OFTEN else pytest.mark.slow)
+        for name, x in DAMAGES.items()
+    ],
+)
 def test_damage_of_any_kind_is_one_short_line_and_nothing_else(
     tmp_path, damage, monkeypatch, caplog, capfd
 ):

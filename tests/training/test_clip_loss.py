@@ -56,6 +56,7 @@ def test_a_clip_needs_no_compilation_around_it_and_two_frames(variables, batch):
     assert found.frames == 1
 
 
+@pytest.mark.slow
 def test_the_bootstrapped_loss_takes_the_hardest_pixels(variables, batch):
     clip = jax.tree.map(lambda x: x[1], batch)
     config = StepConfig(
@@ -86,6 +87,7 @@ def test_the_bootstrapped_loss_takes_the_hardest_pixels(variables, batch):
         np.testing.assert_allclose(loss(step).loss, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_recomputed_frames_are_not_stored(variables):
     clip = jax.tree.map(lambda x: x[0], make_batch(1, 5))
 

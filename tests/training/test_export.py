@@ -141,6 +141,7 @@ def test_a_folder_without_run_or_checkpoint_is_named(tmp_path, tiny_method):
         export_weights(tmp_path, target)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named(run, tmp_path):
     workdir = run("damaged", None, SCORES)
     for file in (workdir / "checkpoints" / "step_6").rglob("*"):

@@ -233,6 +233,7 @@ def test_steps_are_those_of_a_plain_loop(model, batch, request):
     )
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_finds_the_objects(variables, batch):
     config = OptimizerConfig(learning_rate=0.01)
     _, metrics = train(Small(), variables, batch, optimizer=config, steps=25)
@@ -256,6 +257,7 @@ def test_free_object_slots_change_nothing(plain, variables):
         assert_near(found, expected)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(plain, variables, batch):
     method = Small(config=SmallConfig(dtype="bfloat16"))
     state, metrics = train(method, variables, batch)

@@ -56,6 +56,7 @@ def test_what_the_small_network_has_is_taken_and_the_rest_stays(stored):
             np.testing.assert_array_equal(value, 1 if is_new else 2)
 
 
+@pytest.mark.slow
 def test_a_network_of_another_width_is_refused(stored):
     wider = NARROW | {"key_dim": 16}
     with pytest.raises(InputError, match=r"key_head/.* has no place in the network"):
