@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 from tests.hinted import hinted
+from tests.optional import needs
 from vos_jax.bench import train as bench
 from vos_jax.bench import train_rows
 from vos_jax.bench.train import TrainOptions, TrainResult
@@ -21,7 +22,7 @@ from vos_jax.errors import InputError
 from vos_jax.methods.objective import StepConfig
 from vos_jax.training.experiment import DataConfig, Experiment
 
-pytest.importorskip("tensorflow")
+needs("tensorflow")
 
 SMALL, TALL = (32, 32), (48, 32)
 # Loops and recomputation, which must not change what is counted.

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.optional import Lazily
 from vos_jax.convert import read_state_dict, save_weights
 from vos_jax.errors import InputError
 
-torch = pytest.importorskip("torch")
+torch = Lazily("torch")
 
 FORMATS = pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "legacy"])
 
@@ -163,10 +164,16 @@ def test_what_is_no_checkpoint_is_named_in_the_error(tmp_path, content):
 
 @pytest.mark.parametrize(
     "content",
-    [torch.ones(3), [1, 2], {"epoch": 3}, {"encoder": {"w": torch.ones(2)}}, {}],
+    [
+        lambda: torch.ones(3),
+        lambda: [1, 2],
+        lambda: {"epoch": 3},
+        lambda: {"encoder": {"w": torch.ones(2)}},
+        dict,
+    ],
 )
 def test_a_checkpoint_without_a_state_dict_says_what_to_save(tmp_path, content):
-    message = error_of(save(content, tmp_path / "a.pth"))
+    message = error_of(save(content(), tmp_path / "a.pth"))
     assert "no state dict found" in message and "model.state_dict()" in message
 
 

@@ -13,9 +13,10 @@ import jax
 import numpy as np
 import pytest
 
+from tests.optional import needs
 from vos_jax.methods.weights import load_weights
 
-pytest.importorskip("tensorflow")
+needs("tensorflow")
 
 KILLS = 20
 EXPERIMENT = """

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests import small_run
+from tests.optional import needs
 from vos_jax.data import pipeline
 from vos_jax.errors import InputError
 from vos_jax.methods import METHODS
@@ -23,7 +24,7 @@ from vos_jax.training.loop import train
 from vos_jax.training.optimizers import OptimizerConfig
 from vos_jax.training.start import open_data
 
-pytest.importorskip("tensorflow")
+needs("tensorflow")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import small_run
+from tests.optional import needs
 from tests.training.test_step import assert_near
 from vos_jax.methods import METHODS
 from vos_jax.methods.weights import load_weights
@@ -16,7 +17,7 @@ from vos_jax.training.log import read_log
 from vos_jax.training.loop import train
 from vos_jax.training.start import begin, open_data
 
-pytest.importorskip("tensorflow")
+needs("tensorflow")
 
 STEPS = 6
 # Of runs that are stopped in between.

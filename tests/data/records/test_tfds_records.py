@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.optional import Lazily
 from vos_jax.data.clips import batch_at
 from vos_jax.data.pipeline import train_batches
 from vos_jax.data.recipes import StaticRecipe, VideoRecipe
@@ -20,7 +21,7 @@ from vos_jax.data.sources import open_source
 from vos_jax.data.sources.tfds_records import VideoRecords, _Records
 from vos_jax.errors import InputError
 
-tfds = pytest.importorskip("tensorflow_datasets")
+tfds = Lazily("tensorflow_datasets")
 
 VIDEO = VideoRecipe(size=(32, 32), skip_steps=0, max_skip=5)
 STATIC = StaticRecipe(size=(32, 32))

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.data.sources.layouts import damage, label_pixels
+from tests.optional import Lazily
 from vos_jax.data.records.__main__ import main
 from vos_jax.data.records.encoding import encode_all
 from vos_jax.data.records.index import from_index, to_index
@@ -20,7 +21,7 @@ from vos_jax.data.source import Video
 from vos_jax.data.sources import SOURCES, open_source
 from vos_jax.errors import InputError
 
-tfds = pytest.importorskip("tensorflow_datasets")
+tfds = Lazily("tensorflow_datasets")
 
 
 def stored(records, name, split):
