@@ -146,10 +146,14 @@ def _on(where: Any, tree: Any) -> Any:
     return jax.tree.map(lambda x: x.update(sharding=where), tree)
 
 
+# Steps that are nearly STM's or RDE-VOS's.
+_ALIKE = [x for x in NARROW if x == "stcn" or x.endswith(".py")]
+
 every_step = pytest.mark.parametrize(
     ("name", "platform"),
     [
-        *((name, "cuda") for name in NARROW),
+        *((name, "cuda") for name in NARROW if name not in _ALIKE),
+        *(pytest.param(name, "cuda", marks=pytest.mark.slow) for name in _ALIKE),
         # They are told apart in few places.
         ("stm", "tpu"),
         *(

@@ -52,7 +52,7 @@ def parameters(*slow):
     ]
 
 
-@pytest.fixture(scope="module", params=parameters())
+@pytest.fixture(scope="module", params=parameters("stcn"))
 def name(request):
     return request.param
 

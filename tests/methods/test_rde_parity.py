@@ -244,6 +244,7 @@ def test_the_weights_are_those_of_the_reference(reference, state_dict):
         np.testing.assert_allclose(np.abs(weight).sum(), size, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rde", "stcn"])
 def test_the_name_table_covers_the_released_state_dict(name, state_dict):
     method = create(name)

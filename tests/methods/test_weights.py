@@ -97,6 +97,7 @@ def test_folded_weights_are_loaded_as_such(tmp_path, tiny_method, tiny_variables
     assert_equal_variables(variables, model[1])
 
 
+@pytest.mark.slow
 def test_weights_that_lie_for_a_gpu_are_stored_as_all_are(
     tmp_path, tiny_method, tiny_variables
 ):

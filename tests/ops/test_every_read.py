@@ -31,6 +31,14 @@ def _cases(*, all_options=False):
 each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 parted = pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
 cases = pytest.mark.parametrize(("name", "index"), _cases())
+# The second of a read's options where each is a program or two of its own.
+first = pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        pytest.param(*x.values, id=x.id, marks=pytest.mark.slow if x.values[1] else [])
+        for x in _cases()
+    ],
+)
 gaps = pytest.mark.parametrize(
     ("name", "index"), [case for case in _cases() if READS[case.values[0]].emptied]
 )
@@ -103,7 +111,7 @@ def test_a_read_equals_loops_in_float64(name, index, implementation):
 
 
 @parted
-@cases
+@first
 def test_enormous_scores_stay_finite(name, index, implementation):
     (query, key, *floats), rest = READS[name].random()
     args = (1e3 * query, 1e3 * key, *floats), rest
@@ -113,7 +121,7 @@ def test_enormous_scores_stay_finite(name, index, implementation):
 
 
 @each
-@cases
+@first
 def test_bfloat16_is_near_float32_and_accumulates_in_it(name, index, implementation):
     floats, rest = READS[name].random()
     rounded = [jnp.asarray(x, jnp.bfloat16) for x in floats]
@@ -225,7 +233,7 @@ def test_parts_and_their_gradients_are_those_of_the_formula(name, index):
 
 
 @parted
-@cases
+@first
 def test_jit_and_vmap_and_a_loop_agree(name, index, implementation):
     videos = [READS[name].random(seed=seed) for seed in (0, 1)]
     if READS[name].emptied:

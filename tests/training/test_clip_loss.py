@@ -175,6 +175,7 @@ def found(remembering):
     return remembering(np.zeros((4, 32, 32), np.float32))[1]
 
 
+@pytest.mark.slow
 def test_true_masks_are_remembered_as_constants(
     with_true_masks, remembering, found, partly_known
 ):
@@ -190,6 +191,7 @@ def test_true_masks_are_remembered_as_constants(
     assert abs(other - with_true_masks[0]) > 1e-4
 
 
+@pytest.mark.slow
 def test_found_masks_are_remembered_by_default(
     loss_of, variables, with_true_masks, remembering, found
 ):
