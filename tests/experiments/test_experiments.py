@@ -134,6 +134,7 @@ def test_validation_is_another_split_of_the_data(name):
             assert (config.source, config.options) != (trained.source, trained.options)
 
 
+@pytest.mark.slow
 def test_videos_of_validation_have_frames_to_find(tmp_path):
     every = (config for name in NAMES for config in load_experiment(name).validation)
     for config in {repr(config): config for config in every}.values():

@@ -62,6 +62,7 @@ def assert_near(found, expected, tolerance=NOISE):
 # Proposals
 
 
+@pytest.mark.slow
 def test_what_is_not_valid_changes_nothing(model, started, looped, proposals):
     """Neither proposals nor object slots, whatever they hold."""
     junk = ~proposals.valid
@@ -80,6 +81,7 @@ def test_what_is_not_valid_changes_nothing(model, started, looped, proposals):
         np.testing.assert_array_equal(out.probs, known.probs)
 
 
+@pytest.mark.slow
 def test_the_order_of_proposals_is_irrelevant(model, started, proposals):
     """Of an object that any is most like; else it begins with the first of them."""
     count = int(proposals.valid.sum())

@@ -262,6 +262,7 @@ def test_a_late_object_has_its_own_first_frame_and_tracks(late, queries):
         assert not np.asarray(out.probs[4]).any()
 
 
+@pytest.mark.slow
 def test_objects_are_read_as_if_alone(hmmn, late, queries):
     method, variables = hmmn
     memory = late[0][2].memory
@@ -355,7 +356,13 @@ def test_guidance_changes_all_reads(options, read_as, plain_read):
 
 @pytest.mark.parametrize(
     "options",
-    [*({"selection": s} for s in ("random", "strided", "all")), {"k": 16}],
+    [
+        {"selection": "random"},
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in ({"selection": "strided"}, {"selection": "all"}, {"k": 16})
+        ),
+    ],
     ids=str,
 )
 def test_the_selection_changes_fine_reads_alone(options, read_as, plain_read):

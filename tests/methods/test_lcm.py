@@ -408,6 +408,7 @@ def shortly(looped):
     return np.stack([out.probs[:3] for out in looped[1][:4]])
 
 
+@pytest.mark.slow
 def test_global_retrieval_alone_is_stm(retrieval, video, shortly):
     (_, variables), probs = retrieval
     stm = narrow("stm")

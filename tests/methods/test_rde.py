@@ -275,6 +275,7 @@ def growing(stcn, video):
     return run(stcn, state, video[0][1:8])
 
 
+@pytest.mark.slow
 def test_stcn_keeps_the_first_and_every_nth_frame(growing):
     kept = [sorted(t for t in times(state)[0] if t >= 0) for state in growing[0]]
     assert kept == [[0], [0], [0, 2], [0, 2], [0, 2, 4], [0, 2, 4], [0, 2, 4, 6]]

@@ -275,6 +275,7 @@ def hmmn():
     return hmmn_weights.narrow()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [(3,), (2,), ()])
 def test_a_network_with_fewer_fine_stages_takes_weights_of_more(stages, tmp_path, hmmn):
     path = tmp_path / "hmmn.safetensors"

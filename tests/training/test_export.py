@@ -70,7 +70,13 @@ def plain(run):
     return run("plain", None, SCORES)
 
 
-@pytest.mark.parametrize(("which", "step"), [("best", 4), ("newest", 6), (2, 2)])
+@pytest.mark.parametrize(
+    ("which", "step"),
+    [
+        ("best", 4),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in (("newest", 6), (2, 2))),
+    ],
+)
 def test_a_checkpoint_becomes_a_weights_file(
     plain, tiny_method, tiny_variables, tmp_path, which, step
 ):

@@ -184,8 +184,11 @@ def test_every_variant_takes_the_arguments_of_its_kind(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("l2", "kernel-guided"),
-        *(pytest.param(x, marks=pytest.mark.slow) for x in ("space-time", "guided-8")),
+        "l2",
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in ("kernel-guided", "space-time", "guided-8")
+        ),
     ],
 )
 def test_variants_that_read_the_same_cells_agree(name: str) -> None:
