@@ -48,17 +48,21 @@ clean:
 
 .venv/.core: .venv/.made pyproject.toml constraints.txt
 	@echo "installing vos_jax into .venv (a minute or two the first time)"
-	@$(INSTALL) --no-warn-conflicts --editable .
+	@$(INSTALL) --editable .
 	@touch $@
 
-# More than half of all bytes, unpacked on a core of its own. What these need comes last,
-# which pip is not to complain of before.
+# TensorFlow and PyTorch are more than half of all bytes: they are unpacked beside the
+# others. What these two need comes last, of which pip is not to complain before.
 .venv/.largest: .venv/.made pyproject.toml constraints.txt
 	@$(INSTALL) --no-deps tensorflow-cpu torch
 	@touch $@
 
+.venv/.others: .venv/.made pyproject.toml constraints.txt
+	@$(INSTALL) --no-warn-conflicts --editable ".[plot,proposals,test,train]"
+	@touch $@
+
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
 	@echo "installing the development tools and PyTorch into .venv (some minutes)"
-	@$(MAKE) --no-print-directory --jobs 2 .venv/.core .venv/.largest
+	@$(MAKE) --no-print-directory --jobs 2 .venv/.others .venv/.largest
 	@$(INSTALL) --editable ".[dev]"
 	@touch .venv/.core $@

@@ -16,6 +16,8 @@ from vos_jax.errors import InputError
 from vos_jax.inference.capacity import state_bytes
 from vos_jax.methods.base import Method
 
+pytestmark = pytest.mark.slow
+
 TINY = ModelOptions(
     height=32,
     width=40,

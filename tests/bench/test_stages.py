@@ -19,6 +19,8 @@ from vos_jax.methods.base import Method
 from vos_jax.ops import memory_bank
 from vos_jax.ops.memory_bank import FIRST, Bank, Moment, Policy
 
+pytestmark = pytest.mark.slow
+
 SIZE, OBJECTS = (32, 40), 2
 
 
