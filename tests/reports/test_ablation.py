@@ -106,6 +106,17 @@ def test_a_setting_is_known_before_the_next_one_begins(work, split, tmp_path, ca
     assert capsys.readouterr().err == "good (1/2)\n"
 
 
+def test_programs_of_a_setting_are_dropped_before_the_next(
+    work, split, tmp_path, monkeypatch
+):
+    dropped = []
+    monkeypatch.setattr(
+        settings_table.jax, "clear_caches", lambda: dropped.append(len(work))
+    )
+    dict(measure_settings("stm", SETTINGS, split, tmp_path))
+    assert dropped == [2, 4]
+
+
 def test_scores_of_masks_that_are_gone_are_forgotten(work, split, tmp_path):
     before = dict(measure_settings("stm", SETTINGS, split, tmp_path))["good"]
     file = tmp_path / "good" / "figures.json"

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import jax
+
 from vos_jax import evaluation
 from vos_jax.bench.speed import (
     SpeedRow,
@@ -310,6 +312,8 @@ def _evaluate(
             **common,
         )
         speeds = folder.time(*model, chosen, reserve=longest, **common)
+        # A process has no room for the programs of hundreds of settings and sizes.
+        jax.clear_caches()
         yield name, finish(folder, setting, speeds)
 
 
