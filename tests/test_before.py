@@ -15,6 +15,7 @@ import safetensors.numpy
 from PIL import Image
 
 import vos_jax
+from tests.by_default import by_default
 from vos_jax.cli import main
 
 FILES = Path(__file__).parent / "before"
@@ -104,7 +105,7 @@ def assert_same_masks(found, expected):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(x, marks=pytest.mark.slow) if x == "stcn" else x for x in METHODS],
+    by_default(METHODS, set(METHODS) - {"stcn"}),
 )
 def test_weights_give_the_logits_that_they_gave(name, expected):
     before = expected[f"logits/{name}"]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.by_default import by_default
 from vos_jax.cli import main
 from vos_jax.inference import demo
 
@@ -56,22 +57,18 @@ def _name(page: Path) -> str:
 
 
 # A minute in all.
-LONG = (
-    "evaluation",
-    "training-data",
-    "tutorial-segment-your-video",
-    "write-your-own-read",
-)
+LONG = [
+    ROOT / "docs" / f"{name}.md"
+    for name in (
+        "evaluation",
+        "training-data",
+        "tutorial-segment-your-video",
+        "write-your-own-read",
+    )
+]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=[pytest.mark.slow] if page.stem in LONG else [])
-        for page in PAGES
-    ],
-    ids=_name,
-)
+@pytest.mark.parametrize("page", by_default(PAGES, set(PAGES) - set(LONG)), ids=_name)
 def test_a_page_runs_as_it_stands(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.by_default import by_default
 from tests.clips import read_masks, write_frames, write_masks
 from vos_jax.cli import _parser, main
 from vos_jax.data.synthetic import generate_clip
@@ -141,18 +142,14 @@ def scores(out):
     return np.stack([each["probs"].astype(np.float32) for each in found])
 
 
-def by_default(*names):
+def methods(*often):
     """Where methods hardly differ, some of them will do but for long runs."""
-    params = [
-        pytest.param(name, marks=[] if name in names else pytest.mark.slow)
-        for name in sorted(WEIGHTS)
-    ]
-    return pytest.mark.parametrize("method", params)
+    return pytest.mark.parametrize("method", by_default(sorted(WEIGHTS), often))
 
 
 # Whatever is STCN's is RDE-VOS's, too.
-EVERY = by_default(*WEIGHTS.keys() - {"stcn"})
-ONE_BY_DEFAULT = by_default("stm-tiny")
+EVERY = methods(*WEIGHTS.keys() - {"stcn"})
+ONE_BY_DEFAULT = methods("stm-tiny")
 
 
 @ONE_BY_DEFAULT

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.by_default import by_default
 from vos_jax.data.synthetic import THEMES, generate_clip, generate_frames, iterate_clip
 from vos_jax.data.synthetic.actors import KINDS, WORLDS
 from vos_jax.data.synthetic.bodies import KINDS as FIGURES
@@ -22,10 +23,7 @@ LAMP = Lamp(0.6, -0.8, 0.4, 0.4)
 pytestmark = pytest.mark.filterwarnings("error")
 every_theme = pytest.mark.parametrize(
     "theme",
-    [
-        pytest.param(x, marks=[] if x in ("world", "slow") else pytest.mark.slow)
-        for x in WORLDS
-    ],
+    by_default(WORLDS, ["world", "slow"]),
 )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import vos_jax
+from tests.by_default import by_default
 from tests.clips import write_davis
 from tests.experiments.scripts import script
 from tests.methods.every import narrow
@@ -209,7 +210,7 @@ def _row(out, table, row):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(x, marks=[] if x == "stm" else pytest.mark.slow) for x in PAPERS],
+    by_default(PAPERS, ["stm"]),
 )
 def test_a_table_goes_on_where_it_was_killed(
     name, davis, tmp_path, monkeypatch, capsys

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vos_jax
+from tests.by_default import by_default
 from tests.methods.hmmn_weights import narrow
 from tests.methods.steps import run, times
 from vos_jax.errors import InputError
@@ -335,14 +336,13 @@ def plain_read(read_as):
     [
         {"kernel_guided": False},
         {"kernel_centre": "paper"},
-        *(
-            pytest.param(x, marks=pytest.mark.slow)
-            for x in (
+        *by_default(
+            [
                 {"kernel_centre": "global"},
                 {"window": 5},
                 {"sigma_step": 0.5},
                 {"sigma": 7.0},
-            )
+            ]
         ),
     ],
     ids=str,
@@ -358,10 +358,7 @@ def test_guidance_changes_all_reads(options, read_as, plain_read):
     "options",
     [
         {"selection": "random"},
-        *(
-            pytest.param(x, marks=pytest.mark.slow)
-            for x in ({"selection": "strided"}, {"selection": "all"}, {"k": 16})
-        ),
+        *by_default([{"selection": "strided"}, {"selection": "all"}, {"k": 16}]),
     ],
     ids=str,
 )
@@ -419,9 +416,7 @@ def plain(looped):
     return np.stack([out.probs[:3] for out in looped[1][:4]])
 
 
-@pytest.mark.parametrize(
-    "stages", [*(pytest.param(x, marks=pytest.mark.slow) for x in ((3,), (2,))), ()]
-)
+@pytest.mark.parametrize("stages", by_default([(3,), (2,), ()], [()]), ids=str)
 def test_a_network_may_do_without_fine_stages(stages, video, plain):
     state, probs = _short(narrow(window=WINDOW, fine_stages=stages), video)
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)

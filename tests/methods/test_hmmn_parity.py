@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import vos_jax
+from tests.by_default import by_default
 from tests.fill import fill_all
 from tests.methods.parity import (
     STM_INPUTS,
@@ -71,10 +72,7 @@ def variables(state_dict):
     return jax.device_put(tree)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(x, marks=pytest.mark.slow) for x in ("generated", "real")],
-)
+@pytest.fixture(scope="module", params=by_default(["generated", "real"]))
 def reference(request):
     if request.param == "generated":
         return Reference(HERE / "hmmn_reference.npz")

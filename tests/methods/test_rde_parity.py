@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import vos_jax
+from tests.by_default import by_default
 from tests.methods.parity import Stored
 from tests.methods.rde_weights import SEED, published_weights
 from vos_jax.convert import convert_state_dict, export_state_dict
@@ -92,10 +93,7 @@ def folded(variables):
     return fold_norms(variables)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(x, marks=pytest.mark.slow) for x in ("generated", "real")],
-)
+@pytest.fixture(scope="module", params=by_default(["generated", "real"]))
 def reference(request):
     if request.param == "generated":
         return Reference(HERE / "rde_reference.npz")

@@ -10,7 +10,8 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ RUNS = {
     ),
 }
 
-# Whole runs of two processes are compared in `test_train_many` every time.
-pytestmark = pytest.mark.slow
+# The other one has nearly all that is in these: parts, norms that follow, loops.
+SLOW = ("plain", "parts", "hardest-remat")
+NAMES = [pytest.param(x, marks=pytest.mark.slow) if x in SLOW else x for x in RUNS]
 
 
 def run_alone(
@@ -116,16 +118,25 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+Results = Callable[[str], tuple[Path, Path]]
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Folders of what one device and eight devices compute."""
-    one, eight = (tmp_path_factory.mktemp(each) for each in ("one", "eight"))
-    process = start_process(str(eight), tuple(RUNS), 8)
-    try:
-        run(str(one), tuple(RUNS))
-    finally:
-        finish(process)
-    return one, eight
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Folders of what one device and eight devices compute, by the name of a run."""
+
+    @cache
+    def together(names: tuple[str, ...]) -> tuple[Path, Path]:
+        one, eight = (tmp_path_factory.mktemp(each) for each in ("one", "eight"))
+        process = start_process(str(eight), names, 8)
+        try:
+            run(str(one), names)
+        finally:
+            finish(process)
+        return one, eight
+
+    fast = tuple(name for name in RUNS if name not in SLOW)
+    return lambda name: together(SLOW if name in SLOW else fast)
 
 
 def assert_same_run(found, expected):
@@ -135,17 +146,18 @@ def assert_same_run(found, expected):
 
 
 # One test, so that no two workers run the same processes.
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_eight_devices_do_what_one_does_and_only_sums_move_once(name, results):
-    one, eight = results
+    one, eight = results(name)
     assert_same_run(eight / f"{name}.npz", one / f"{name}.npz")
     program = (eight / f"{name}.txt").read_text()
     assert_nothing_moves_but_sums(program)
     assert_gradients_meet_once_and_outside_of_the_loops(program, RUNS[name])
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(results, tmp_path):
-    one, _ = results
+    one, _ = results("plain")
     coordinator = f"localhost:{free_port()}"
     outs = [tmp_path / f"{process}" for process in range(2)]
     for out in outs:

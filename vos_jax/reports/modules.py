@@ -136,7 +136,7 @@ def measure_modules(
 
 
 def modules_table(modules: Mapping[str, Module], rows: Sequence[Row]) -> str:
-    """Markdown: modules in the order of their methods, J&F with and without each."""
+    """Markdown: J&F with each module and without it, rows in their order."""
     head = ("module", "videos", "weights", "with", "without", "gain", "spread")
     return markdown_table(
         head,
@@ -147,9 +147,7 @@ def modules_table(modules: Mapping[str, Module], rows: Sequence[Row]) -> str:
                 f"{row.gain:+.3f}",
                 "" if row.spread is None else f"{row.spread:.3f}",
             )
-            for name in modules
             for row in rows
-            if row.module == name
         ],
     )
 

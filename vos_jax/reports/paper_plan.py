@@ -173,12 +173,13 @@ def _run(
     recipe = paper.recipe(row, place)
     if isinstance(recipe, str):
         return recipe
-    if given.only is None and place not in places:
-        known = PLACES.get(place)
+    where = given.only or place
+    if where not in places:
+        known = PLACES.get(where)
         if known is None:
-            return f"{place} is not public"
+            return f"{where} is not public"
         if known.option in given.roots:
-            return f"{known.option} has no {place}"
+            return f"{known.option} has no {where}"
         return f"needs {known.option} DIR"
     if recipe.stage is not None and given.timed == "none":
         return "nothing is timed, by --speed none"
@@ -203,7 +204,6 @@ def _run(
         inputs,
         temporal=column.measure == "T",
     )
-    where = given.only or place
     label = label_of(recipe._replace(weights=named))
     if recipe.stage is not None:
         label = f"stages_{label}"

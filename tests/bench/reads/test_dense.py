@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.by_default import by_default
 from vos_jax.bench.reads.dense import L2, KernelGuided, SpaceTime
 from vos_jax.bench.reads.fine import Candidates, Guided
 from vos_jax.bench.reads.kind import Memory, ReadKind, Variant
@@ -183,13 +184,7 @@ def test_every_variant_takes_the_arguments_of_its_kind(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "l2",
-        *(
-            pytest.param(x, marks=pytest.mark.slow)
-            for x in ("kernel-guided", "space-time", "guided-8")
-        ),
-    ],
+    by_default(["l2", "kernel-guided", "space-time", "guided-8"], ["l2"]),
 )
 def test_variants_that_read_the_same_cells_agree(name: str) -> None:
     """Six cells are all there are, and the bank's empty slots hold numbers, too."""
