@@ -156,10 +156,9 @@ def _abstract_state(
 ) -> Any:
     frame = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     probs = jax.ShapeDtypeStruct((objects + 1, *shape), jnp.float32)
-    ids = tuple(range(1, objects + 1))
-    slots = slots_for(method, frames)
-    fill = partial(first_state, method, ids=ids, objects=objects, slots=slots)
-    return jax.eval_shape(fill, variables, frame, probs)
+    ids = jax.ShapeDtypeStruct((objects,), jnp.int32)
+    fill = partial(first_state, method, slots=slots_for(method, frames))
+    return jax.eval_shape(fill, variables, frame, probs, ids)
 
 
 def segmenting_remedy(method: Method) -> str:

@@ -81,41 +81,40 @@ def label_map(
     return names[jnp.argmax(probs, axis=0)]
 
 
-@partial(jax.jit, static_argnums=0, static_argnames=("ids", "objects", "slots"))
+@partial(jax.jit, static_argnums=0, static_argnames="slots")
 def first_state(
     method: Method,
     variables: Mapping[str, Any],
     frame: Float[Array, "H W 3"],
     given: Float[Array, "O+1 H W"],
+    ids: Int[Array, " O"],
     *,
-    ids: tuple[int, ...],
-    objects: int,
     slots: int,
 ) -> State:
     """The state of the first frame, of which nothing is memorised yet.
+
+    Which ids there are is not part of the program, nor how many slots are free.
 
     Args:
       method: From `create`.
       variables: Its weights.
       frame: uint8, or float in [0, 1].
-      given: Masks of the first objects, background first.
-      ids: Their ids.
-      objects: Object slots.
+      given: Masks of the first objects, background first; zeros for a free slot.
+      ids: Of the object slots, 0 for a free one.
       slots: Slots of the memory.
     """
     frame = to_unit_range(frame)
     height, width, _ = frame.shape
-    free = objects - len(ids)
     _, keep = encode(method, variables, frame)
     return State(
-        memory=method.init_memory(height, width, objects, slots),
+        memory=method.init_memory(height, width, ids.shape[0], slots),
         frame=frame,
         keep=keep,
-        probs=jnp.pad(given, [(0, free), (0, 0), (0, 0)]),
-        first=jnp.arange(objects) < len(ids),
+        probs=given,
+        first=ids > 0,
         corrected=jnp.bool_(False),
         time=jnp.int32(0),
-        ids=jnp.array([*ids, *[0] * free], jnp.int32),
+        ids=ids,
     )
 
 

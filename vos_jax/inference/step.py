@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -57,13 +58,13 @@ def start(
     given, ids = as_probs(masks, ids, frame.shape[:2])
     if objects is not None:
         check_slots(objects, ids)
+    free = (objects or len(ids)) - len(ids)
     return first_state(
         method,
         variables,
         frame,
-        given,
-        ids=tuple(ids),
-        objects=objects or len(ids),
+        jnp.pad(given, [(0, free), (0, 0), (0, 0)]) if free else given,
+        np.array([*ids, *[0] * free], np.int32),
         slots=slots_for(method, frames),
     )
 
