@@ -15,6 +15,7 @@ from vos_jax.cli import (
     propose,
     score,
     segment,
+    segment_many,
     train,
 )
 from vos_jax.cli.script import run_script
@@ -22,6 +23,7 @@ from vos_jax.cli.script import run_script
 _COMMANDS = (
     demo,
     segment,
+    segment_many,
     convert,
     evaluate,
     score,
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
         subparser = subparsers.add_parser(
-            command.__name__.rpartition(".")[2],
+            command.__name__.rpartition(".")[2].replace("_", "-"),
             help=command.SUMMARY,
             description=command.SUMMARY,
             epilog=f"example: {command.EXAMPLE}",

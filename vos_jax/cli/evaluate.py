@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vos_jax.cli import options
 from vos_jax.cli.score import (
@@ -12,8 +14,12 @@ from vos_jax.cli.score import (
     seen_categories,
     show_progress,
 )
+from vos_jax.cli.spread_options import add_spread_options, shard_of, spread_of
 from vos_jax.errors import InputError
 from vos_jax.evaluation import read_dataset, score, write_submission
+
+if TYPE_CHECKING:
+    from vos_jax.inference.dataset import Progressed
 
 SUMMARY = "Segment the sequences of a data set and score the masks."
 EXAMPLE = (
@@ -26,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     add_dataset_options(parser)
     options.add_model_options(parser)
+    add_spread_options(parser)
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="segment nothing: score what the runs of all shards have left in DIR",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -40,8 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Segments and times, scores where annotations are public, else packs."""
-    options.positive(args, "size")
+    options.positive(args, "size", "videos")
     check_measures(args)
+    if args.merge and args.shard is not None:
+        raise InputError("--merge is for all shards together; leave --shard out")
     from vos_jax.bench.speed import chosen_sequences, speed_rows, time_sequences
     from vos_jax.inference.dataset import segment_dataset
     from vos_jax.runtime.text_table import text_table, write_table
@@ -50,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     sequences = read_dataset(*where, resolution=args.resolution)
     model = options.load_model_of(args)
     masks = args.out / "masks"
-    segment_dataset(
+    done = segment_dataset(
         *(model.method, model.variables, sequences, masks),
         split=args.split,
         root=args.root,
@@ -58,8 +72,14 @@ def run(args: argparse.Namespace) -> None:
         inputs=args.inputs,
         size=args.size,
         flip=args.flip,
+        spread=spread_of(args),
+        shard=shard_of(args),
+        only_merge=args.merge,
         title=model.title,
     )
+    if args.shard is not None:
+        _print_shard(args, masks, done)
+        return
     timed = time_sequences(
         *(model.method, model.variables, chosen_sequences(sequences, args.speed)),
         reserve=max(len(sequence.frames) for sequence in sequences),
@@ -90,3 +110,17 @@ def run(args: argparse.Namespace) -> None:
     print_report(report, args.out, args.json, figures)
     if speeds and not args.json:
         print(f"{text_table(speeds)}\nfrom a frame on the host to its labels, warm")
+
+
+def _print_shard(
+    args: argparse.Namespace, masks: Path, done: Sequence["Progressed"]
+) -> None:
+    """What one of several runs prints, of which none can score."""
+    figures = {
+        "masks": str(masks),
+        "shard": args.shard,
+        "sequences": len(done),
+        "frames": sum(each.frames for each in done),
+    }
+    options.print_figures(figures, args.json)
+    print("scores: the same command with --merge for --shard", file=sys.stderr)

@@ -35,16 +35,20 @@ def reserve(
         N-th frame.
     """
     slots = _slot_capacity(state.memory)
-    needed = min(method.slots(frames) + corrections, _most_slots(method))
+    needed = _needed(method, frames, corrections)
     have = state.ids.shape[0]
     if needed <= slots and (objects or 0) <= have:
         return state
     if needed > slots:
         slots = _round_up(method, max(needed, 2 * slots))
-    objects = max(objects or 0, have)
+    return enlarge(method, state, slots, max(objects or 0, have))
+
+
+def enlarge(method: Method, state: State, slots: int, objects: int) -> State:
+    """The same state with more slots of the memory, or for more objects."""
     height, width, _ = state.frame.shape
     larger = method.init_memory(height, width, objects, slots)
-    extra = [(0, objects - have)]
+    extra = [(0, objects - state.ids.shape[0])]
     return state._replace(
         memory=jax.tree.map(
             _enlarge, larger, state.memory, is_leaf=lambda x: isinstance(x, Bank)
@@ -53,6 +57,11 @@ def reserve(
         first=jnp.pad(state.first, extra),
         ids=jnp.pad(state.ids, extra),
     )
+
+
+def room_of(state: State) -> tuple[int, int]:
+    """Slots of a state's memory, and objects that it has room for."""
+    return _slot_capacity(state.memory), state.ids.shape[0]
 
 
 def reserve_next(method: Method, state: State) -> State:
@@ -64,9 +73,13 @@ def reserve_next(method: Method, state: State) -> State:
     return reserve(method, state, frames, corrections=_corrections(method, state))
 
 
-def slots_for(method: Method, frames: int) -> int:
-    """Slots that a video of `frames` frames begins with."""
-    return _round_up(method, method.slots(frames))
+def slots_for(method: Method, frames: int, corrections: int = 0) -> int:
+    """Slots for a video of `frames` frames, of which a user corrects some."""
+    return _round_up(method, _needed(method, frames, corrections))
+
+
+def _needed(method: Method, frames: int, corrections: int) -> int:
+    return min(method.slots(frames) + corrections, _most_slots(method))
 
 
 def _round_up(method: Method, needed: int) -> int:

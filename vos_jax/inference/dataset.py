@@ -1,8 +1,9 @@
 """Inference over a data set, in the layout that scoring and servers want."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,18 @@ from vos_jax.errors import InputError, warn
 from vos_jax.evaluation import Sequence, given_labels
 from vos_jax.inference.announce import announce, model_facts, plural
 from vos_jax.inference.capacity import segmenting_remedy
-from vos_jax.inference.file_run import FileRun
+from vos_jax.inference.file_run import Beside, FileRun, Report
+from vos_jax.inference.many.crew import segment_each
+from vos_jax.inference.many.shards import Shard
+from vos_jax.inference.many.videos import (
+    ONE_BY_ONE,
+    Facts,
+    Outcome,
+    Spread,
+    Video,
+    facts_of,
+    raise_failures,
+)
 from vos_jax.inference.run_folder import DATASET_FILE, RunFolder
 from vos_jax.inference.run_identity import RUN_FILE, describe_run
 from vos_jax.media import FrameSource, atomic_path, open_frames
@@ -25,6 +37,7 @@ from vos_jax.runtime.out_of_memory import memory_told
 from vos_jax.runtime.progress import Progress
 
 _START_OVER = "remove the folder"
+_PATIENCE_S = 30.0
 
 
 class Progressed(NamedTuple):
@@ -55,6 +68,9 @@ def segment_dataset(
     inputs: Path | None = None,
     size: int | None = None,
     flip: bool = False,
+    spread: Spread = ONE_BY_ONE,
+    shard: Shard | None = None,
+    only_merge: bool = False,
     title: str | None = None,
     tell: Callable[[Progressed], None] | None = None,
     remedy: str | None = None,
@@ -76,18 +92,24 @@ def segment_dataset(
         its `inputs` takes. None for a method that takes nothing.
       size: Shorter side to compute at.
       flip: Average with the mirrored video.
+      spread: Over devices, and how many videos at once on each.
+      shard: Do only this share; others do theirs, at the same time or not.
+      only_merge: Segment nothing, but refuse what is not there.
       title: Method and weights in words, for a first line on stderr, which one for each
         sequence follows; None is silent.
       tell: Called with each sequence that was not there yet, as soon as it is.
       remedy: What a user can do when memory runs out; by default, what options there
         are for it.
 
+    Returns:
+      One for each sequence of the share, in its order.
+
     Raises:
       InputError: `out` holds masks of other settings, frames or annotations, or masks
-        that no run has noted there; or the input is unusable or missing.
+        that no run has noted there; the input is unusable or missing; or a `spread`
+        that keeps going could not do all.
     """
     reader = open_inputs(method.inputs, inputs)
-    identity = None if reader is None else reader.identity
     settings = {
         "dataset": sequences[0].dataset,
         "split": split,
@@ -98,19 +120,97 @@ def segment_dataset(
         "size": size,
         "flip": flip,
     }
-    if identity is not None:
-        settings["inputs"] = identity
+    if reader is not None:
+        settings["inputs"] = reader.identity
+    own = sequences if shard is None else shard.of(sequences)
+    work = _Work(
+        method=method,
+        weights_id=weights_id,
+        out=out,
+        reader=reader,
+        size=size,
+        flip=flip,
+        # One capacity for all: sequences of one frame size share their programs.
+        reserve=max(len(sequence.frames) for sequence in sequences),
+        title=None if title is None else "",
+        remedy=remedy or segmenting_remedy(method),
+    )
+    with nullcontext() if shard is None else shard.alone(out):
+        with _claim(out, settings, sequences):
+            finished = {sequence.name for sequence in own if work.is_done(sequence)}
+        left = [sequence for sequence in own if sequence.name not in finished]
+        if only_merge:
+            _check_all_there(out, left)
+        if reader is not None:
+            check_sequences(reader, left)
+        if title is not None:
+            what = " ".join(filter(None, (sequences[0].dataset, split)))
+            facts = what, _share_told(shard, own)
+            announce("segment", (*model_facts(title, method), *facts))
+        done: dict[str, Progressed] = {}
 
-    opened: dict[str, _Opened] = {}
+        def note(outcome: Outcome) -> None:
+            if outcome.report is not None:
+                report = outcome.report
+                found = outcome.name, report.frames, report.frames_per_second
+                done[outcome.name] = Progressed(*found)
+                if tell is not None:
+                    tell(done[outcome.name])
 
-    def is_done(sequence: Sequence) -> bool:
+        numbered = enumerate(own, 1)
+        videos = [
+            work.video(sequence, f"{sequence.name} ({number}/{len(own)})")
+            for number, sequence in numbered
+            if sequence.name not in finished
+        ]
+        about = method, variables, videos, spread
+        raise_failures(segment_each(*about, size=size, flip=flip, tell=note))
+    nothing = 0, float("nan")
+    return [done.get(x.name, Progressed(x.name, *nothing)) for x in own]
+
+
+def _check_all_there(out: Path, left: list[Sequence]) -> None:
+    if left:
+        more = "" if len(left) == 1 else f" and {len(left) - 1} more"
+        raise InputError(
+            f"{out}: masks of {left[0].name}{more} are not there, or not all of them;"
+            " run the shard that they belong to again"
+        )
+
+
+def _share_told(shard: Shard | None, own: Collection[Sequence]) -> str:
+    told = plural(len(own), "sequence")
+    return told if shard is None else f"{told}, shard {shard}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What is the same for all sequences of a run."""
+
+    method: Method
+    weights_id: str
+    out: Path
+    reader: InputReader | None
+    size: int | None
+    flip: bool
+    reserve: int
+    title: str | None
+    remedy: str
+    opened: dict[str, _Opened] = field(default_factory=dict)
+
+    def is_done(self, sequence: Sequence) -> bool:
         """Refuses what the folder of a sequence holds if it cannot be gone on with."""
-        folder = out / sequence.name
+        folder = self.out / sequence.name
         if not folder.exists():
             return False
         found = _open(sequence)
-        about = (method, weights_id, *found)
-        run = describe_run(*about, size=size, flip=flip, inputs=identity)
+        identity = None if self.reader is None else self.reader.identity
+        run = describe_run(
+            *(self.method, self.weights_id, *found),
+            size=self.size,
+            flip=self.flip,
+            inputs=identity,
+        )
         is_whole = RunFolder(
             *(folder, run),
             go_on=True,
@@ -118,45 +218,40 @@ def segment_dataset(
             start_over=_START_OVER,
         ).is_done
         if not is_whole:
-            opened[sequence.name] = found
+            self.opened[sequence.name] = found
         return is_whole
 
-    with _claim(out, settings, sequences):
-        finished = {sequence.name for sequence in sequences if is_done(sequence)}
-        if reader is not None:
-            check_sequences(reader, [x for x in sequences if x.name not in finished])
-    if title is not None:
-        what = " ".join(filter(None, (sequences[0].dataset, split)))
-        facts = what, plural(len(sequences), "sequence")
-        announce("segment", (*model_facts(title, method), *facts))
-    longest = max(len(sequence.frames) for sequence in sequences)
-    done = []
-    for number, sequence in enumerate(sequences, 1):
-        if sequence.name in finished:
-            done.append(Progressed(sequence.name, 0, float("nan")))
-            continue
-        found = opened.pop(sequence.name, None) or _open(sequence)
-        run = FileRun(
+    def video(self, sequence: Sequence, label: str) -> Video:
+        """The sequence as one of many videos."""
+
+        def look() -> Facts:
+            source, given = open_sequence(sequence)
+            frames = len(source) - min(given)
+            return facts_of(source.size, given, frames, reserve=self.reserve)
+
+        def run(variables: Mapping[str, Any], beside: Beside | None) -> Report:
+            with memory_told(sequence.name, self.remedy):
+                about = self.method, variables, self.weights_id
+                return self._run(sequence, label)(*about, beside)
+
+        return Video(sequence.name, look, run)
+
+    def _run(self, sequence: Sequence, label: str) -> FileRun:
+        found = self.opened.pop(sequence.name, None) or _open(sequence)
+        return FileRun(
             **found._asdict(),
-            masks=out / sequence.name,
-            inputs=reader,
+            masks=self.out / sequence.name,
+            inputs=self.reader,
             sequence=sequence.name,
-            size=size,
-            flip=flip,
+            size=self.size,
+            flip=self.flip,
             resume=True,
             start_over=_START_OVER,
             wanted=frozenset(sequence.outputs),
-            # One capacity for all: sequences of one frame size share their programs.
-            reserve=longest,
-            label=f"{sequence.name} ({number}/{len(sequences)})",
-            title=None if title is None else "",
+            reserve=self.reserve,
+            label=label,
+            title=self.title,
         )
-        with memory_told(sequence.name, remedy or segmenting_remedy(method)):
-            report = run(method, variables, weights_id)
-        done.append(Progressed(sequence.name, report.frames, report.frames_per_second))
-        if tell is not None:
-            tell(done[-1])
-    return done
 
 
 def _resolution(sequence: Sequence) -> str | None:
@@ -203,13 +298,18 @@ def _claim(
     """Keeps masks of different settings out of one folder.
 
     It is noted as that of `settings` after what the body finds there is fine, too.
+    Other shards wait for the notes alone, not for the body.
     """
-    with lock_folder(out):
+    with lock_folder(out, _PATIENCE_S):
         found = _read_settings(out)
         if found is not None:
             _check_same(out, found, settings)
             _check_others(out, found, settings, sequences)
-        yield
+    yield
+    with lock_folder(out, _PATIENCE_S):
+        found = _read_settings(out)
+        if found is not None:
+            _check_same(out, found, settings)
         if found != settings:
             with atomic_path(out / DATASET_FILE) as temporary:
                 temporary.write_text(json.dumps(settings, indent=1))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -33,6 +33,21 @@ from vos_jax.runtime.progress import Progress
 
 _SAVE_EVERY_S = 60.0
 _AHEAD = 4
+
+
+class Beside(NamedTuple):
+    """What a run shares with those that run beside it, in other threads.
+
+    Attributes:
+      progress: Counts the frames of all.
+      act: Called after each frame; raises when all are to stop.
+      place: Gives what segments the video; by default that is a segmenter of its own.
+        Takes whether probabilities are wanted.
+    """
+
+    progress: Progress
+    act: Callable[[], None]
+    place: Callable[[bool], AbstractContextManager[VideoSegmenter]] | None = None
 
 
 class Report(NamedTuple):
@@ -110,19 +125,26 @@ class FileRun:
         return self.reserve or len(self.order)
 
     def __call__(
-        self, method: Method, variables: Mapping[str, Any], weights_id: str
+        self,
+        method: Method,
+        variables: Mapping[str, Any],
+        weights_id: str,
+        beside: Beside | None = None,
     ) -> Report:
         """Segments and writes what is not done yet.
+
+        Args:
+          method: From `load_model`.
+          variables: Its weights.
+          weights_id: Names the weights.
+          beside: What it shares with other runs; None for a run alone.
 
         Raises:
           InputError: As `vos_jax.inference.files.segment_files`.
         """
         inputs = self._find_inputs()
-        objects = len({x for labels in self.given.values() for x in objects_in(labels)})
-        prepare = cache(partial(self._segmenter, method, variables, objects))
-        if not self.masks.exists():
-            # Without room no folder is made; a run that is done needs no room.
-            prepare()
+        objects = count_objects(self.given)
+        prepare = self._preparing(method, variables, objects, beside)
         skipped = len(self.source) - len(self.order)
         with lock_folder(self.masks):
             folder = RunFolder(
@@ -135,13 +157,15 @@ class FileRun:
             if folder.is_done:
                 folder.finish()
                 return Report(0, skipped, 0, float("nan"))
-            segmenter = prepare()
-            self._announce(method, objects)
-            if folder.saved is not None:
-                segmenter.restore(folder.saved)
-            with ResultFiles(folder, self.scores) as writer:
+            with (
+                prepare() as segmenter,
+                ResultFiles(folder, self.scores) as writer,
+            ):
+                self._announce(method, objects)
+                if folder.saved is not None:
+                    segmenter.restore(folder.saved)
                 checkpoint = partial(self._checkpoint, segmenter, writer, folder)
-                report = self._segment(segmenter, writer, checkpoint, inputs)
+                report = self._segment(segmenter, writer, checkpoint, inputs, beside)
                 writer.flush()
             folder.finish()
         return report._replace(skipped=skipped)
@@ -158,6 +182,22 @@ class FileRun:
         return self.inputs.video(
             self.sequence, names, self.source.size, folder=self.folder
         )
+
+    def _preparing(
+        self,
+        method: Method,
+        variables: Mapping[str, Any],
+        objects: int,
+        beside: Beside | None,
+    ) -> Callable[[], AbstractContextManager[VideoSegmenter]]:
+        """What gives the segmenter when it is needed."""
+        if beside is not None and beside.place is not None:
+            return partial(beside.place, self.scores is not None)
+        alone = cache(partial(self._segmenter, method, variables, objects))
+        if not self.masks.exists():
+            # Without room no folder is made; a run that is done needs no room.
+            alone()
+        return lambda: nullcontext(alone())
 
     def _segmenter(
         self, method: Method, variables: Mapping[str, Any], objects: int
@@ -214,16 +254,14 @@ class FileRun:
         writer: ResultFiles,
         checkpoint: Callable[[Pending | None], None],
         inputs: VideoInputs | None,
+        beside: Beside | None,
     ) -> Report:
         indices = self.order[segmenter.index :]
         started = saved = time.monotonic()
         times: list[float] = []
         waiting: Pending | None = None
         try:
-            with (
-                delayed_signals() as act,
-                Progress(self.label, len(indices)) as progress,
-            ):
+            with self._watched(len(indices), beside) as (progress, act):
                 pairs = self._read(indices, segmenter.index, inputs)
                 for index, (frame, own) in zip(indices, pairs, strict=True):
                     pending = segmenter(frame, self.given.get(index), inputs=own)
@@ -242,6 +280,18 @@ class FileRun:
                 checkpoint(waiting)
             raise
         return _report(times, started)
+
+    @contextmanager
+    def _watched(
+        self, frames: int, beside: Beside | None
+    ) -> Iterator[tuple[Progress, Callable[[], None]]]:
+        """Who is told of each frame, and what may stop the run after it."""
+        if beside is not None:
+            beside.progress.leave_out(len(self.order) - frames)
+            yield beside.progress, beside.act
+            return
+        with delayed_signals() as act, Progress(self.label, frames) as progress:
+            yield progress, act
 
     def _read(
         self, indices: range, begin: int, inputs: VideoInputs | None
@@ -276,8 +326,14 @@ class FileRun:
         self._write(writer, segmenter.latest)
         writer.flush()
         # A step that failed half-way leaves a state that belongs to no position.
-        if segmenter.views and int(segmenter.views[0].time) + 1 == segmenter.index:
-            folder.save(segmenter.index, segmenter.views)
+        views = segmenter.views
+        if views and int(views[0].time) + 1 == segmenter.index:
+            folder.save(segmenter.index, views)
+
+
+def count_objects(given: Mapping[int, np.ndarray]) -> int:
+    """How many objects the given label maps of a video show."""
+    return len({x for labels in given.values() for x in objects_in(labels)})
 
 
 def _report(times: Sequence[float], started: float) -> Report:

@@ -5,6 +5,7 @@ there, and a resumed run goes on from the state that the interrupted one saved.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy as np
 
 from vos_jax.errors import InputError
 from vos_jax.inference.capacity import segmenting_remedy
-from vos_jax.inference.file_run import FileRun, Report
-from vos_jax.inference.run_identity import OVERLAY, SCORES
+from vos_jax.inference.file_run import Beside, FileRun, Report
+from vos_jax.inference.many.videos import Facts, facts_of
+from vos_jax.inference.run_identity import OVERLAY, SCORES, frame_order
 from vos_jax.media import (
     FrameSource,
     VideoWriter,
@@ -75,7 +77,11 @@ class SegmentJob:
 
 
 def segment_files(
-    method: Method, variables: Mapping[str, Any], job: SegmentJob, weights_id: str = ""
+    method: Method,
+    variables: Mapping[str, Any],
+    job: SegmentJob,
+    weights_id: str = "",
+    beside: Beside | None = None,
 ) -> Report:
     """Runs a job.
 
@@ -84,6 +90,7 @@ def segment_files(
       variables: Its weights.
       job: What to do.
       weights_id: Names the weights, so that a resumed run cannot mix them.
+      beside: What it shares with other jobs, which run at the same time.
 
     Raises:
       InputError: Something in the input is unusable or missing, `out` holds files that
@@ -91,11 +98,15 @@ def segment_files(
       OutOfMemory: An `InputError` that is a `MemoryError`, too.
     """
     with memory_told(str(job.input), segmenting_remedy(method)):
-        return _segment_files(method, variables, job, weights_id)
+        return _segment_files(method, variables, job, weights_id, beside)
 
 
 def _segment_files(
-    method: Method, variables: Mapping[str, Any], job: SegmentJob, weights_id: str
+    method: Method,
+    variables: Mapping[str, Any],
+    job: SegmentJob,
+    weights_id: str,
+    beside: Beside | None,
 ) -> Report:
     _check_apart(job)
     inputs = open_inputs(method.inputs, job.inputs)
@@ -116,9 +127,12 @@ def _segment_files(
         resume=job.resume,
         title=job.title,
     )
-    report = run(method, variables, weights_id)
+    report = run(method, variables, weights_id, beside)
     if job.overlay:
-        write_overlay(job.out / OVERLAY, run.masks, source, sorted(run.order))
+        about = run.masks, source, sorted(run.order)
+        # Among many videos are some that were done, and drawn, before.
+        if beside is None or report.frames or not (job.out / OVERLAY).exists():
+            write_overlay(job.out / OVERLAY, *about, shows_progress=beside is None)
     return report
 
 
@@ -135,19 +149,37 @@ def _check_apart(job: SegmentJob) -> None:
                 )
 
 
+def look_at(job: SegmentJob) -> Facts:
+    """What there is to know of a job's video before it is segmented.
+
+    Raises:
+      InputError: The video or its masks cannot be read.
+    """
+    source = open_frames(job.input, allow_damaged=job.allow_damaged)
+    given = read_masks(job.mask, source, last=job.reverse)
+    order = frame_order(len(source), given, reverse=job.reverse)
+    return facts_of(source.size, given, len(order))
+
+
 def write_overlay(
-    path: Path, masks: Path, source: FrameSource, indices: Sequence[int]
+    path: Path,
+    masks: Path,
+    source: FrameSource,
+    indices: Sequence[int],
+    *,
+    shows_progress: bool = True,
 ) -> None:
     """Draws the mask files of consecutive frames over them, as a video."""
     frames = prefetch(islice(source.frames(indices[0]), len(indices)), _AHEAD)
     with (
         VideoWriter(path, source.fps, source.size) as video,
-        Progress("overlay", len(indices)) as progress,
+        Progress("overlay", len(indices)) if shows_progress else nullcontext() as shown,
     ):
         for index, frame in zip(indices, frames, strict=True):
             labels = read_labels(masks / f"{source.names[index]}.png")
             video.write(blend(frame, labels))
-            progress.update()
+            if shown is not None:
+                shown.update()
 
 
 def read_masks(

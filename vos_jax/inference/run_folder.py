@@ -25,6 +25,7 @@ from vos_jax.inference.run_identity import (
     read_run,
     write_run,
 )
+from vos_jax.media.atomic import TEMPORARY
 from vos_jax.media.listing import IMAGE_SUFFIXES, list_names
 
 DATASET_FILE = "run.json"
@@ -123,7 +124,7 @@ class RunFolder:
             return
         if self.saved is None:
             _remove(self._state_file)
-        for path in self._stale:
+        for path in (*self._stale, *_unfinished(self.masks)):
             _remove(path)
         if any(path.parent.name == SCORES for path in self._stale):
             with suppress(OSError):
@@ -141,6 +142,13 @@ class RunFolder:
         """Notes that there is nothing to go on with."""
         self.claim()
         _remove(self._state_file)
+
+
+def _unfinished(masks: Path) -> Iterator[Path]:
+    """What a process that was killed had begun to write for this run."""
+    yield from masks.glob(TEMPORARY)
+    yield from (masks.parent / SCORES).glob(TEMPORARY)
+    yield from masks.parent.glob(TEMPORARY.replace("*", f"{OVERLAY}*", 1))
 
 
 def _surplus(found: Run, run: Run, masks: Path) -> list[Path]:

@@ -139,13 +139,13 @@ class VideoSegmenter:
         full = self._check_size(frame)
         if labels is not None:
             labels = as_labels(labels, full)
-            if self.views and ids is None and not objects_in(labels):
+            if self.has_begun and ids is None and not objects_in(labels):
                 labels = None  # Says nothing: all stays as it is found.
         size = working_size(*full, self._size)
-        if self.views or inputs is not None:
+        if self.has_begun or inputs is not None:
             check_inputs(self._method.inputs, inputs, size)
         small = _shrink(jnp.asarray(frame), size)
-        if self.views:
+        if self.has_begun:
             pending = self._advance(small, inputs, full)
             if labels is not None:
                 self._merge(small, labels, ids)
@@ -160,6 +160,11 @@ class VideoSegmenter:
         self.index += 1
         self.latest = pending
         return pending
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there has been a first frame, whose masks are given."""
+        return bool(self._ids.size)
 
     def remove(self, id: int) -> None:
         """Ends an object after the latest frame; its slot serves the next new one."""
@@ -180,7 +185,7 @@ class VideoSegmenter:
 
         What else the method takes has leaves `[K, ...]`.
         """
-        if not self.views:
+        if not self.has_begun:
             raise no_start()
         full = self._check_size(frames[0])
         size = working_size(*full, self._size)
@@ -216,6 +221,7 @@ class VideoSegmenter:
         )
 
     def _hold(self, views: Iterable[State]) -> None:
+        """Takes over states that the next frame goes on from."""
         self.views = tuple(views)
         self._ids = np.asarray(self.views[0].ids)
 
@@ -297,7 +303,7 @@ def _shrink(frames: Array, size: tuple[int, int]) -> Float[Array, "*K h w 3"]:
     return jax.image.resize(floats, shape, "linear", antialias=True)
 
 
-def _show(
+def show_views(
     views: Sequence[State], full: tuple[int, int], with_probs: bool
 ) -> tuple[Array, Array | None]:
     """Labels and probabilities at the input's size, averaged over the views."""
@@ -309,7 +315,7 @@ def _show(
     return label_map(probs, views[0].ids), jnp.copy(probs) if with_probs else None
 
 
-_present = jax.jit(_show, static_argnums=(1, 2))
+_present = jax.jit(show_views, static_argnums=(1, 2))
 
 
 @partial(jax.jit, static_argnums=(0, 5, 6), donate_argnums=2)
@@ -322,8 +328,8 @@ def _advance(
     full: tuple[int, int],
     with_probs: bool,
 ) -> tuple[tuple[State, ...], Array, Array | None]:
-    views = _step_views(method, variables, views, frame, inputs)
-    return views, *_show(views, full, with_probs)
+    views = step_views(method, variables, views, frame, inputs)
+    return views, *show_views(views, full, with_probs)
 
 
 @partial(jax.jit, static_argnums=(0, 5), donate_argnums=2)
@@ -336,19 +342,20 @@ def _advance_many(
     full: tuple[int, int],
 ) -> tuple[tuple[State, ...], Int[Array, "K H W"]]:
     def body(views: tuple[State, ...], given: tuple[Array, Any]) -> Any:
-        views = _step_views(method, variables, views, *given)
-        return views, _show(views, full, False)[0]
+        views = step_views(method, variables, views, *given)
+        return views, show_views(views, full, False)[0]
 
     return lax.scan(body, views, (frames, inputs))
 
 
-def _step_views(
+def step_views(
     method: Method,
     variables: Mapping[str, Any],
     views: tuple[State, ...],
     frame: Array,
     inputs: Any,
 ) -> tuple[State, ...]:
+    """Steps a video, and its mirrored one where there is that, inside a program."""
     given = [(frame, inputs)]
     if len(views) == 2:
         kind = method.inputs

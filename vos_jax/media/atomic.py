@@ -9,7 +9,14 @@ from pathlib import Path
 
 from vos_jax.errors import InputError
 
+TEMPORARY = ".*.*-*.tmp"
+"""Matches the names of files that are not whole."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class DiskFull(InputError):
+    """There is no room left where a file was to be written."""
 
 
 @contextmanager
@@ -42,7 +49,8 @@ def write_error(path: str | Path, error: OSError) -> InputError:
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         remedy = "free some space and run again, if it can with --resume"
-    elif error.errno == errno.ENOENT:
+        return DiskFull(f"cannot write {path}: {reason}; {remedy}")
+    if error.errno == errno.ENOENT:
         remedy = f"make the folder {path.parent} first"
     else:
         remedy = (

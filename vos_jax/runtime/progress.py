@@ -33,6 +33,7 @@ class Progress:
         """Shows nothing before the first `update`."""
         self._label, self._total, self._unit = label, total, unit
         self._count, self._started = 0, time.monotonic()
+        self._lock = threading.Lock()
         self._next_line = self._started + _LINE_EVERY_S
         self._next_compiling = self._started
         self.note = ""
@@ -42,14 +43,23 @@ class Progress:
         self._compilations = _Compilations(self._compiling, self._compiled)
 
     def update(self, count: int = 1) -> None:
-        """Counts work done."""
-        self._count += count
-        if self._bar is not None:
-            self._bar.set_postfix_str(self.note, refresh=False)
-            self._bar.update(count)
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _LINE_EVERY_S
-            self._print_line()
+        """Counts work done, by any thread."""
+        with self._lock:
+            self._count += count
+            if self._bar is not None:
+                self._bar.set_postfix_str(self.note, refresh=False)
+                self._bar.update(count)
+            elif time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + _LINE_EVERY_S
+                self._print_line()
+
+    def leave_out(self, count: int) -> None:
+        """Says that some of the total is done already, or will not be."""
+        with self._lock:
+            if self._total is not None:
+                self._total -= count
+                if self._bar is not None:
+                    self._bar.total = self._total
 
     def _print_line(self) -> None:
         seconds = time.monotonic() - self._started
@@ -93,6 +103,8 @@ class _Compilations:
     def __init__(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
         self._begin, self._end = begin, end
         self._timer: threading.Timer | None = None
+        # Programs of several threads may be made at once.
+        self._lock = threading.Lock()
 
     def watch(self) -> None:
         _listen()
@@ -100,16 +112,18 @@ class _Compilations:
 
     def leave(self) -> None:
         _watching.remove(self)
-        self._stop()
+        with self._lock:
+            self._stop()
 
     def hear(self, event: str) -> None:
-        if event == _LOWERED:
-            self._stop()
-            self._timer = threading.Timer(_TELL_AFTER_S, self._begin)
-            self._timer.daemon = True
-            self._timer.start()
-        elif event == _COMPILED:
-            self._stop()
+        with self._lock:
+            if event == _LOWERED:
+                self._stop()
+                self._timer = threading.Timer(_TELL_AFTER_S, self._begin)
+                self._timer.daemon = True
+                self._timer.start()
+            elif event == _COMPILED:
+                self._stop()
 
     def _stop(self) -> None:
         if self._timer is not None:

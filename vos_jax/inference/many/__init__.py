@@ -1,0 +1,1 @@
+"""Many videos: over the devices of a machine, and over machines."""
