@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from vos_jax.errors import InputError, warn
 from vos_jax.inference.announce import plural
@@ -157,7 +158,7 @@ class _Crew:
         with Progress("segment", count_frames(videos)) as progress:
             beside = Beside(progress, self._act(progress, len(videos)))
             loops = [
-                self._thread(self._loop, deal, network, device, beside)
+                self._start(self._loop, deal, network, device, beside)
                 for device in devices or jax.local_devices()[:1]
             ]
             try:
@@ -184,15 +185,17 @@ class _Crew:
     ) -> None:
         """What one device does."""
         method, variables = network
-        variables = jax.device_put(variables, device)
         with jax.default_device(device):
+            # By way of the host: what is put onto a device by its name makes programs
+            # of its own beside those of arrays that just are there.
+            variables = jax.tree.map(jnp.asarray, jax.device_get(variables))
             while not self._stop.is_set() and (found := deal.next_group()):
                 group, first = found
                 batch = group.batch(method, variables)
                 place = None if batch is None else batch.place
                 beside = beside._replace(place=place)
                 rows = [
-                    self._thread(
+                    self._start(
                         *(self._row, deal, group, video, variables, device, beside)
                     )
                     for video in first
@@ -215,7 +218,10 @@ class _Crew:
                 self.do(video, variables, beside)
                 video = deal.next_video(group)
 
-    def _thread(self, function: Callable[..., None], *args: Any) -> threading.Thread:
+    def _start(self, function: Callable[..., None], *args: Any) -> threading.Event:
+        """Runs a function in a thread; the event says that it has ended."""
+        ended = threading.Event()
+
         def run() -> None:
             try:
                 function(*args)
@@ -223,14 +229,16 @@ class _Crew:
                 pass
             except BaseException as error:
                 self.fail(error)
+            finally:
+                ended.set()
 
-        thread = threading.Thread(target=run, name="videos", daemon=True)
-        thread.start()
-        return thread
+        threading.Thread(target=run, name="videos", daemon=True).start()
+        return ended
 
 
-def _wait(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
+def _wait(events: Sequence[threading.Event]) -> None:
+    # `Thread.join` would take a thread for dead when a signal interrupts it.
+    for event in events:
         # A wait without an end would not let the main thread hear a signal.
-        while thread.is_alive():
-            thread.join(0.1)
+        while not event.wait(0.1):
+            pass
