@@ -12,6 +12,7 @@ where it is installed. What is measured, in the order of its worth:
 - `reads`: all forms, block budgets, Pallas, the k best cells.
 - `train`: clips/s and MFU of the step of `experiments/stm/main` on generated clips.
 - `torch`: the published programs in PyTorch, eager and by `torch.compile`.
+- `many`: frames/s of every method with several videos at once.
 - `more`: `models` again for other memories and for float32.
 
 `device.json` is written again after every job, so that nothing is lost when the time is
@@ -28,6 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import device_many
 import device_models
 import device_reads
 import device_torch
@@ -170,7 +172,7 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0]}"[:200]
 
 
-PARTS = ("ceilings", "correct", "models", "reads", "train", "torch", "more")
+PARTS = ("ceilings", "correct", "models", "reads", "train", "torch", "many", "more")
 
 
 def jobs(bench: Bench, parts: Sequence[str]) -> Iterator[Job]:
@@ -182,6 +184,7 @@ def jobs(bench: Bench, parts: Sequence[str]) -> Iterator[Job]:
         "reads": device_reads.timed_jobs,
         "train": device_train.jobs,
         "torch": device_torch.jobs,
+        "many": device_many.jobs,
         "more": device_models.more_jobs,
     }
     for part in PARTS:

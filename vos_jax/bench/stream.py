@@ -118,7 +118,7 @@ def _video_rows(
     objects: int,
     progress: Progress,
 ) -> list[StreamRow]:
-    pictures, labels = _pictures(options, objects)
+    pictures, labels = noise_with_stripes(options.height, options.width, objects)
     before = compiled_programs()
     kind = method.inputs
     # Anew in every frame it takes the way from the host, as in a video.
@@ -154,9 +154,10 @@ def _video_rows(
     return rows
 
 
-def _pictures(options: StreamOptions, objects: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of noise, and labels that are vertical stripes."""
-    height, width = options.height, options.width
+def noise_with_stripes(
+    height: int, width: int, objects: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some frames of noise, and labels that are vertical stripes."""
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (_PICTURES, height, width, 3), np.uint8)
     return pictures, stripes(height, width, objects).astype(np.uint8)

@@ -16,7 +16,7 @@ _LESS = "lower --frames, --objects, --height or --width"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what there is to time and its options."""
-    kinds = parser.add_subparsers(metavar="read|model|train", required=True)
+    kinds = parser.add_subparsers(metavar="read|model|many|train", required=True)
     read = kinds.add_parser(
         "read",
         help="the memory reads: kinds x implementations x frames x objects x types",
@@ -66,10 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_precision_option(
         model, "default on accelerators where bfloat16 alone is timed"
     )
-    model.add_argument("--method", default="stm", metavar="NAME")
-    model.add_argument(
-        "--weights", type=Path, metavar="PATH", help="random weights by default"
-    )
+    _add_method(model)
     model.add_argument(
         "--frames",
         type=int,
@@ -85,6 +82,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " gets longer; uses --height, --width, --objects and one --dtype",
     )
     model.set_defaults(run=run_model)
+    many = kinds.add_parser(
+        "many",
+        help="many videos: frames/s against videos at once and devices",
+        epilog="example: vos-jax bench many --method stm --videos 1 2 4 --devices 1 8",
+        allow_abbrev=False,
+    )
+    _add_size(many)
+    many.add_argument("--objects", type=int, default=1, metavar="O")
+    many.add_argument(
+        "--frames", type=int, default=30, metavar="T", help="a video (30)"
+    )
+    many.add_argument(
+        "--videos",
+        type=int,
+        nargs="+",
+        default=[1, 2, 4],
+        metavar="N",
+        help="at once on each device (1 2 4)",
+    )
+    many.add_argument(
+        "--devices", type=int, nargs="+", default=[1], metavar="N", help="(1)"
+    )
+    options.add_type_options(many)
+    _add_method(many)
+    _add_folder(many)
+    many.set_defaults(run=run_many)
     train = kinds.add_parser(
         "train",
         help="an experiment: input pipeline, train step, and both together",
@@ -107,8 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_common(
     parser: argparse.ArgumentParser, objects: list[int], dtypes: list[str] | None
 ) -> None:
-    parser.add_argument("--height", type=int, default=480)
-    parser.add_argument("--width", type=int, default=854)
+    _add_size(parser)
     parser.add_argument("--objects", type=int, nargs="+", default=objects, metavar="O")
     parser.add_argument(
         "--dtype",
@@ -122,6 +144,18 @@ def _add_common(
     _add_output(parser, repeats=7)
 
 
+def _add_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=854)
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--method", default="stm", metavar="NAME")
+    parser.add_argument(
+        "--weights", type=Path, metavar="PATH", help="random weights by default"
+    )
+
+
 def _add_output(parser: argparse.ArgumentParser, repeats: int) -> None:
     parser.add_argument(
         "--repeats",
@@ -130,6 +164,10 @@ def _add_output(parser: argparse.ArgumentParser, repeats: int) -> None:
         metavar="N",
         help=f"timed calls ({repeats})",
     )
+    _add_folder(parser)
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV and JSON")
     options.add_debug_option(parser)
     options.add_json_option(parser)
@@ -171,16 +209,11 @@ def run_read(args: argparse.Namespace) -> None:
 def run_model(args: argparse.Namespace) -> None:
     """Times a method."""
     from vos_jax.bench import model as bench_model
-    from vos_jax.methods.weights import load_model, random_model
     from vos_jax.runtime.out_of_memory import memory_told
 
     if args.stream is not None and args.dtype and len(args.dtype) > 1:
         raise InputError(f"--dtype {' '.join(args.dtype)}: --stream takes one")
-    fields = _types_of(args)
-    if args.weights is None:
-        method, variables = random_model(args.method, **fields)
-    else:
-        method, variables = load_model(args.method, args.weights, **fields)
+    method, variables = _load(args, _types_of(args))
     if args.stream is not None:
         run_stream(args, method, variables)
         return
@@ -206,6 +239,15 @@ def run_model(args: argparse.Namespace) -> None:
         print(bench_model.show(result))
 
 
+def _load(args: argparse.Namespace, fields: dict[str, Any]) -> tuple[Any, Any]:
+    """The method, with random weights where none are named."""
+    from vos_jax.methods.weights import load_model, random_model
+
+    if args.weights is None:
+        return random_model(args.method, **fields)
+    return load_model(args.method, args.weights, **fields)
+
+
 def _types_of(args: argparse.Namespace) -> dict[str, Any]:
     """The method's type, the first of several, and its precision."""
     import jax
@@ -219,15 +261,15 @@ def _types_of(args: argparse.Namespace) -> dict[str, Any]:
     return with_compute_types(args.method, fields, jax.default_backend())
 
 
-def _announce(args: argparse.Namespace, method: Any) -> None:
+def _announce(args: argparse.Namespace, method: Any, kind: str = "model") -> None:
     """Says what was timed in which types."""
     from vos_jax.inference.announce import announce, model_facts
 
     source = "at random" if args.weights is None else str(args.weights)
     title, device, types = model_facts(f"{args.method}, weights {source}", method)
-    if args.dtype:
+    if isinstance(args.dtype, list):
         types = f"{' and '.join(args.dtype)}, {types.partition(', ')[2]}"
-    announce("bench model", (title, device, types))
+    announce(f"bench {kind}", (title, device, types))
 
 
 def _fills(method: Any) -> list[int]:
@@ -257,6 +299,38 @@ def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
         options.print_figures({"rows": [row._asdict() for row in rows]}, as_json=True)
     else:
         print(bench_stream.show(rows))
+
+
+def run_many(args: argparse.Namespace) -> None:
+    """Times many videos."""
+    import jax
+
+    from vos_jax.bench import many as bench_many
+    from vos_jax.inference.compute_types import with_compute_types
+    from vos_jax.runtime.out_of_memory import memory_told
+
+    timed = bench_many.ManyOptions(
+        videos=tuple(args.videos),
+        devices=tuple(args.devices),
+        frames=args.frames,
+        height=args.height,
+        width=args.width,
+        objects=args.objects,
+    )
+    given = {"dtype": args.dtype, "precision": args.precision}
+    fields = {name: value for name, value in given.items() if value is not None}
+    fields = with_compute_types(args.method, fields, jax.default_backend())
+    method, variables = _load(args, fields)
+    less = f"lower --videos, {_LESS.removeprefix('lower ')}"
+    with memory_told(f"bench many --method {args.method}", less):
+        rows = bench_many.bench_many(method, variables, timed)
+    _announce(args, method, "many")
+    if args.out is not None:
+        bench_many.write(rows, args.out)
+    if args.json:
+        options.print_figures({"rows": [row._asdict() for row in rows]}, as_json=True)
+    else:
+        print(bench_many.show(rows))
 
 
 def run_train(args: argparse.Namespace) -> None:
