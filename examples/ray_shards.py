@@ -5,7 +5,7 @@
 
 All but the options of this script are those of `vos-jax segment-many`; paths must be
 seen by all machines. A task whose machine fails is run again by Ray, and goes on where
-it was. Needs `pip install ray`.
+it was. Needs `pip install "vos_jax[ray]"`.
 """
 
 import argparse

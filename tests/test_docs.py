@@ -61,6 +61,7 @@ LONG = [
     ROOT / "docs" / f"{name}.md"
     for name in (
         "evaluation",
+        "many-videos",
         "training-data",
         "tutorial-segment-your-video",
         "write-your-own-read",
@@ -100,7 +101,7 @@ def test_the_parser_accepts_every_command_of_a_page(
             continue
         for program, *words in _commands(block.code):
             if program == "vos-jax":
-                module = import_module(f"vos_jax.cli.{words[0]}")
+                module = import_module(f"vos_jax.cli.{words[0].replace('-', '_')}")
                 for name in vars(module):
                     if name == "run" or name.startswith("run_"):
                         monkeypatch.setattr(module, name, lambda args: None)
