@@ -1,4 +1,4 @@
-"""Every option of `segment` and `evaluate`, on every method, as users type them.
+"""Every option of `segment`, `segment-many` and `evaluate`, on every method, as typed.
 
 The networks are the small ones that ship: wide enough for every form of a convolution,
 folded and compiled. Options that change the program share a run, since most of the time
@@ -115,8 +115,8 @@ def evaluate(files):
     """Runs `evaluate`, into a folder of its own, which it gives."""
     runs = []
 
-    def run(method, dataset, *options, split="val"):
-        out = files / f"evaluated{len(runs)}"
+    def run(method, dataset, *options, split="val", onto=None):
+        out = onto or files / f"evaluated{len(runs)}"
         runs.append(out)
         root = files / dataset.rstrip("0123456789").removesuffix("-vos")
         command = ["evaluate", "--dataset", dataset, "--root", str(root)]
@@ -240,10 +240,38 @@ def test_a_data_set_with_every_option_of_its_own(evaluate, method, capsys):
     assert figures["speed"][0]["s_per_frame"] > 0
     checked_masks(out / "masks" / "clip")
     wide = ("--dtype", "float32", "--no-compilation-cache", "--temporal")
-    out = evaluate(method, "davis2016", *wide, "--speed", "none")
+    shared = ("--shard", "1/1", "--devices", "1", "--videos", "2", "--keep-going")
+    out = evaluate(method, "davis2016", *wide, *shared)
+    checked_masks(out / "masks" / "clip", ids=1)
+    assert "sequences: 1" in capsys.readouterr().out
+    evaluate(method, "davis2016", *wide, "--speed", "none", "--merge", onto=out)
     shown = capsys.readouterr().out
     assert "T-Mean" in shown and "s_per_frame" not in shown
     checked_masks(out / "masks" / "clip", ids=1)
+
+
+@ONE_BY_DEFAULT
+def test_many_videos_with_every_option_are_as_each_alone(segment, files, method):
+    options = ("--dtype", "bfloat16", "--precision", "high", "--size", "48", "--flip")
+    options += ("--reverse", "--overlay", "--save-scores", "--allow-damaged")
+    options += ("--compilation-cache", *changes(method))
+    alone = segment(method, *options, mask="masks")
+    listed = files / "list.txt"
+    listed.write_text("frames\tmasks\tone\nframes\t\ttwo\n")
+    if not (files / "named").exists():
+        (files / "named").mkdir()
+        (files / "named" / "two").symlink_to(files / "masks")
+    out = files / f"many-{method}"
+    command = ["segment-many", str(listed), "--masks", str(files / "named")]
+    command += ["--method", method, "--weights", str(WEIGHTS[method])]
+    command += [*inputs_of(method), "--out", str(out), "--devices", "1", "--videos"]
+    command += ["1", "--shard", "1/1", "--keep-going", "--json", "--debug", *options]
+    assert main(command) == 0
+    for name in ("one", "two"):
+        assert (out / name / "overlay.mp4").stat().st_size > 0
+        np.testing.assert_array_equal(scores(out / name), scores(alone))
+        for frame, labels in checked_masks(out / name / "masks").items():
+            np.testing.assert_array_equal(labels, read_masks(alone / "masks")[frame])
 
 
 @EVERY
@@ -264,7 +292,7 @@ def test_the_small_networks_are_of_all_methods():
     assert set(OWN) == {family(name) for name in METHODS}
 
 
-@pytest.mark.parametrize("command", ["segment", "evaluate"])
+@pytest.mark.parametrize("command", ["segment", "segment-many", "evaluate"])
 def test_no_option_is_left_out(command):
     """An option, or a value of a choice, that is added must be run here as well."""
     source = Path(__file__).read_text()
