@@ -27,6 +27,7 @@ from vos_jax.inference.many.videos import (
 )
 from vos_jax.media.atomic import DiskFull
 from vos_jax.methods.base import Method
+from vos_jax.runtime.programs import drop_programs_if_many
 from vos_jax.runtime.progress import Progress
 
 
@@ -117,6 +118,7 @@ class _Crew:
         self, video: Video, variables: Mapping[str, Any], beside: Beside | None
     ) -> None:
         """Segments a video and notes what came of it."""
+        drop_programs_if_many()
         try:
             self._note(Outcome(video.name, video.run(variables, beside), None))
         except InputError as error:
