@@ -141,7 +141,7 @@ def _seconds(
     kind = network[0].inputs
     inputs = None if kind is None else kind.example(labels.shape)
     videos = [
-        _video(network[0], options, str(number), (frames, labels, inputs))
+        _video(options, str(number), (frames, labels, inputs))
         for number in range(spread.videos * len(spread.devices))
     ]
     started = time.perf_counter()
@@ -150,10 +150,7 @@ def _seconds(
 
 
 def _video(
-    method: Method,
-    options: ManyOptions,
-    name: str,
-    given: tuple[np.ndarray, np.ndarray, Any],
+    options: ManyOptions, name: str, given: tuple[np.ndarray, np.ndarray, Any]
 ) -> Video:
     frames, labels, inputs = given
     length = options.frames
@@ -161,11 +158,11 @@ def _video(
     def look() -> Facts:
         return Facts(labels.shape, length, length, options.objects, 0)
 
-    def run(variables: Mapping[str, Any], beside: Beside | None) -> Report:
+    def run(beside: Beside | None) -> Report:
         assert beside is not None
         place: AbstractContextManager[VideoSegmenter]
         if beside.place is None:
-            place = nullcontext(VideoSegmenter(method, variables, length=length))
+            place = nullcontext(VideoSegmenter(*beside.network, length=length))
         else:
             place = beside.place(False)
         waiting: Pending | None = None

@@ -125,6 +125,7 @@ def segment_dataset(
     own = sequences if shard is None else shard.of(sequences)
     work = _Work(
         method=method,
+        variables=variables,
         weights_id=weights_id,
         out=out,
         reader=reader,
@@ -188,6 +189,7 @@ class _Work:
     """What is the same for all sequences of a run."""
 
     method: Method
+    variables: Mapping[str, Any]
     weights_id: str
     out: Path
     reader: InputReader | None
@@ -229,9 +231,9 @@ class _Work:
             frames = len(source) - min(given)
             return facts_of(source.size, given, frames, reserve=self.reserve)
 
-        def run(variables: Mapping[str, Any], beside: Beside | None) -> Report:
+        def run(beside: Beside | None) -> Report:
             with memory_told(sequence.name, self.remedy):
-                about = self.method, variables, self.weights_id
+                about = self.method, self.variables, self.weights_id
                 return self._run(sequence, label)(*about, beside)
 
         return Video(sequence.name, look, run)

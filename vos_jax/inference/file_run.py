@@ -39,12 +39,14 @@ class Beside(NamedTuple):
     """What a run shares with those that run beside it, in other threads.
 
     Attributes:
+      network: What `inference_form` gives, on the device that is to do the work.
       progress: Counts the frames of all.
       act: Called after each frame; raises when all are to stop.
       place: Gives what segments the video; by default that is a segmenter of its own.
         Takes whether probabilities are wanted.
     """
 
+    network: tuple[Method, Mapping[str, Any]]
     progress: Progress
     act: Callable[[], None]
     place: Callable[[bool], AbstractContextManager[VideoSegmenter]] | None = None
@@ -156,12 +158,15 @@ class FileRun:
             )
             if folder.is_done:
                 folder.finish()
+                if beside is not None:
+                    beside.progress.leave_out(len(self.order))
                 return Report(0, skipped, 0, float("nan"))
             with (
                 prepare() as segmenter,
                 ResultFiles(folder, self.scores) as writer,
             ):
-                self._announce(method, objects)
+                if beside is None:
+                    self._announce(method, objects)
                 if folder.saved is not None:
                     segmenter.restore(folder.saved)
                 checkpoint = partial(self._checkpoint, segmenter, writer, folder)
@@ -193,16 +198,21 @@ class FileRun:
         """What gives the segmenter when it is needed."""
         if beside is not None and beside.place is not None:
             return partial(beside.place, self.scores is not None)
-        alone = cache(partial(self._segmenter, method, variables, objects))
+        own = None if beside is None else beside.network
+        alone = cache(partial(self._segmenter, method, variables, own, objects))
         if not self.masks.exists():
             # Without room no folder is made; a run that is done needs no room.
             alone()
         return lambda: nullcontext(alone())
 
     def _segmenter(
-        self, method: Method, variables: Mapping[str, Any], objects: int
+        self,
+        method: Method,
+        variables: Mapping[str, Any],
+        network: tuple[Method, Mapping[str, Any]] | None,
+        objects: int,
     ) -> VideoSegmenter:
-        network = inference_form(method, variables)
+        network = network or inference_form(method, variables)
         self._check_memory(*network, objects)
         return VideoSegmenter(
             *network,

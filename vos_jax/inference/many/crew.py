@@ -66,7 +66,7 @@ def segment_each(
     crew = _Crew(spread.keep_going, tell)
     if spread == ONE_BY_ONE._replace(keep_going=spread.keep_going):
         for video in videos:
-            crew.do(video, variables, None)
+            crew.do(video, None)
             crew.raise_failure()
     else:
         known = crew.look(videos)
@@ -114,13 +114,11 @@ class _Crew:
                 progress.update()
         return known
 
-    def do(
-        self, video: Video, variables: Mapping[str, Any], beside: Beside | None
-    ) -> None:
+    def do(self, video: Video, beside: Beside | None) -> None:
         """Segments a video and notes what came of it."""
         drop_programs_if_many()
         try:
-            self._note(Outcome(video.name, video.run(variables, beside), None))
+            self._note(Outcome(video.name, video.run(beside), None))
         except InputError as error:
             self._refuse(video, error)
 
@@ -158,9 +156,9 @@ class _Crew:
         """Works through all videos; a signal waits for the states to be saved."""
         videos = deal.left()
         with Progress("segment", count_frames(videos)) as progress:
-            beside = Beside(progress, self._act(progress, len(videos)))
+            beside = Beside(network, progress, self._act(progress, len(videos)))
             loops = [
-                self._start(self._loop, deal, network, device, beside)
+                self._start(self._loop, deal, device, beside)
                 for device in devices or jax.local_devices()[:1]
             ]
             try:
@@ -178,28 +176,21 @@ class _Crew:
 
         return act
 
-    def _loop(
-        self,
-        deal: Deal,
-        network: tuple[Method, Mapping[str, Any]],
-        device: jax.Device,
-        beside: Beside,
-    ) -> None:
+    def _loop(self, deal: Deal, device: jax.Device, beside: Beside) -> None:
         """What one device does."""
-        method, variables = network
+        method, variables = beside.network
         with jax.default_device(device):
             # By way of the host: what is put onto a device by its name makes programs
             # of its own beside those of arrays that just are there.
             variables = jax.tree.map(jnp.asarray, jax.device_get(variables))
+            beside = beside._replace(network=(method, variables))
             while not self._stop.is_set() and (found := deal.next_group()):
                 group, first = found
                 batch = group.batch(method, variables)
                 place = None if batch is None else batch.place
                 beside = beside._replace(place=place)
                 rows = [
-                    self._start(
-                        *(self._row, deal, group, video, variables, device, beside)
-                    )
+                    self._start(self._row, deal, group, video, device, beside)
                     for video in first
                 ]
                 _wait(rows)
@@ -209,7 +200,6 @@ class _Crew:
         deal: Deal,
         group: Group,
         first: Video,
-        variables: Mapping[str, Any],
         device: jax.Device,
         beside: Beside,
     ) -> None:
@@ -217,7 +207,7 @@ class _Crew:
         video: Video | None = first
         with jax.default_device(device):
             while video is not None and not self._stop.is_set():
-                self.do(video, variables, beside)
+                self.do(video, beside)
                 video = deal.next_video(group)
 
     def _start(self, function: Callable[..., None], *args: Any) -> threading.Event:

@@ -57,19 +57,24 @@ def segment_many(
             told += "" if shard == WHOLE else f", shard {shard}"
             announce("segment", (*model_facts(title, method), told))
         first = jobs[names[0]]
-        about = (
-            method,
-            variables,
-            [_video(method, x, jobs[x], weights_id) for x in names],
-        )
-        return segment_each(*about, spread, size=first.size, flip=first.flip)
+        videos = [
+            _video(method, variables, weights_id, name, jobs[name]) for name in names
+        ]
+        about = method, variables, videos, spread
+        return segment_each(*about, size=first.size, flip=first.flip)
 
 
-def _video(method: Method, name: str, job: SegmentJob, weights_id: str) -> Video:
+def _video(
+    method: Method,
+    variables: Mapping[str, Any],
+    weights_id: str,
+    name: str,
+    job: SegmentJob,
+) -> Video:
     def look() -> Facts:
         return look_at(job)
 
-    def run(variables: Mapping[str, Any], beside: Beside | None) -> Report:
+    def run(beside: Beside | None) -> Report:
         return segment_files(method, variables, job, weights_id, beside)
 
     return Video(name, look, run)

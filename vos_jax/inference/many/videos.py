@@ -1,7 +1,7 @@
 """What many videos are to whoever spreads them, and what becomes of them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -53,12 +53,12 @@ class Video(NamedTuple):
     Attributes:
       name: Unique among the videos.
       look: Finds its facts.
-      run: Segments it, given the weights and what it shares with others.
+      run: Segments it, given what it shares with others, None for one by itself.
     """
 
     name: str
     look: Callable[[], Facts]
-    run: Callable[[Mapping[str, Any], Beside | None], Report]
+    run: Callable[[Beside | None], Report]
 
 
 class Known(NamedTuple):
