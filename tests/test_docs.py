@@ -61,6 +61,7 @@ LONG = [
     ROOT / "docs" / f"{name}.md"
     for name in (
         "evaluation",
+        "through-time",
         "training-data",
         "tutorial-segment-your-video",
         "write-your-own-read",
