@@ -38,8 +38,8 @@ def add_masks(
     later is YouTube-VOS's. A corrected frame stays in the memory like a kept one.
 
     Masks may be traced, so that `jax.vmap` tries several and `jax.grad` asks how much
-    each pixel of one matters; their values are not checked then. So may the state: its
-    shapes are fixed then, and nobody looks whether `frame` is its latest.
+    each pixel of one matters; so may the state, whose shapes are fixed then. Values
+    that are not known are not checked: masks, and whether `frame` is the latest one.
 
     Args:
       method: As given to `start`.
