@@ -16,6 +16,7 @@ from vos_jax.convert.weights import read_metadata
 from vos_jax.methods import find_entry
 from vos_jax.methods.weights import convert, export, random_model
 from vos_jax.nn.resnet import ResNetConfig
+from vos_jax.ops.memory_bank import KEPT, Bank, Moment
 from vos_jax.ops.read import space_time_read
 from vos_jax.runtime.python_file import run_python_file
 
@@ -25,6 +26,8 @@ OWN = {
     "local_stm": ("radius=0", "radius=100"),
     "kmn": ("sigma=0.3", "sigma=1e6"),
 }
+# One that changes what is forgotten and not what is read, tested below.
+FORGETS = "learned_eviction"
 SMALL = """
 
 from vos_jax.nn.resnet import ResNetConfig
@@ -50,7 +53,7 @@ def files(tmp_path_factory):
     write_frames(root / "frames", frames)
     write_masks(root, {"first": labels[0]})
     write_davis(root / "davis", ["alpha"])
-    for name in OWN:
+    for name in (*OWN, FORGETS):
         text = (EXAMPLES / f"{name}.py").read_text()
         (root / f"{name}.py").write_text(text + SMALL)
     return root
@@ -95,7 +98,7 @@ def test_an_example_segments_with_weights_of_stm_and_a_setting_of_its_own(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["local_stm", "kmn"])
+@pytest.mark.parametrize("name", ["local_stm", "kmn", FORGETS])
 def test_an_example_is_evaluated_converted_timed_and_demonstrated(
     files, weights, name, tmp_path
 ):
@@ -118,7 +121,7 @@ def test_an_example_is_evaluated_converted_timed_and_demonstrated(
     once = ["--repeats", "1"]
     assert main(["bench", "model", *model, *size, *once]) == 0
     demo = ["--clips", "1", "--theme", "shapes", "--out", str(tmp_path / "demo")]
-    demo += ["--set", OWN[name][0]]
+    demo += ["--set", "mem_capacity=4" if name == FORGETS else OWN[name][0]]
     assert main(["demo", *model, *demo]) == 0
 
 
@@ -195,6 +198,127 @@ def test_the_local_read_of_a_radius_over_the_frame_is_that_of_all_cells():
     np.testing.assert_allclose(everywhere, expected, rtol=1e-5, atol=1e-6)
 
 
+# What is forgotten
+
+
+@pytest.fixture(scope="module")
+def remembered(files, weights):
+    """Kept frames and last logits of a clip, by a method and its settings."""
+    frames, labels = moving_clip(9)
+
+    def run(name, **settings):
+        settings = {"mem_every": 1, "mem_capacity": 5, **settings}
+        model = vos_jax.load_model(name, weights, **settings)
+        state = vos_jax.start(*model, frames[0], labels[0], frames=9)
+        for frame in frames[1:]:
+            state, out = vos_jax.step(*model, state, frame)
+        return set(np.asarray(state.memory.bank.time[2:, 0]).tolist()), out.logits
+
+    return run
+
+
+def test_a_rule_of_age_alone_is_that_of_stm_and_its_contrary_keeps_the_oldest(
+    files, remembered
+):
+    method = f"{files / FORGETS}.py:small"
+    kept, logits = remembered("stm")
+    same, found = remembered(method, rule=(1.0, 0.0, 0.0, 0.0))
+    assert kept == same == {5, 6, 7}
+    # The same read, in a program that asks for its usage, too.
+    np.testing.assert_allclose(found, logits, atol=2e-5)
+    other, found = remembered(method, rule=(-1.0, 0.0, 0.0, 0.0))
+    assert other == {1, 2, 7}
+    assert np.abs(found - logits).max() > 1e-3
+    with pytest.raises(vos_jax.InputError, match="use 4 numbers"):
+        vos_jax.create(method, rule=(1.0,))
+
+
+def test_what_a_rule_goes_by_is_of_the_kept_frames():
+    """Age, usage a frame, likeness to the new frame and to another kept one."""
+    features_of = run_python_file(EXAMPLES / f"{FORGETS}.py").features_of
+    entries = run_python_file(EXAMPLES / f"{FORGETS}.py").Entry
+    angles = np.deg2rad([0, 0, 10, 50, 75])
+    key = np.stack([np.cos(angles), np.sin(angles)], -1).reshape(5, 1, 1, 1, 2)
+    usage = np.array([[0.0], [0.0], [0.6], [0.8], [0.1]])
+    time = np.array([[8], [0], [2], [4], [7]], np.int32)
+    bank = Bank(entries(jnp.array(3 * key), None, jnp.array(usage)), time, 3)
+    new = entries(jnp.array(np.array([[[[0.0, 2.0]]]])), None, jnp.zeros(1))
+    everything = np.array([True])
+    found = features_of(bank, new, Moment(9, everything, ~everything, np.bool_(False)))
+    cos = lambda degrees: np.cos(np.deg2rad(degrees))  # noqa: E731
+    expected = np.array(
+        [
+            [7, 0.6 / 7, cos(80), cos(40)],
+            [5, 0.8 / 5, cos(40), cos(25)],
+            [2, 0.1 / 2, cos(15), cos(25)],
+        ]
+    )
+    expected = (expected - expected.mean(0)) / expected.std(0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_gives_way_has_the_gradient_of_giving_way_a_little(key):
+    example = run_python_file(EXAMPLES / f"{FORGETS}.py")
+    method = vos_jax.create(str(EXAMPLES / f"{FORGETS}.py"), mem_every=1)
+    rule = jnp.array([0.3, -0.2, 0.5, 0.1])
+    keys = jax.random.split(key, 3)
+    shape = (5, 2, 2, 3, 4)
+    entries, direction = (
+        example.Entry(*(jax.random.uniform(k, shape),) * 2, jnp.ones((5, 2)))
+        for k in keys[:2]
+    )
+    entry = example.Entry(*(jax.random.uniform(keys[2], shape[1:]),) * 2, jnp.zeros(2))
+    time = jnp.repeat(jnp.array([-1, 0, 4, 2, 3], jnp.int32)[:, None], 2, axis=1)
+    both = np.array([True, True])
+    moment = Moment(np.int32(5), both, ~both, np.bool_(False))
+
+    def written(rule, bank):
+        variables = {"rule": {"weights": rule}}
+        return method.apply(variables, bank, entry, moment, method="write")
+
+    def product(entries):
+        return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, entries, direction)))
+
+    def blended(rule, bank):
+        chances = jax.nn.softmax(example.features_of(bank, entry, moment) @ rule)
+
+        def blend(old, own):
+            own = own[None] - old[KEPT:]
+            shares = chances.reshape(-1, *[1] * (own.ndim - 1))
+            return old.at[KEPT:].add(shares * own)
+
+        return jax.tree.map(blend, bank.entries, entry)
+
+    bank = Bank(entries, time, jnp.int32(3))
+    learning = jax.jit(
+        jax.grad(lambda rule, bank: product(written(rule, bank).entries))
+    )
+    slope = learning(rule, bank)
+    expected = jax.grad(lambda rule: product(blended(rule, bank)))(rule)
+    assert np.abs(expected).min() > 1e-3
+    np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-6)
+    # What is done is what is done without it, and a bank with room evicts nothing.
+    done = vos_jax.create(
+        str(EXAMPLES / f"{FORGETS}.py"), mem_every=1, rule=tuple(rule.tolist())
+    ).apply({}, bank, entry, moment, method="write")
+    jax.tree.map(np.testing.assert_array_equal, written(rule, bank), done)
+    with_room = bank._replace(time=time.at[4].set(-1), kept=jnp.int32(2))
+    assert not np.asarray(learning(rule, with_room)).any()
+
+
+def test_a_rule_is_learned_in_small(files, weights, monkeypatch, capsys):
+    """A step has the length that was asked for, and so a direction."""
+    path = files / f"{FORGETS}.py"
+    example = run_python_file(path)
+    model = vos_jax.load_model(f"{path}:small", weights, mem_every=1, mem_capacity=4)
+    frames, labels = moving_clip(6)
+    clips = frames[None], labels[None]
+    rule = example.learn(model, clips, steps=1, batch=1, rate=0.5)
+    step = np.subtract(rule, example.OLDEST)
+    np.testing.assert_allclose(np.linalg.norm(step), 0.5, atol=0.02)
+    assert "step 1: loss" in capsys.readouterr().out
+
+
 def test_no_example_is_longer_than_a_page():
-    assert set(OWN) == {path.stem for path in EXAMPLES.glob("*.py")}
+    assert {*OWN, FORGETS} == {path.stem for path in EXAMPLES.glob("*.py")}
     assert len((EXAMPLES / "kmn.py").read_text().splitlines()) <= 60

@@ -1,9 +1,11 @@
 """Objects that come, change and go between two frames."""
 
+import jax
 import numpy as np
 
 import vos_jax
 from tests.inference.states import (
+    assert_close_trees,
     assert_equal_trees,
     bank_of,
 )
@@ -51,6 +53,54 @@ def test_a_correction_changes_only_the_named_object(model, clip, looped):
     assert np.asarray(after.ids).tolist() == [1, 2]
     assert bool(after.corrected)
     assert not np.asarray(after.first).any()
+
+
+def test_corrections_may_be_traced_and_mapped_over_masks_and_states(
+    model, clip, looped
+):
+    frames, labels = clip
+    state, frame = looped[0][2], frames[3]
+    masks = np.stack([labels[3][None] == 2, labels[3][None] == 1])
+
+    def correct(state, masks):
+        return vos_jax.add_masks(*model, state, frame, masks, [2])
+
+    expected = [correct(state, each) for each in masks]
+    of_masks = jax.vmap(correct, (None, 0))(state, masks)
+    inside = jax.jit(lambda masks: correct(state, masks))(masks[0])
+    states = jax.tree.map(lambda *x: np.stack(x), state, state)
+    of_states = jax.jit(jax.vmap(correct))(states, masks)
+    assert_equal_trees(inside, expected[0])
+    for found in (of_masks, of_states):
+        for which, branch in enumerate(expected):
+            own = jax.tree.map(lambda x, which=which: x[which], found)
+            assert_equal_trees(own, branch)
+    # No error can say so: the state has no such object. The background is added up.
+    unknown = jax.jit(lambda s: vos_jax.add_masks(*model, s, frame, masks[0], [7]))
+    assert_close_trees(unknown(state), state, 2**-22)
+
+
+def test_a_result_has_a_gradient_in_a_correction(model, clip, looped):
+    """That of differences, which are of one number, the sum over a direction."""
+    frames, labels = clip
+    state, mask = looped[0][2], (labels[3][None] == 1) * np.float32(0.8)
+
+    def odds(mask, state):
+        state = vos_jax.add_masks(*model, state, frames[3], mask, [1])
+        logits = vos_jax.step(*model, state, frames[4])[1].logits
+        return (logits[1] - logits[0]).mean()
+
+    slope = jax.grad(odds)(mask, state)
+    direction = np.sign(slope) * (mask > 0)
+    size = 0.02
+    ahead, behind = (odds(mask + s * size * direction, state) for s in (1, -1))
+    expected = (slope * direction).sum()
+    assert expected > 0.1
+    np.testing.assert_allclose((ahead - behind) / (2 * size), expected, rtol=0.02)
+    # Through a state of which nothing is known, too.
+    of_state = jax.jit(jax.grad(odds, (0, 1), allow_int=True))(mask, state)
+    np.testing.assert_allclose(of_state[0], slope, rtol=1e-3, atol=1e-5)
+    assert np.abs(of_state[1].memory.bank.entries.value).any()
 
 
 def test_a_corrected_frame_is_kept_whatever_its_index(model, clip, looped):

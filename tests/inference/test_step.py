@@ -61,6 +61,17 @@ def test_start_may_be_traced_and_mapped_over_videos(model, clip):
         assert_equal_trees(jax.tree.map(lambda x, v=video: x[v], states), state)
 
 
+def test_labels_of_stacked_results_are_those_of_each(looped):
+    states, outputs = looped
+    expected = np.stack([out.labels for out in outputs])
+    assert {1, 2} <= set(np.unique(expected))
+    for each in (outputs, states):
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *each)
+        np.testing.assert_array_equal(stacked.labels, expected)
+        twice = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), stacked)
+        np.testing.assert_array_equal(twice.labels, [expected, expected[::-1]])
+
+
 def test_masks_of_objects_and_a_label_map_are_one_start(model, clip, started):
     frames, labels = clip
     masks = np.stack([labels[0] == 1, labels[0] == 2])

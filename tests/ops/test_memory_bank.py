@@ -15,6 +15,7 @@ from vos_jax.ops.memory_bank import (
     empty,
     forget,
     grow,
+    is_evicting,
     overwrite,
     single,
     write,
@@ -181,6 +182,19 @@ def test_a_full_bank_overwrites_its_oldest_kept_frame_and_never_the_first():
         if (t - 1) % 2 == 0 and t > 1:
             kept = [*kept, t - 1]
         assert _read(bank) == sorted({0, *kept[-2:], t - 1})
+
+
+def test_the_slot_that_is_named_gives_way_once_all_are_taken():
+    policy, bank = Policy(every=2), _bank(4)
+    expected = [[0], [0, 1], [0, 2], [0, 2, 3], [0, 2, 4], [0, 2, 4, 5], [0, 4, 6]]
+    expected += [[0, 4, 6, 7], [0, 4, 8], [0, 4, 8, 9], [0, 4, 10]]
+    evicting = []
+    for t, frames in enumerate(expected):
+        evicting.append(bool(is_evicting(bank, policy, _moment(t))))
+        bank = _write(bank, policy, _entry(t, 1), _moment(t), np.int32(KEPT))
+        assert _read(bank) == frames
+    assert np.flatnonzero(evicting).tolist() == [6, 8, 10]
+    assert not is_evicting(_bank(2), policy, _moment(6))
 
 
 def test_two_slots_are_the_first_and_the_previous_frame():

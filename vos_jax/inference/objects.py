@@ -37,6 +37,10 @@ def add_masks(
     keep their probabilities outside the given masks. The rule for objects that appear
     later is YouTube-VOS's. A corrected frame stays in the memory like a kept one.
 
+    Masks may be traced, so that `jax.vmap` tries several and `jax.grad` asks how much
+    each pixel of one matters; so may the state, whose shapes are fixed then. Values
+    that are not known are not checked: masks, and whether `frame` is the latest one.
+
     Args:
       method: As given to `start`.
       variables: As given to `start`.
@@ -44,7 +48,8 @@ def add_masks(
       frame: The same frame again.
       masks: `[O', H, W]`, or a label map: only its labels change, 0 means nothing.
       ids: Ids of the masks, or the labels to use; by default every label. An empty
-        mask says that a known object is not in the frame.
+        mask says that a known object is not in the frame. With a traced state all of
+        them must be known to it.
 
     Returns:
       The state with the masks; more object slots are added where none is free.
@@ -53,8 +58,26 @@ def add_masks(
       InputError: As `start`, or `frame` is not the latest frame.
     """
     frame = to_unit_range(as_frame(frame))
-    check_latest(np.asarray(frame), np.asarray(state.frame))
+    if is_traced(state):
+        return _correct(state, masks, ids)
+    if not is_traced(frame):
+        check_latest(np.asarray(frame), np.asarray(state.frame))
     return merge_masks(method, state, masks, ids, int(state.time))
+
+
+def _correct(state: State, masks: ArrayLike, ids: Sequence[int] | None) -> State:
+    """`add_masks` to a traced state, of objects that it knows.
+
+    A mask whose id it does not know changes nothing.
+    """
+    given, ids = as_probs(masks, ids, state.frame.shape[:2], ids or ())
+    is_own = state.ids[None] == jnp.array(ids)[:, None]
+    known = is_own.any(1)
+    slots = jnp.where(known, is_own.argmax(1), len(state.ids))
+    given = jnp.where(known[:, None, None], given[1:], 0)
+    none = jnp.zeros(state.ids.shape, bool)
+    corrected = _place_masks(state, given, slots, state.ids, none)
+    return corrected._replace(corrected=state.corrected | known.any())
 
 
 def merge_masks(

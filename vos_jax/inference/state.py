@@ -69,14 +69,23 @@ class Output(NamedTuple):
 
     @property
     def labels(self) -> Int[Array, "H W"]:
-        """Ids of the most probable objects, uint8; the lowest slot on ties."""
+        """Ids of the most probable objects, uint8; the lowest slot on ties.
+
+        Of stacked results those of each.
+        """
         return label_map(self.probs, self.ids)
 
 
 def label_map(
-    probs: Float[Array, "O+1 H W"], ids: Int[Array, " O"]
-) -> Int[Array, "H W"]:
-    """The most probable id at every pixel, uint8, 0 where that is the background."""
+    probs: Float[Array, "*b O+1 H W"], ids: Int[Array, "*b O"]
+) -> Int[Array, "*b H W"]:
+    """The most probable id at every pixel, uint8, 0 where that is the background.
+
+    Leading axes are those that `jax.vmap` or `jax.lax.scan` put there.
+    """
+    if ids.ndim > 1:
+        labels: Array = jax.vmap(label_map)(probs, ids)
+        return labels
     names = jnp.concatenate([jnp.zeros_like(ids[:1]), ids]).astype(jnp.uint8)
     return names[jnp.argmax(probs, axis=0)]
 

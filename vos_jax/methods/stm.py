@@ -224,13 +224,19 @@ class STM(Method):
         masks = pad(probs[1:, ..., None])[..., 0]
         features = self.memory_encoder(normalize_image(pad(frame)[None]), masks)
         entry = self.make_entry(features)
-        bank = memory_bank.write(memory.bank, self.config.policy, entry, moment)
-        memory = memory._replace(bank=bank)
+        memory = memory._replace(bank=self.write(memory.bank, entry, moment))
         return self.memorize_more(memory, entry, features, masks, moment)
 
     def make_entry(self, features: Features) -> Any:
         """Key and value of each object, an entry of the bank."""
         return self.memory_head(features.res4)
+
+    def write(self, bank: Bank, entry: Any, moment: Moment) -> Bank:
+        """The bank with the frame's entry in it (sec. 3.6).
+
+        What a variant of STM with another rule of forgetting overrides.
+        """
+        return memory_bank.write(bank, self.config.policy, entry, moment)
 
     def memorize_more(
         self,

@@ -141,15 +141,32 @@ def _empty(entry: Any, capacity: int) -> Bank:
     )
 
 
-def write(bank: Bank, policy: Policy, entry: Any, moment: Moment) -> Bank:
+def is_evicting(bank: Bank, policy: Policy, moment: Moment) -> Bool[Array, ""]:
+    """Whether a kept frame has to give way to the one that is memorised."""
+    room = bank.capacity - KEPT
+    if room < 1:
+        return jnp.bool_(False)
+    return policy._is_kept(moment) & (bank.kept >= room)
+
+
+def write(
+    bank: Bank,
+    policy: Policy,
+    entry: Any,
+    moment: Moment,
+    evicted: Int[Array, ""] | None = None,
+) -> Bank:
     """Writes one frame's `entry`, leaves `[O, ...]`, where `policy` wants it.
 
-    When all slots for kept frames are taken the oldest of them is overwritten; the
-    first frame never is.
+    When all slots for kept frames are taken one of them is overwritten: `evicted`, a
+    slot from `KEPT` on, or the oldest. The first frame never is.
     """
     is_kept, room = policy._is_kept(moment), bank.capacity - KEPT
     if room:
-        last = jnp.where(is_kept, KEPT + bank.kept % room, PREVIOUS)
+        slot = KEPT + bank.kept % room
+        if evicted is not None:
+            slot = jnp.where(bank.kept >= room, evicted, slot)
+        last = jnp.where(is_kept, slot, PREVIOUS)
     else:
         last, is_kept = jnp.int32(PREVIOUS), jnp.bool_(False)
     is_first = moment.first & policy.first
