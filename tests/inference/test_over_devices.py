@@ -14,9 +14,11 @@ import pytest
 import vos_jax
 from tests.clips import moving_clip, read_masks, write_frames, write_masks
 from tests.eight import DEVICES, pass_on_eight_devices
+from tests.lowered import branches, lower, open_loops
 from vos_jax.cli import main
 from vos_jax.errors import InputError
 from vos_jax.inference import resume, segmenter
+from vos_jax.inference.step import step_traced
 from vos_jax.ops.divided import BY_SLOT, SLOTS
 from vos_jax.runtime import out_of_memory
 from vos_jax.runtime.mesh import memory_mesh
@@ -155,6 +157,9 @@ def check_start_and_step_take_the_method_as_any_other():
     """Weights where they are, states kept and stepped again, an object that goes."""
     frames, labels = given()
     found = []
+    state = vos_jax.start(*model("stm-tiny"), frames[0], labels[0], frames=20)
+    with pytest.raises(InputError, match="6 slots do not divide by the 8 devices"):
+        vos_jax.step(*divided("stm-tiny"), state, frames[1])
     for method, variables in (model("stm-tiny"), divided("stm-tiny")):
         state = vos_jax.start(method, variables, frames[0], labels[0], frames=33)
         state, _ = vos_jax.step(method, variables, state, frames[1])
@@ -321,9 +326,14 @@ def check_a_bounded_memory_is_bounded_as_on_one_device():
 
 
 def check_programs_for_accelerators_are_divided_as_well():
-    for name, options in (("stm-tiny", {}), ("hmmn-tiny", {}), ("stcn", {})):
-        options = {"mem_every": 2, "platform": "cuda", **options}
-        assert_same_video(name, **options)
+    """They find the same, and as they are lowered nothing waits for a value."""
+    for name in ("stm-tiny", "hmmn-tiny", "stcn"):
+        segment = assert_same_video(name, mem_every=2, platform="cuda")
+        step = partial(step_traced, segment._method)
+        frame = jnp.zeros((*SIZE, 3))
+        module = lower(step, (segment._variables, segment.views[0], frame), "cuda")
+        assert not branches(module)
+        assert not open_loops(module)
 
 
 def check_both_views_and_chunks_of_frames():

@@ -83,8 +83,18 @@ def _is(kind: type, node: Any) -> bool:
 
 
 def reserve_next(method: Method, state: State) -> State:
-    """`reserve` for one more frame, however often the user has corrected."""
-    if _slot_capacity(state.memory) >= method.most_slots:
+    """`reserve` for one more frame, however often the user has corrected.
+
+    Raises:
+      InputError: The state is of another number of devices than the method.
+    """
+    count, slots = parts(method.mesh), _slot_capacity(state.memory)
+    if slots % count:
+        raise InputError(
+            f"state: its {slots} slots do not divide by the {count} devices of the"
+            " method; start with this method, too"
+        )
+    if slots >= method.most_slots:
         # There is no room to make, and asking would wait for the device.
         return state
     frames = int(state.time) + 2
