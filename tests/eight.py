@@ -1,32 +1,37 @@
 """Checks on eight devices, in a process of their own: JAX takes devices at its start.
 
-A test module has functions without arguments, and one test that has all of them run in
-one process. So no two workers start the same process, and it imports and compiles once.
+A test module has functions that check, and one test that has those of every run checked
+in one process. So no two workers start the same process, and it compiles once.
 """
 
 import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import jax
 
 DEVICES = 8
 
 
-def pass_on_eight_devices(*checks: Callable[[], None]) -> None:
-    """Fails with what each check that fails says."""
+def pass_on_eight_devices(
+    *checks: Callable[..., None], given: Sequence[Any] = ()
+) -> None:
+    """Fails with what each check that fails says.
+
+    Args:
+      *checks: Functions of one module.
+      given: Arguments of each; their `repr` makes them again.
+    """
     (module,) = {check.__module__ for check in checks}
     names = [check.__name__ for check in checks]
+    call = f"run({module!r}, {names!r}, {tuple(given)!r})"
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"from tests.eight import run; run({module!r}, {names})",
-        ],
+        [sys.executable, "-c", f"from tests.eight import run; {call}"],
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
@@ -38,7 +43,7 @@ def pass_on_eight_devices(*checks: Callable[[], None]) -> None:
     assert passed == [f"{name} passed" for name in names]
 
 
-def run(module: str, names: list[str]) -> None:
+def run(module: str, names: Sequence[str], given: Sequence[Any]) -> None:
     """What the process does."""
     jax.config.update("jax_num_cpu_devices", DEVICES)
     jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -46,7 +51,7 @@ def run(module: str, names: list[str]) -> None:
     failed = False
     for name in names:
         try:
-            getattr(import_module(module), name)()
+            getattr(import_module(module), name)(*given)
         except Exception:
             failed = True
             print(f"{name} failed\n{traceback.format_exc()}")

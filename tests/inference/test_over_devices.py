@@ -19,7 +19,7 @@ from vos_jax.cli import main
 from vos_jax.errors import InputError
 from vos_jax.inference import resume, segmenter
 from vos_jax.inference.step import step_traced
-from vos_jax.ops.divided import BY_SLOT, SLOTS
+from vos_jax.ops.divided import BY_SLOT, SLOTS, parts
 from vos_jax.runtime import out_of_memory
 from vos_jax.runtime.mesh import memory_mesh
 
@@ -37,18 +37,42 @@ def test_on_eight_devices():
 
 
 @pytest.mark.slow
-def test_other_methods_and_options_on_eight_devices():
-    pass_on_eight_devices(
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("hmmn-tiny", {"mem_every": 1}),
+        ("hmmn-tiny", {"kernel_guided": False}),
+        ("hmmn-tiny", {"kernel_centre": "global", "selection": "strided"}),
+        ("hmmn-tiny", {"mem_every": 2, "queries": 4}),
+        ("lcm-tiny", {"mem_every": 1}),
+        ("stcn", {"mem_every": 1}),
+        ("stcn", {"mem_every": 1, "mem_capacity": 4}),
+        ("stm-tiny", {"mem_every": 1, "top_k": 4}),
+        # Objects get slots when they come.
+        ("stm-tiny", {"mem_every": 2, "queries": 2, "objects": None}),
+        # Five slots of eight; and none but two, in spite of a correction.
+        ("stm-tiny", {"mem_every": 1, "mem_capacity": 5}),
+        ("stm-tiny", {"mem_every": None}),
+        *((x, {"platform": "cuda"}) for x in ("stm-tiny", "hmmn-tiny", "stcn")),
+    ],
+)
+def test_a_method_finds_on_eight_devices_what_it_finds_on_one(name, options):
+    pass_on_eight_devices(check_a_method, given=(name, options))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(6))
+def test_more_on_eight_devices(number):
+    """By number: one process each, whose programs do not add up."""
+    more = (
         check_start_and_step_take_the_method_as_any_other,
-        check_other_methods_find_what_they_find_on_one_device,
-        check_hmmn_sends_slots_of_keys_beside_the_two_sums,
-        check_stcn_sends_the_best_scores,
-        check_a_bounded_memory_is_bounded_as_on_one_device,
-        check_programs_for_accelerators_are_divided_as_well,
+        check_bfloat16_is_as_near_as_other_forms_are,
+        check_nothing_waits_for_a_value_on_accelerators,
         check_both_views_and_chunks_of_frames,
         check_videos_of_a_batch_and_gradients,
         check_a_state_that_was_saved_goes_on_on_any_number_of_devices,
     )
+    pass_on_eight_devices(more[number])
 
 
 @cache
@@ -96,7 +120,7 @@ def assert_same_video(name, queries=1, objects=3, **options):
     np.testing.assert_array_equal(found, labels)
     np.testing.assert_allclose(probs, expected, rtol=0, atol=8 * noise)
     bank, whole = (x.views[0].memory.bank for x in (segment, one))
-    assert bank.capacity % DEVICES == 0
+    assert bank.capacity % parts(segment._method.mesh) == 0
     count = min(bank.capacity, whole.capacity)
     times = (np.asarray(x.time)[:count] for x in (bank, whole))
     np.testing.assert_array_equal(*times)
@@ -236,23 +260,29 @@ def check_what_cannot_be_divided_is_refused_in_one_line():
 # Slow
 
 
-def check_other_methods_find_what_they_find_on_one_device():
-    for name, options in (
-        ("hmmn-tiny", {"mem_every": 1}),
-        ("hmmn-tiny", {"kernel_guided": False}),
-        ("hmmn-tiny", {"kernel_centre": "global", "selection": "strided"}),
-        ("lcm-tiny", {"mem_every": 1}),
-        ("stcn", {"mem_every": 1}),
-        ("stm-tiny", {"mem_every": 1, "top_k": 4}),
-        ("stm-tiny", {"mem_every": 2, "dtype": "bfloat16"}),
-    ):
-        if options.get("dtype") == "bfloat16":
-            check_near_in_bfloat16(name, **options)
-        else:
-            assert_same_video(name, **options)
-    # Objects get slots when they come.
-    assert_same_video("stm-tiny", queries=2, objects=None, mem_every=2)
-    assert_same_video("hmmn-tiny", queries=4, mem_every=2)
+SENT = {
+    # Keys of the newest slot; keys and kernels of it and of the first; two sums.
+    "hmmn-tiny": [
+        *("f32[2,3,2,3,64]", "f32[2,3]", "f32[3,1,6,129]", "f32[3,2,3,64]"),
+        *("f32[3,6]", "s32[2,3,2,3]"),
+    ],
+    # Of 20 cells that count, and their copies, those that each device has: 12 of two
+    # slots. Where all objects have the same frames, and where each has its own.
+    "stcn": ["f32[1,1,6,64]", "f32[1,3,6,64]", "f32[2,1,6,96]", "f32[2,1,6,96]"],
+    "lcm-tiny": ["f32[3,1,6,129]", "f32[3,6]"],
+}
+
+
+def check_a_method(name, options):
+    segment = assert_same_video(name, **options)
+    capacity = segment.views[0].memory.bank.capacity
+    if options == {"mem_every": 1}:
+        shapes = [x for x, _ in travelling(segment)]
+        found = sorted(x for each in shapes for x in re.findall(r"\w+\[[\d,]*\]", each))
+        assert found == SENT[name]
+        assert capacity == 16
+    if "mem_capacity" in options or options == {"mem_every": None}:
+        assert capacity == DEVICES
 
 
 def check_a_state_that_was_saved_goes_on_on_any_number_of_devices():
@@ -274,64 +304,24 @@ def check_a_state_that_was_saved_goes_on_on_any_number_of_devices():
         np.testing.assert_array_equal(found, expected)
 
 
-def check_near_in_bfloat16(name, **options):
-    """As far as other forms are from one another; labels differ on outlines alone."""
-    expected, labels, _ = video(*model(name, **options))
-    probs, found, _ = video(*divided(name, **options))
+def check_bfloat16_is_as_near_as_other_forms_are():
+    """Labels differ on outlines alone."""
+    options = {"mem_every": 2, "dtype": "bfloat16"}
+    expected, labels, _ = video(*model("stm-tiny", **options))
+    probs, found, _ = video(*divided("stm-tiny", **options))
     assert np.abs(probs - expected).mean() < 2**-8
     assert np.mean(found != labels) < 0.01
 
 
-def check_hmmn_sends_slots_of_keys_beside_the_two_sums():
-    """Keys of the newest slot; keys, kernels of it and of the first; the two sums."""
-    segment = assert_same_video("hmmn-tiny", mem_every=1)
-    shapes = sorted(
-        x
-        for shape, name in travelling(segment)
-        for x in re.findall(r"\w+\[[\d,]*\]", shape)
-        if name == "all-reduce"
-    )
-    assert {name for _, name in travelling(segment)} == {"all-reduce"}
-    assert shapes == sorted(
-        [
-            *("f32[3,2,3,64]", "f32[2,3,2,3,64]", "s32[2,3,2,3]", "f32[2,3]"),
-            *("f32[3,6]", "f32[3,1,6,129]"),
-        ]
-    )
-
-
-def check_stcn_sends_the_best_scores():
-    """Of 20 cells that count, from each device those that it has of them: 12.
-
-    Once where all objects have the same frames, once for the objects one by one.
-    """
-    segment = assert_same_video("stcn", mem_every=1)
-    assert travelling(segment) == [
-        ("f32[1,1,6,64]", "all-reduce"),
-        ("f32[1,3,6,64]", "all-reduce"),
-        ("f32[2,1,6,96]", "all-gather"),
-        ("f32[2,1,6,96]", "all-gather"),
-    ]
-
-
-def check_a_bounded_memory_is_bounded_as_on_one_device():
-    """Five slots of eight; and none but two, in spite of a correction."""
-    for name, options in (
-        ("stm-tiny", {"mem_every": 1, "mem_capacity": 5}),
-        ("stm-tiny", {"mem_every": None}),
-        ("stcn", {"mem_every": 1, "mem_capacity": 4}),
-    ):
-        segment = assert_same_video(name, **options)
-        assert segment.views[0].memory.bank.capacity == DEVICES
-
-
-def check_programs_for_accelerators_are_divided_as_well():
-    """They find the same, and as they are lowered nothing waits for a value."""
+def check_nothing_waits_for_a_value_on_accelerators():
+    """As steps are lowered; what they compute is compared above."""
+    frames, labels = given()
     for name in ("stm-tiny", "hmmn-tiny", "stcn"):
-        segment = assert_same_video(name, mem_every=2, platform="cuda")
-        step = partial(step_traced, segment._method)
-        frame = jnp.zeros((*SIZE, 3))
-        module = lower(step, (segment._variables, segment.views[0], frame), "cuda")
+        made = divided(name)
+        method, variables = vos_jax.inference_form(*made, platform="cuda")
+        state = vos_jax.start(method, variables, frames[0], labels[0])
+        step = partial(step_traced, method)
+        module = lower(step, (variables, state, jnp.asarray(frames[1])), "cuda")
         assert not branches(module)
         assert not open_loops(module)
 
