@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vos_jax.inference.capacity import state_bytes
     from vos_jax.inference.form import inference_form
     from vos_jax.inference.objects import add_masks, remove_object
+    from vos_jax.inference.over_devices import over_devices
     from vos_jax.inference.segmenter import FrameResult, VideoSegmenter
     from vos_jax.inference.state import Output, State
     from vos_jax.inference.step import start, step
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "vos_jax.inference.capacity": ("state_bytes",),
     "vos_jax.inference.objects": ("add_masks", "remove_object"),
+    "vos_jax.inference.over_devices": ("over_devices",),
     "vos_jax.inference.form": ("inference_form",),
     "vos_jax.inference.segmenter": ("FrameResult", "VideoSegmenter"),
     "vos_jax.inference.state": ("Output", "State"),
@@ -53,6 +55,7 @@ __all__ = [
     "inference_form",
     "load_model",
     "load_weights",
+    "over_devices",
     "remove_object",
     "save_weights",
     "segment_video",

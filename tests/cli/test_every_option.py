@@ -222,6 +222,7 @@ def test_options_that_change_the_program(segment, evaluate, method, view, capsys
 @ONE_BY_DEFAULT
 def test_backwards_from_several_masks_with_resuming(segment, method):
     options = ("--reverse", "--compilation-cache", "--debug", "--allow-damaged")
+    options += ("--devices", "1")
     out = segment(method, *options, mask="masks")
     masks = checked_masks(out / "masks")
     again = segment(method, *options, "--resume", mask="masks", onto=out)

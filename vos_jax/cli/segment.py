@@ -53,16 +53,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on past damaged frames of a video, with a note that names them",
     )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="divide the memory of the video between N devices of this machine, for one"
+        " that is too large for a single one (1)",
+    )
     options.add_json_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Segments and reports."""
-    options.positive(args, "size")
+    options.positive(args, "size", "devices")
     from vos_jax.inference.files import SegmentJob, segment_files
+    from vos_jax.inference.over_devices import over_devices
 
     model = options.load_model_of(args)
+    method = over_devices(model.method, args.devices)
     job = SegmentJob(
         input=args.input,
         mask=args.mask,
@@ -77,6 +87,6 @@ def run(args: argparse.Namespace) -> None:
         title=model.title,
         allow_damaged=args.allow_damaged,
     )
-    report = segment_files(model.method, model.variables, job, model.weights_id)
+    report = segment_files(method, model.variables, job, model.weights_id)
     figures = {"masks": str(args.out / "masks"), **report._asdict()}
     options.print_figures(figures, args.json)

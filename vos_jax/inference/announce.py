@@ -24,6 +24,8 @@ def model_facts(title: str, method: Method) -> tuple[str, ...]:
     kind = device.platform
     if device.device_kind != kind:
         kind += f" ({device.device_kind})"
+    if method.mesh is not None:
+        kind += f", memory over {method.mesh.size} devices"
     config = method.config
     return title, kind, f"{config.dtype}, {config.precision} precision"
 

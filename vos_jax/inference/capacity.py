@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vos_jax.errors import InputError
 from vos_jax.inference.state import State, first_state, moment_of
 from vos_jax.methods.base import Method
+from vos_jax.ops.divided import parts, rounded_up
 from vos_jax.ops.memory_bank import Bank, add_objects, grow
 
 DEFAULT_FRAMES = 100
@@ -46,13 +48,12 @@ def reserve(
 
 def enlarge(method: Method, state: State, slots: int, objects: int) -> State:
     """The same state with more slots of the memory, or for more objects."""
+    # A memory on several devices is enlarged by a program, which says where it lies.
+    enlarged = _enlarged if method.mesh is None else _enlarged_where_it_lies
     height, width, _ = state.frame.shape
-    larger = method.init_memory(height, width, objects, slots)
     extra = [(0, objects - state.ids.shape[0])]
     return state._replace(
-        memory=jax.tree.map(
-            _enlarge, larger, state.memory, is_leaf=lambda x: isinstance(x, Bank)
-        ),
+        memory=enlarged(method, state.memory, (height, width), objects, slots),
         probs=jnp.pad(state.probs, [*extra, (0, 0), (0, 0)]),
         first=jnp.pad(state.first, extra),
         ids=jnp.pad(state.ids, extra),
@@ -64,9 +65,45 @@ def room_of(state: State) -> tuple[int, int]:
     return _slot_capacity(state.memory), state.ids.shape[0]
 
 
+def _enlarged(
+    method: Method, memory: Any, size: tuple[int, int], objects: int, slots: int
+) -> Any:
+    larger = method.init_memory(*size, objects, slots)
+    most = method.most_slots
+
+    def enlarge(larger: Any, old: Any) -> Any:
+        if not isinstance(old, Bank):
+            return larger.at[tuple(slice(size) for size in old.shape)].set(old)
+        mesh = method.mesh
+        if mesh is not None and old is not memory.bank:
+            mesh = None
+        grown = grow(old, larger.capacity, most=most, mesh=mesh)
+        return add_objects(grown, objects)
+
+    is_bank = partial(_is, Bank)
+    return method.place(jax.tree.map(enlarge, larger, memory, is_leaf=is_bank))
+
+
+_enlarged_where_it_lies = jax.jit(_enlarged, static_argnums=(0, 2, 3, 4))
+
+
+def _is(kind: type, node: Any) -> bool:
+    return isinstance(node, kind)
+
+
 def reserve_next(method: Method, state: State) -> State:
-    """`reserve` for one more frame, however often the user has corrected."""
-    if _slot_capacity(state.memory) >= _most_slots(method):
+    """`reserve` for one more frame, however often the user has corrected.
+
+    Raises:
+      InputError: The state is of another number of devices than the method.
+    """
+    count, slots = parts(method.mesh), _slot_capacity(state.memory)
+    if slots % count:
+        raise InputError(
+            f"state: its {slots} slots do not divide by the {count} devices of the"
+            " method; start with this method, too"
+        )
+    if slots >= method.most_slots:
         # There is no room to make, and asking would wait for the device.
         return state
     frames = int(state.time) + 2
@@ -79,24 +116,19 @@ def slots_for(method: Method, frames: int, corrections: int = 0) -> int:
 
 
 def _needed(method: Method, frames: int, corrections: int) -> int:
-    return min(method.slots(frames) + corrections, _most_slots(method))
+    return min(method.slots(frames) + corrections, method.most_slots)
 
 
 def _round_up(method: Method, needed: int) -> int:
     """Rounds slots up to 2^n or 3 * 2^n: few capacities, so few compilations."""
     power = 1 << (needed - 1).bit_length()
     rounded = power * 3 // 4 if power * 3 // 4 >= needed else power
-    return min(rounded, _most_slots(method))
-
-
-def _most_slots(method: Method) -> int:
-    """Slots of an endless video; the bound of a method with a fixed capacity."""
-    return method.slots(1 << 40)
+    return min(rounded, method.most_slots)
 
 
 def _corrections(method: Method, state: State) -> int:
     """Frames kept beyond the schedule, with the latest if it is one of them."""
-    if _slot_capacity(state.memory) >= _most_slots(method):
+    if _slot_capacity(state.memory) >= method.most_slots:
         # There is no room to make, and asking would wait for the device.
         return 0
     time = int(state.time)
@@ -120,14 +152,8 @@ def _slot_capacity(memory: Any) -> int:
 
 
 def _banks(memory: Any) -> list[Bank]:
-    nodes = jax.tree.leaves(memory, is_leaf=lambda x: isinstance(x, Bank))
+    nodes = jax.tree.leaves(memory, is_leaf=partial(_is, Bank))
     return [node for node in nodes if isinstance(node, Bank)]
-
-
-def _enlarge(larger: Any, old: Any) -> Any:
-    if isinstance(old, Bank):
-        return add_objects(grow(old, larger.capacity), larger.time.shape[1])
-    return larger.at[tuple(slice(size) for size in old.shape)].set(old)
 
 
 def state_bytes(
@@ -137,8 +163,9 @@ def state_bytes(
     frames: int = DEFAULT_FRAMES,
     *,
     variables: Mapping[str, Any] | None = None,
+    devices: int | None = None,
 ) -> int:
-    """Bytes that a state will occupy, without allocating it.
+    """Bytes that a state will occupy on each device, without allocating it.
 
     Args:
       method: From `create`.
@@ -146,13 +173,36 @@ def state_bytes(
       objects: Number of objects.
       frames: Length of the video.
       variables: Its weights where they are at hand, which saves some time.
+      devices: That its memory is divided between, which need not be here; by default
+        those of `over_devices`, or one.
+
+    Raises:
+      InputError: The memory cannot be divided.
     """
+    if devices is None:
+        devices = parts(method.mesh)
+    if devices < 1:
+        raise InputError(f"devices={devices}: use at least 1")
+    method.check_divided(devices)
+    method = method.divided(None)
     if variables is None:
         frame = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
         masks = jax.ShapeDtypeStruct((objects, *shape), jnp.float32)
         variables = jax.eval_shape(method.init, jax.random.key(0), frame, masks)
     state = _abstract_state(method, variables, shape, objects, frames)
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    whole = _bytes(state)
+    if devices == 1:
+        return whole
+    bank = state.memory.bank
+    slot = _bytes(bank.entries) // bank.capacity
+    slots = rounded_up(bank.capacity, devices)
+    times = _bytes(bank.time) // bank.capacity
+    more = times * (slots - bank.capacity)
+    return whole - slot * bank.capacity + slot * slots // devices + more
+
+
+def _bytes(tree: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def state_structure(method: Method, variables: Mapping[str, Any]) -> Any:
@@ -178,7 +228,7 @@ def segmenting_remedy(method: Method) -> str:
     """The options with which segmenting by a method needs less memory."""
     options = ["a smaller --size N"]
     # Some methods' memory never grows.
-    if _most_slots(method) > method.slots(1):
+    if method.most_slots > method.slots(1):
         options.append("--mem-capacity N")
     if method.config.dtype != "bfloat16":
         options.append("--dtype bfloat16")

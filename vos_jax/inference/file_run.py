@@ -256,7 +256,10 @@ class FileRun:
             f"the state of {self._length} frames of {width}x{height} with"
             f" {plural(objects, 'object')}"
         )
-        check_memory(state, needed * (1 + self.flip), segmenting_remedy(method))
+        check_memory(
+            *(state, needed * (1 + self.flip), segmenting_remedy(method)),
+            devices=1 if method.mesh is None else method.mesh.size,
+        )
 
     def _segment(
         self,

@@ -10,6 +10,7 @@ from vos_jax.inference.weight_types import in_compute_type
 from vos_jax.methods.base import Method, changed
 from vos_jax.methods.weights import variable_shapes
 from vos_jax.nn.layers import fold_norms, lay_out
+from vos_jax.runtime.mesh import replicated
 from vos_jax.runtime.platform import known_platform, platform_name
 
 
@@ -20,7 +21,8 @@ def inference_form(
 
     Norms are folded into the convolutions; weights are in the compute type where the
     network uses them in no other; of what is computed alike in several forms, the one
-    for the platform is chosen. Nothing asks which devices there are but for a platform
+    for the platform is chosen. Where the memory is divided between devices, all of them
+    have the weights. Nothing asks which devices there are but for a platform
     of None, so a program for an accelerator can be built on a host without one.
 
     Args:
@@ -35,10 +37,12 @@ def inference_form(
     before = method
     if platform is not None or method.platform is None:
         method = method.built_for(known_platform(platform))
-    if method.config.folded and _outputs_first(method) == _outputs_first(before):
-        return method, variables
-    method = method.clone(config=changed(method.config, folded=True))
-    return method, jax.jit(partial(_prepare, method, before))(variables)
+    if not (method.config.folded and _outputs_first(method) == _outputs_first(before)):
+        method = method.clone(config=changed(method.config, folded=True))
+        variables = jax.jit(partial(_prepare, method, before))(variables)
+    if method.mesh is not None:
+        variables = jax.device_put(variables, replicated(method.mesh))
+    return method, variables
 
 
 def _prepare(

@@ -23,12 +23,12 @@ class Saved(NamedTuple):
     Attributes:
       position: Number of frames done.
       views: How many states there are; none after the last frame.
-      leaves: Their arrays, in the order of the tree.
+      leaves: Their arrays on the host, in the order of the tree.
     """
 
     position: int
     views: int
-    leaves: list[jax.Array]
+    leaves: list[np.ndarray]
 
 
 def save(
@@ -89,4 +89,4 @@ def load(path: Path, run: Mapping[str, Any]) -> Saved:
             f"{path}: of a run with other settings ({was}); give the same ones, or"
             " run without --resume to start over"
         )
-    return Saved(position, views, [jnp.asarray(x) for x in leaves])
+    return Saved(position, views, leaves)

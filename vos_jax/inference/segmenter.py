@@ -25,6 +25,7 @@ from vos_jax.inference.checks import (
 )
 from vos_jax.inference.form import inference_form
 from vos_jax.inference.objects import merge_masks, remove_object
+from vos_jax.inference.over_devices import placed_state
 from vos_jax.inference.resume import Saved
 from vos_jax.inference.state import State, label_map
 from vos_jax.inference.step import start, step_traced
@@ -174,10 +175,11 @@ class VideoSegmenter:
         """Goes on from a saved state."""
         structure = state_structure(self._method, self._variables)
         count = len(saved.leaves) // saved.views
-        self._hold(
+        views = (
             jax.tree.unflatten(structure, saved.leaves[i * count : (i + 1) * count])
             for i in range(saved.views)
         )
+        self._hold(placed_state(self._method, view) for view in views)
         self.index = saved.position
 
     def many(self, frames: np.ndarray, inputs: Any = None) -> Int[Array, "K H W"]:

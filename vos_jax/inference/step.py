@@ -129,7 +129,7 @@ def step_encoded(
     inputs: Any = None,
 ) -> tuple[State, Output]:
     """`step_traced` of a frame in [0, 1] that has been encoded, with others perhaps."""
-    memory = _memorize(method, variables, state)
+    memory = method.place(_memorize(method, variables, state))
     query, keep = encoded
     logits, memory = method.apply(
         variables, memory, query, frame, state.active, inputs, method="segment"

@@ -17,14 +17,16 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from vos_jax.errors import InputError
 from vos_jax.methods.inputs import InputKind
 from vos_jax.nn.numerics import Numerics
-from vos_jax.ops.memory_bank import Moment
+from vos_jax.ops.divided import SLOTS, keep_whole
+from vos_jax.ops.memory_bank import Moment, placed
 from vos_jax.ops.platform import PLATFORMS, Platform
-from vos_jax.ops.read_forms import IMPLEMENTATIONS, Implementation
+from vos_jax.ops.read_forms import DIVIDED, IMPLEMENTATIONS, Implementation
 
 _SETTING, _LATER = "setting", "later"
 
@@ -78,6 +80,7 @@ class ReadConfig:
       platform: What programs are built for, `"cpu"`, `"cuda"` or `"tpu"`: decides
         between forms that compute the same. None leaves it to the lowering;
         `vos_jax.inference_form` and training name it.
+      mesh: Between whose devices the memory is divided, see `vos_jax.over_devices`.
       folded: Norms are folded into the convolutions.
     """
 
@@ -86,6 +89,7 @@ class ReadConfig:
     dtype: str = setting("float32")
     precision: str = setting("highest")
     platform: Platform | None = setting(None, shown=False)
+    mesh: Mesh | None = setting(None, shown=False)
     folded: bool = False
 
     def __post_init__(self) -> None:
@@ -99,7 +103,21 @@ class ReadConfig:
             raise ValueError(
                 f"platform={self.platform!r}: use one of {list(PLATFORMS)}, or None"
             )
+        if self.mesh is not None:
+            self._check_mesh()
         _ = self.numerics
+
+    def _check_mesh(self) -> None:
+        if not (isinstance(self.mesh, Mesh) and SLOTS in self.mesh.shape):
+            raise ValueError(
+                f"mesh={self.mesh!r}: use None, and vos_jax.over_devices to divide a"
+                " memory"
+            )
+        if self.read not in DIVIDED:
+            raise InputError(
+                f"read={self.read!r}: a memory that is divided between devices is read"
+                f" by one of {list(DIVIDED)}"
+            )
 
     def _check_pallas(self) -> None:
         if self.top_k is not None:
@@ -120,6 +138,11 @@ class ReadConfig:
             "platform": self.platform,
             "precision": self.precision,
         }
+
+    @property
+    def bank_options(self) -> dict[str, Any]:
+        """`read_options`, and what reads of a bank that may be divided take beside."""
+        return {**self.read_options, "mesh": self.mesh}
 
     @property
     def numerics(self) -> Numerics:
@@ -182,6 +205,53 @@ class Method(nn.Module):
         """
         return False
 
+    @property
+    def mesh(self) -> Mesh | None:
+        """Between whose devices its memory is divided; None for one device."""
+        mesh: Mesh | None = getattr(self.config, "mesh", None)
+        return mesh
+
+    @property
+    def undivided(self) -> str | None:
+        """Why its memory cannot be divided between devices; None where it can.
+
+        Then `memory.bank` is what is divided, and all else is on every device. A read
+        that takes no `mesh` finds the same, but the compiler may bring the bank
+        together for it.
+        """
+        return "it does not say how its memory could be"
+
+    def check_divided(self, devices: int) -> None:
+        """Checks that its memory can be divided between so many devices.
+
+        Raises:
+          InputError: It cannot.
+        """
+        if devices > 1 and self.undivided is not None:
+            raise InputError(
+                f"{type(self).__name__}: its memory cannot be divided between devices:"
+                f" {self.undivided}"
+            )
+
+    def divided(self, mesh: Mesh | None) -> "Method":
+        """The same method with its memory divided, see `vos_jax.over_devices`.
+
+        Raises:
+          InputError: It cannot be.
+        """
+        if mesh is self.mesh:
+            return self
+        self.check_divided(1 if mesh is None else mesh.size)
+        return self.clone(config=changed(self.config, mesh=mesh))
+
+    def place(self, memory: Any) -> Any:
+        """A memory where its programs want it: divided between devices, or as it is."""
+        if self.mesh is None:
+            return memory
+        bank = placed(memory.bank, self.mesh)
+        rest = keep_whole(self.mesh, memory._replace(bank=None))
+        return rest._replace(bank=bank)
+
     def built_for(self, platform: Platform | None) -> "Method":
         """The same method with its programs for a platform, or for that of lowering."""
         if not hasattr(self.config, "platform"):
@@ -223,6 +293,11 @@ class Method(nn.Module):
         history of an object that `forget` must clear lives in `Bank`s.
         """
         raise NotImplementedError
+
+    @property
+    def most_slots(self) -> int:
+        """Slots of an endless video; the bound of a method with a fixed capacity."""
+        return self.slots(1 << 40)
 
     def slots(self, frames: int) -> int:
         """Slots that a video of `frames` frames fills; the bank starts that large."""

@@ -122,6 +122,11 @@ class STM(Method):
         self.skip_branches = SkipBranches(self.config.decoder_dim, self.config.numerics)
         self.decoder: Any = Decoder(self.config.decoder_dim, self.config.numerics)
 
+    @property
+    def undivided(self) -> str | None:
+        """Nothing: its bank is divided."""
+        return None
+
     def slots(self, frames: int) -> int:
         """First, previous and every N-th frame, up to the capacity (sec. 3.6)."""
         needed = self.config.policy.slots(frames)
@@ -134,7 +139,7 @@ class STM(Method):
     def init_memory(self, height: int, width: int, objects: int, slots: int) -> Any:
         """An empty bank."""
         entry = self.empty_entry(objects, *grid_size(height, width))
-        return Memory(memory_bank.empty(entry, slots))
+        return Memory(memory_bank.empty(entry, slots, self.mesh))
 
     def empty_entry(self, objects: int, rows: int, columns: int) -> Any:
         """Zeros in the shapes of what `make_entry` makes."""
@@ -181,7 +186,7 @@ class STM(Method):
             bank.entries.value,
             bank.filled,
             top_k=config.top_k,
-            **config.read_options,
+            **config.bank_options,
         )
 
     def own_value(self, memory: Any, query: Any) -> Float[Array, "*b h w Cv"]:
@@ -236,7 +241,11 @@ class STM(Method):
 
         What a variant of STM with another rule of forgetting overrides.
         """
-        return memory_bank.write(bank, self.config.policy, entry, moment)
+        return memory_bank.write(
+            *(bank, self.config.policy, entry, moment),
+            most=self.most_slots,
+            mesh=self.config.mesh,
+        )
 
     def memorize_more(
         self,

@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from vos_jax.ops.divided import by_slot
 from vos_jax.ops.platform import Platform
 from vos_jax.ops.read import space_time_read
 from vos_jax.ops.read_forms import Implementation
-from vos_jax.ops.read_forms.problem import Bias
+from vos_jax.ops.read_forms.problem import SlotBias
 from vos_jax.ops.scores import LOWEST, product_of
 
 
@@ -63,6 +65,7 @@ def kernel_guided_read(
     implementation: Implementation = "auto",
     platform: Platform | None = None,
     precision: lax.PrecisionLike = "highest",
+    mesh: Mesh | None = None,
 ) -> Float[Array, "O h w Cv"]:
     """Reads each object's memory near where its cells have gone.
 
@@ -81,12 +84,12 @@ def kernel_guided_read(
         implementation=implementation,
         platform=platform,
         precision=precision,
+        mesh=mesh,
     )
 
 
-def _bias(kernel: Kernel) -> Bias:
-    centre, sigma = (jnp.asarray(x) for x in kernel)
-    return lambda slot, which: kernel_log(centre[slot, which], sigma[slot, which])
+def _bias(kernel: Kernel) -> SlotBias:
+    return SlotBias(kernel_log, tuple(jnp.asarray(x) for x in kernel))
 
 
 def local_match(
@@ -143,13 +146,20 @@ def global_match(
 
 
 def follow(
-    track: Int[Array, "N O h w"], hop: Int[Array, "O h w"]
+    track: Int[Array, "N O h w"],
+    hop: Int[Array, "O h w"],
+    mesh: Mesh | None = None,
 ) -> Int[Array, "N O h w"]:
     """Tracks that ended in a frame, with one hop more to the next one.
 
     Args:
       track: The cell that each memory cell has come to.
       hop: The cell of the next frame that each cell of the frame goes to.
+      mesh: Between whose devices slots are divided; nothing travels.
     """
+    return by_slot(mesh, _follow, track, hop)
+
+
+def _follow(track: Array, hop: Array) -> Array:
     flat, hop = track.reshape(*track.shape[:2], -1), hop.reshape(1, len(hop), -1)
     return jnp.take_along_axis(hop, flat, axis=-1).reshape(track.shape)

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from vos_jax.ops import read_forms
@@ -21,6 +22,7 @@ def l2_read(
     implementation: Implementation = "auto",
     platform: Platform | None = None,
     precision: lax.PrecisionLike = "highest",
+    mesh: Mesh | None = None,
 ) -> Float[Array, "O h w Cv"]:
     """Reads the values of all objects with one affinity.
 
@@ -47,13 +49,16 @@ def l2_read(
         takes `slots` on CPUs and `blocks` elsewhere.
       platform: What the program is built for; None leaves it to the lowering.
       precision: Of the matrix products.
+      mesh: Between whose devices the slots of keys and values are divided, see
+        `vos_jax.ops.divided`; each reads its own, by `slots` or `blocks`. The same
+        cells are chosen.
 
     Returns:
       float32 values; zeros if no slot counts.
     """
     rules = Rules("l2", top_k, "first", None, precision)
     problem = _problem(query_key, memory_key, memory_value, copies, rules)
-    value = read_forms.read(problem, implementation, platform).value
+    value = read_forms.read(problem, implementation, platform, mesh=mesh).value
     return value.reshape(-1, *query_key.shape[:2], memory_value.shape[-1])
 
 

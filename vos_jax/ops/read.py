@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from vos_jax.ops import read_forms
@@ -21,6 +22,7 @@ def space_time_read(
     implementation: Implementation = "auto",
     platform: Platform | None = None,
     precision: lax.PrecisionLike = "highest",
+    mesh: Mesh | None = None,
 ) -> Float[Array, "O h w Cv"]:
     """Reads each object's memory at every query cell: softmax over space and time.
 
@@ -38,18 +40,21 @@ def space_time_read(
       top_k: Keep only the k best memory cells of each query cell before the softmax.
         Cells that tie with the k-th are kept too.
       bias: Added to the scores before all else, a finite logarithm of further weights.
+        With a mesh it is a `SlotBias`.
       implementation: `reference` holds the whole `[O, hw, N hw]` affinity; `slots` one
         filled slot of one object at a time; `blocks` as many slots, filled or not, as
         a budget of bytes allows. `auto` takes `slots` on CPUs and `blocks` elsewhere.
       platform: What the program is built for; None leaves it to the lowering.
       precision: Of the matrix products. "highest" is full float32 everywhere.
+      mesh: Between whose devices the slots of keys and values are divided, see
+        `vos_jax.ops.divided`; each reads its own, by `slots` or `blocks`.
 
     Returns:
       float32 values; similarities and softmax are float32 whatever comes in.
     """
     rules = Rules("dot", top_k, "all", bias, precision)
     problem = _problem(query_key, memory_key, memory_value, filled, rules)
-    value = read_forms.read(problem, implementation, platform).value
+    value = read_forms.read(problem, implementation, platform, mesh=mesh).value
     return value.reshape(-1, *query_key.shape[:2], memory_value.shape[-1])
 
 

@@ -1,8 +1,10 @@
-"""Where training runs: a mesh of all devices of all hosts, and placing data on it.
+"""Meshes of devices, and placing data on them.
 
-There is one axis, `data`: the clips of a batch are split along it, everything else is
-the same on every device. `jax.jit` with these shardings stands for `pjit`; `pmap` is a
-`jax.shard_map` over the mesh, inside of the train step.
+That of training has all devices of all hosts and one axis, `data`: the clips of a batch
+are split along it, everything else is the same on every device. `jax.jit` with these
+shardings stands for `pjit`; `pmap` is a `jax.shard_map` over the mesh, inside of the
+train step. That of a divided memory has devices of one process, see
+`vos_jax.ops.divided`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vos_jax.errors import InputError
+from vos_jax.ops.divided import QUERIES, SLOTS
 from vos_jax.types import ClipBatch
 
 DATA = "data"
@@ -24,6 +27,36 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     # By process, so that each one's clips stay together in the batch.
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(ordered), (DATA,), axis_types=(AxisType.Auto,))
+
+
+def memory_mesh(devices: int | Sequence[jax.Device], queries: int = 1) -> Mesh:
+    """A mesh for a memory that is divided between devices of this process.
+
+    Args:
+      devices: These, or how many of its first.
+      queries: Parts of the query cells of a read, an axis of its own if there are two
+        or more.
+
+    Raises:
+      InputError: There are not so many devices, or they do not divide.
+    """
+    if isinstance(devices, int):
+        there = jax.local_devices()
+        if not 1 <= devices <= len(there):
+            raise InputError(
+                f"a memory divided between {devices} devices: use 1 to {len(there)},"
+                f" for {len(there)} {'is' if len(there) == 1 else 'are'} here"
+            )
+        chosen = there[:devices]
+    else:
+        chosen = list(devices)
+    if queries < 1 or not chosen or len(chosen) % queries:
+        raise InputError(
+            f"{len(chosen)} devices do not divide into {queries} parts of query cells"
+        )
+    axes = (SLOTS,) if queries == 1 else (SLOTS, QUERIES)
+    grid = np.array(chosen).reshape(-1, *[queries] * (len(axes) - 1))
+    return Mesh(grid, axes, axis_types=(AxisType.Auto,) * len(axes))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -114,17 +114,20 @@ def memory_told(what: str, remedy: str) -> Iterator[None]:
         raise OutOfMemory(f"{what}: out of memory{asked}; {remedy}") from error
 
 
-def check_memory(what: str, needed: int, remedy: str) -> None:
+def check_memory(what: str, needed: int, remedy: str, *, devices: int = 1) -> None:
     """Refuses what certainly cannot fit, before any of it is allocated.
 
     Args:
       what: Needs the memory.
       needed: Bytes on one device.
       remedy: What to change to need less.
+      devices: As many that need it. Those of CPUs have one memory together.
 
     Raises:
       OutOfMemory: All that the device or the machine has is less.
     """
+    if jax.local_devices()[0].platform == "cpu":
+        needed *= devices
     limit = device_memory()
     if limit is not None and needed > limit:
         raise OutOfMemory(

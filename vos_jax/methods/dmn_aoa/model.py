@@ -123,6 +123,11 @@ class DMNAOA(Method):
 
     # Memory
 
+    @property
+    def undivided(self) -> str | None:
+        """There is little to divide."""
+        return "it keeps small squares of objects and not frames"
+
     def slots(self, frames: int) -> int:
         """First, previous and every N-th frame, up to the capacity (sec. 4.1)."""
         if not self.config.use_dmn:

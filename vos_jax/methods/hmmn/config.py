@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from vos_jax.errors import InputError
 from vos_jax.methods.base import setting
 from vos_jax.methods.hmmn.blocks import FineStage
 from vos_jax.methods.stm import STMConfig
@@ -90,6 +91,14 @@ class HMMNConfig(STMConfig):
                 )
         if not 0 <= self.sigma_step < math.inf:
             raise ValueError(f"sigma_step={self.sigma_step}: use at least 0")
+
+    def _check_mesh(self) -> None:
+        super()._check_mesh()
+        if self.fine_kept:
+            raise InputError(
+                "fine_kept=True: the candidates of fine reads would be on all devices,"
+                " so that this memory cannot be divided; use fine_kept=False"
+            )
 
     def _check_pallas(self) -> None:
         super()._check_pallas()

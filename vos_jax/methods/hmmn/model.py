@@ -38,6 +38,7 @@ from vos_jax.methods.stm import STM, empty_key_value, join_values
 from vos_jax.nn.decoder import Skips
 from vos_jax.nn.resnet import Features, ResNetConfig
 from vos_jax.ops import memory_bank
+from vos_jax.ops.divided import by_slot
 from vos_jax.ops.guidance import (
     Kernel,
     follow,
@@ -179,7 +180,7 @@ class HMMN(STM):
             bank.entries.value,
             bank.filled,
             kernel,
-            **config.read_options,
+            **config.bank_options,
         )
 
     def guide(
@@ -203,14 +204,16 @@ class HMMN(STM):
             search = partial(local_match, window=config.window)
         match = partial(search, query_key=query.key, precision=config.precision)
         if config.kernel_centre == "global":
-            return track, Kernel(lax.map(partial(lax.map, match), key), sigma)
+            centre = by_slot(self.mesh, partial(lax.map, partial(lax.map, match)), key)
+            return track, Kernel(centre, sigma)
         newest = _newest_slot(bank)
-        hop = jax.vmap(match)(key[newest, jnp.arange(len(newest))])
-        track = follow(track, hop)
+        hop = jax.vmap(match)(memory_bank.take(key, newest, self.mesh))
+        track = follow(track, hop, self.mesh)
         centre = track
         if config.kernel_centre == "released":
             is_newest = jnp.arange(len(track))[:, None] == newest[None]
-            centre = jnp.where(is_newest[..., None, None], track, follow(track, hop))
+            beyond = follow(track, hop, self.mesh)
+            centre = jnp.where(is_newest[..., None, None], track, beyond)
         return track, Kernel(centre, sigma)
 
     def read_fine(
@@ -278,8 +281,7 @@ class HMMN(STM):
         # object's first step both are one, and the fine bank has only the second.
         newest = _newest_slot(memory.bank)
         slots = jnp.stack([newest, jnp.full_like(newest, FIRST)])
-        at = (slots, jnp.arange(len(newest))[None])
-        return key[at], jax.tree.map(lambda x: x[at], kernel)
+        return memory_bank.take((key, kernel), slots, self.mesh)
 
     def decode(
         self,

@@ -85,6 +85,11 @@ class RDE(STCN):
             self.key_aggregation = Aggregation(self.config.numerics)
             self.value_aggregation = Aggregation(self.config.numerics)
 
+    @property
+    def undivided(self) -> str | None:
+        """There is nothing to divide."""
+        return "it keeps three frames, however long the video is"
+
     def slots(self, frames: int) -> int:
         """The same for any video."""
         return _SLOTS

@@ -135,9 +135,14 @@ class STCN(Method):
             jnp.zeros((*grid, self.config.key_dim), dtype),
             jnp.zeros((*grid, self.config.value_dim), dtype),
         )
-        bank = memory_bank.empty(entry, slots)
+        bank = memory_bank.empty(entry, slots, self.mesh)
         masks = jnp.zeros((objects, rows * STRIDE, columns * STRIDE))
         return Memory(bank, masks)
+
+    @property
+    def undivided(self) -> str | None:
+        """Nothing: its bank is divided."""
+        return None
 
     def slots(self, frames: int) -> int:
         """First and every N-th frame, up to the capacity."""
@@ -221,7 +226,7 @@ class STCN(Method):
             *entries,
             copies,
             top_k=top_k,
-            **self.config.read_options,
+            **self.config.bank_options,
         )
 
     def decode(
@@ -276,7 +281,11 @@ class STCN(Method):
         """Keeps the entry; what RDE-VOS does otherwise."""
         policy = Policy(every=None, previous=False)
         moment = moment._replace(keep=jnp.bool_(True))
-        bank = memory_bank.write(memory.bank, policy, entry, moment)
+        bank = memory_bank.write(
+            *(memory.bank, policy, entry, moment),
+            most=self.most_slots,
+            mesh=self.mesh,
+        )
         return memory._replace(bank=bank)
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from vos_jax.ops.platform import Platform, by_platform
-from vos_jax.ops.read_forms import blocks, pallas, reference, slots
+from vos_jax.ops.read_forms import blocks, devices, pallas, reference, slots
 from vos_jax.ops.read_forms.problem import Problem, Reading
 
 Implementation = Literal["auto", "reference", "slots", "blocks", "pallas"]
@@ -17,6 +18,9 @@ for the chips that there is one for, where a read has it, else `blocks`; `auto`:
 or `blocks`, by platform."""
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
+
+DIVIDED: tuple[Implementation, ...] = ("auto", "slots", "blocks")
+"""Those that read a bank which is divided between devices."""
 
 _T = TypeVar("_T")
 
@@ -34,6 +38,7 @@ def read(
     platform: Platform | None,
     *,
     with_usage: bool = False,
+    mesh: Mesh | None = None,
 ) -> Reading:
     """Reads in one form or another; they differ by rounding.
 
@@ -42,10 +47,20 @@ def read(
       implementation: The form.
       platform: What the program is built for; None leaves it to the lowering.
       with_usage: Also how much each memory cell was used.
+      mesh: Between whose devices the slots are divided; each reads its own by `slots`
+        or `blocks`, without usage. None for one device.
 
     Raises:
-      ValueError: `pallas` has no kernel for such a read, or for the platform.
+      ValueError: `pallas` has no kernel for such a read, or for the platform; or a
+        divided bank cannot be read so.
     """
+    if mesh is not None:
+        if implementation not in DIVIDED or with_usage:
+            raise ValueError(
+                f"read={implementation!r} of a bank that is divided between devices:"
+                f" use one of {list(DIVIDED)}, without usage"
+            )
+        return devices.read(problem, _divided_form(implementation, platform), mesh)
     *arrays, rules = problem
 
     def of(form: Callable[..., Reading]) -> Callable[..., Reading]:
@@ -54,6 +69,24 @@ def read(
     forms = {name: of(form) for name, form in _FORMS.items()}
     find = form_of(forms, implementation, platform)
     return find(*map(jnp.asarray, arrays))
+
+
+def _divided_form(
+    implementation: Implementation, platform: Platform | None
+) -> devices.Form:
+    """What each device does."""
+
+    def of(part: str) -> Callable[..., Any]:
+        def find(*given: Any) -> Any:
+            forms = {
+                "slots": lambda: getattr(slots, part)(*given, platform),
+                "blocks": lambda: getattr(blocks, part)(*given, platform),
+            }
+            return form_of(forms, implementation, platform)()
+
+        return find
+
+    return devices.Form(*map(of, devices.Form._fields))
 
 
 def form_of(

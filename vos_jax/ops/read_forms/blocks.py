@@ -50,11 +50,37 @@ def read(
       budget: Bytes of scores that a block may have; None goes by the platform. At least
         one slot is read at once.
     """
-    if budget is None:
-        budget = TPU_BUDGET if platform == "tpu" else BUDGET
-    blocks = _Blocks(problem, budget)
+    blocks = _Blocks(problem, _budget(platform) if budget is None else budget)
     find = _read_all if problem.rules.exactly is None else _read_best
     return find(blocks, with_usage)
+
+
+def _budget(platform: Platform | None) -> int:
+    return TPU_BUDGET if platform == "tpu" else BUDGET
+
+
+def softmax_parts(
+    problem: Problem,
+    threshold: Float[Array, "K q 1"] | None,
+    platform: Platform | None = None,
+) -> Partial:
+    """What is to be divided: all cells that are not below a threshold, `[K, ...]`."""
+    return _seen(_Blocks(problem, _budget(platform)), threshold)
+
+
+def best_cells(problem: Problem, count: int, platform: Platform | None = None) -> Best:
+    """The `count` best cells of the slots that count, `[K, q, count]`."""
+    return _best_cells(_Blocks(problem, _budget(platform)), count)
+
+
+def weighted_sum(
+    problem: Problem,
+    cells: Int[Array, "K q k"],
+    weights: Float[Array, "K q k"],
+    platform: Platform | None = None,
+) -> Float[Array, "K G q Cv"]:
+    """Of the values of some cells."""
+    return _weighted_sum(_Blocks(problem, _budget(platform)), cells, weights)
 
 
 class _Block(NamedTuple):
@@ -122,14 +148,32 @@ class _Blocks:
 
 
 def _read_all(blocks: _Blocks, with_usage: bool) -> Reading:
-    rules, threshold = blocks.problem.rules, _threshold(blocks)
+    threshold = _threshold(blocks)
+    seen = _seen(blocks, threshold)
+    value = divided(seen.total, seen.value)
+    value = value.reshape(-1, *value.shape[2:])
+    if not with_usage:
+        return Reading(value, None)
 
-    def counted(block: _Block) -> Float[Array, "n K q m"]:
-        lowest = None if threshold is None else threshold[None]
-        return blocks.scores(block).not_below(lowest)
+    def use(block: _Block) -> Float[Array, "n K m"]:
+        counts = (block.copies > 0)[..., None, None]
+        # A slot that does not count may have any scores.
+        scores = _counted(blocks, block, threshold)
+        scores = jnp.where(counts, scores, seen.highest[None, ..., None])
+        weights = weights_of(scores, seen.highest[None], threshold)
+        weights = jnp.where(counts, weights, 0)
+        share = weights / jnp.where(seen.total > 0, seen.total, 1)[None, ..., None]
+        return block.copies[..., None] * share.sum(-2)
+
+    return Reading(value, _of_slots(blocks, blocks.over(use)))
+
+
+def _seen(blocks: _Blocks, threshold: Float[Array, "K q 1"] | None) -> Partial:
+    """The softmax over the slots that count, not yet divided."""
+    rules = blocks.problem.rules
 
     def of_block(block: _Block) -> Partial:
-        scores = counted(block)
+        scores = _counted(blocks, block, threshold)
         # Of each slot: what one holds can not make another one's weights overflow.
         highest = lax.stop_gradient(scores.max(-1))
         weights = weights_of(scores, highest, threshold)
@@ -139,22 +183,14 @@ def _read_all(blocks: _Blocks, with_usage: bool) -> Reading:
         each = Partial(highest, weights.sum(-1), found)
         return _together(each, block.copies)
 
-    seen = _together_again(blocks.over(of_block))
-    value = divided(seen.total, seen.value)
-    value = value.reshape(-1, *value.shape[2:])
-    if not with_usage:
-        return Reading(value, None)
+    return _together_again(blocks.over(of_block))
 
-    def use(block: _Block) -> Float[Array, "n K m"]:
-        counts = (block.copies > 0)[..., None, None]
-        # A slot that does not count may have any scores.
-        scores = jnp.where(counts, counted(block), seen.highest[None, ..., None])
-        weights = weights_of(scores, seen.highest[None], threshold)
-        weights = jnp.where(counts, weights, 0)
-        share = weights / jnp.where(seen.total > 0, seen.total, 1)[None, ..., None]
-        return block.copies[..., None] * share.sum(-2)
 
-    return Reading(value, _of_slots(blocks, blocks.over(use)))
+def _counted(
+    blocks: _Blocks, block: _Block, threshold: Float[Array, "K q 1"] | None
+) -> Float[Array, "n K q m"]:
+    lowest = None if threshold is None else threshold[None]
+    return blocks.scores(block).not_below(lowest)
 
 
 def _together(each: Partial, copies: Int[Array, "n K"]) -> Partial:
@@ -208,17 +244,23 @@ def _read_best(blocks: _Blocks, with_usage: bool) -> Reading:
     all_cells = len(problem.keys) * problem.cells
     best = _best_cells(blocks, min(top_k, all_cells))
     weights = best.weights(top_k)
-    slot, cell = jnp.divmod(best.cells, problem.cells)
-    keys, objects = blocks.values.shape[1:3]
-    which = jnp.arange(keys)[:, None, None, None], jnp.arange(objects)[:, None, None]
-    found = blocks.values[slot[:, None], *which, cell[:, None]]
-    value = (weights[:, None, ..., None] * found.astype(jnp.float32)).sum(-2)
+    value = _weighted_sum(blocks, best.cells, weights)
     usage = None
     if with_usage:
         usage = usage_of_best(weights, best.cells, all_cells)
-        shape = problem.keys.shape
-        usage = usage.reshape(keys, len(problem.keys), *shape[2:4]).swapaxes(0, 1)
+        slots, keys, *grid = problem.keys.shape[:4]
+        usage = usage.reshape(keys, slots, *grid).swapaxes(0, 1)
     return Reading(value.reshape(-1, *value.shape[2:]), usage)
+
+
+def _weighted_sum(
+    blocks: _Blocks, cells: Int[Array, "K q k"], weights: Float[Array, "K q k"]
+) -> Float[Array, "K G q Cv"]:
+    slot, cell = jnp.divmod(cells, blocks.problem.cells)
+    keys, objects = blocks.values.shape[1:3]
+    which = jnp.arange(keys)[:, None, None, None], jnp.arange(objects)[:, None, None]
+    found = blocks.values[slot[:, None], *which, cell[:, None]]
+    return (weights[:, None, ..., None] * found.astype(jnp.float32)).sum(-2)
 
 
 def _best_cells(blocks: _Blocks, count: int) -> Best:

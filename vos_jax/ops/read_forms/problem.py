@@ -9,6 +9,7 @@ have the same keys, `O = K * G`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import jax
@@ -20,6 +21,27 @@ from vos_jax.ops.scores import Similarity, product_of
 
 Bias = Callable[[Int[Array, ""], Int[Array, ""]], Float[Array, "q m"]]
 """What to add to the scores of one slot (first argument) of one object (second)."""
+
+
+@dataclass(frozen=True)
+class SlotBias:
+    """A `Bias` that is computed from what each slot of each object has.
+
+    A bank that is divided between devices takes such a one alone, since it is divided
+    with the bank.
+
+    Attributes:
+      of: Makes the bias of one slot of one object, from its share of `given`.
+      given: Arrays `[N, O, ...]`.
+    """
+
+    of: Callable[..., Float[Array, "q m"]]
+    given: tuple[Array, ...]
+
+    def __call__(self, slot: Array, which: Array) -> Float[Array, "q m"]:
+        """As a `Bias`."""
+        return self.of(*(x[slot, which] for x in self.given))
+
 
 Ties = Literal["all", "first"]
 """Of cells that tie with the k-th best: all count, or those that come first."""

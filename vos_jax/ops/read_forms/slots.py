@@ -44,6 +44,47 @@ def read(
     return Reading(value.reshape(-1, *value.shape[2:]), usage)
 
 
+def softmax_parts(
+    problem: Problem,
+    threshold: Float[Array, "K q 1"] | None,
+    platform: Platform | None = None,
+) -> Partial:
+    """What is to be divided: all cells that are not below a threshold, `[K, ...]`."""
+
+    def of_key(own: tuple[Array, Array, Array | None]) -> Partial:
+        which, copies, lowest = own
+        return _seen(_OneKey(problem, which, copies), lowest)
+
+    count = problem.keys.shape[1]
+    return lax.map(of_key, (jnp.arange(count), problem.copies.T, threshold))
+
+
+def best_cells(problem: Problem, count: int, platform: Platform | None = None) -> Best:
+    """The `count` best cells of the slots that count, `[K, q, count]`."""
+
+    def of_key(own: tuple[Array, Array]) -> Best:
+        return _best_cells(_OneKey(problem, *own), count)
+
+    keys = problem.keys.shape[1]
+    return lax.map(of_key, (jnp.arange(keys), problem.copies.T))
+
+
+def weighted_sum(
+    problem: Problem,
+    cells: Int[Array, "K q k"],
+    weights: Float[Array, "K q k"],
+    platform: Platform | None = None,
+) -> Float[Array, "K G q Cv"]:
+    """Of the values of some cells."""
+
+    def of_key(own: tuple[Array, ...]) -> Array:
+        which, copies, cells, weights = own
+        return _gathered(_OneKey(problem, which, copies), cells, weights)
+
+    keys = problem.keys.shape[1]
+    return lax.map(of_key, (jnp.arange(keys), problem.copies.T, cells, weights))
+
+
 class _OneKey(NamedTuple):
     """A read by one of the `K` keys that slots have."""
 
@@ -100,9 +141,25 @@ def _entry(
 
 
 def _read_all(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
+    threshold = _threshold(own)
+    seen = _seen(own, threshold)
+    value = divided(seen.total, seen.value)
+    if not with_usage:
+        return value, None
+
+    def use(usage: Array, slot: Array) -> Array:
+        scores = own.scores(slot).not_below(threshold)
+        weights = weights_of(scores, seen.highest, threshold) / seen.total[:, None]
+        return usage.at[slot].set(own.copies[slot] * weights.sum(0))
+
+    cells = own.problem.cells
+    return value, own.over_filled(use, jnp.zeros((len(own.copies), cells)))
+
+
+def _seen(own: _OneKey, threshold: Float[Array, "q 1"] | None) -> Partial:
+    """The softmax over the slots that count, not yet divided."""
     problem, rules = own.problem, own.problem.rules
     queries, channels = problem.query.shape[1], problem.values.shape[-1]
-    threshold = _threshold(own)
 
     def add(seen: Partial, slot: Array) -> Partial:
         scores, values = own.scores(slot).not_below(threshold), own.values(slot)
@@ -126,17 +183,7 @@ def _read_all(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
         jnp.zeros((queries,)),
         jnp.zeros((own.objects, queries, channels)),
     )
-    seen = own.over_filled(add, nothing)
-    value = divided(seen.total, seen.value)
-    if not with_usage:
-        return value, None
-
-    def use(usage: Array, slot: Array) -> Array:
-        scores = own.scores(slot).not_below(threshold)
-        weights = weights_of(scores, seen.highest, threshold) / seen.total[:, None]
-        return usage.at[slot].set(own.copies[slot] * weights.sum(0))
-
-    return value, own.over_filled(use, jnp.zeros((len(own.copies), problem.cells)))
+    return own.over_filled(add, nothing)
 
 
 def _threshold(own: _OneKey) -> Float[Array, "q 1"] | None:
@@ -165,7 +212,7 @@ def _read_best(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
     if with_usage:
         all_cells = len(own.copies) * problem.cells
         usage = usage_of_best(weights[None], best.cells[None], all_cells)[0]
-    return _gathered(own, best, weights), usage
+    return _gathered(own, best.cells, weights), usage
 
 
 def _best_cells(own: _OneKey, count: int) -> Best:
@@ -197,12 +244,12 @@ def _best_cells(own: _OneKey, count: int) -> Best:
 
 
 def _gathered(
-    own: _OneKey, best: Best, weights: Float[Array, "q k"]
+    own: _OneKey, cells: Int[Array, "q k"], weights: Float[Array, "q k"]
 ) -> Float[Array, "G q Cv"]:
-    """Weighted sum of the best cells' values, one cell of every query at a time."""
+    """Weighted sum of some cells' values, one cell of every query at a time."""
     values, objects = own.problem.values, own.objects
     _, _, height, width, channels = values.shape
-    slot, cell = jnp.divmod(best.cells, height * width)
+    slot, cell = jnp.divmod(cells, height * width)
     row, column = jnp.divmod(cell, width)
     which = own.which * objects + jnp.arange(objects)[None]
 
