@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vos_jax.ops.platform import Platform, by_platform
-from vos_jax.ops.read_forms import blocks, devices, pallas, reference, slots
+from vos_jax.ops.read_forms import blocks, by_device, pallas, reference, slots
 from vos_jax.ops.read_forms.problem import Problem, Reading
 
 Implementation = Literal["auto", "reference", "slots", "blocks", "pallas"]
@@ -60,7 +60,7 @@ def read(
                 f"read={implementation!r} of a bank that is divided between devices:"
                 f" use one of {list(DIVIDED)}, without usage"
             )
-        return devices.read(problem, _divided_form(implementation, platform), mesh)
+        return by_device.read(problem, _divided_form(implementation, platform), mesh)
     *arrays, rules = problem
 
     def of(form: Callable[..., Reading]) -> Callable[..., Reading]:
@@ -73,7 +73,7 @@ def read(
 
 def _divided_form(
     implementation: Implementation, platform: Platform | None
-) -> devices.Form:
+) -> by_device.Form:
     """What each device does."""
 
     def of(part: str) -> Callable[..., Any]:
@@ -86,7 +86,7 @@ def _divided_form(
 
         return find
 
-    return devices.Form(*map(of, devices.Form._fields))
+    return by_device.Form(*map(of, by_device.Form._fields))
 
 
 def form_of(
