@@ -151,5 +151,5 @@ def follow(
       track: The cell that each memory cell has come to.
       hop: The cell of the next frame that each cell of the frame goes to.
     """
-    flat, hop = track.reshape(*track.shape[:2], -1), hop.reshape(1, len(hop), -1)
+    flat, hop = track.reshape(*track.shape[:2], -1), hop.reshape(1, hop.shape[0], -1)
     return jnp.take_along_axis(hop, flat, axis=-1).reshape(track.shape)

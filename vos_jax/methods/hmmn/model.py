@@ -205,11 +205,11 @@ class HMMN(STM):
         if config.kernel_centre == "global":
             return track, Kernel(lax.map(partial(lax.map, match), key), sigma)
         newest = _newest_slot(bank)
-        hop = jax.vmap(match)(key[newest, jnp.arange(len(newest))])
+        hop = jax.vmap(match)(key[newest, jnp.arange(newest.shape[0])])
         track = follow(track, hop)
         centre = track
         if config.kernel_centre == "released":
-            is_newest = jnp.arange(len(track))[:, None] == newest[None]
+            is_newest = jnp.arange(track.shape[0])[:, None] == newest[None]
             centre = jnp.where(is_newest[..., None, None], track, follow(track, hop))
         return track, Kernel(centre, sigma)
 
@@ -278,7 +278,7 @@ class HMMN(STM):
         # object's first step both are one, and the fine bank has only the second.
         newest = _newest_slot(memory.bank)
         slots = jnp.stack([newest, jnp.full_like(newest, FIRST)])
-        at = (slots, jnp.arange(len(newest))[None])
+        at = (slots, jnp.arange(newest.shape[0])[None])
         return key[at], jax.tree.map(lambda x: x[at], kernel)
 
     def decode(
