@@ -103,19 +103,36 @@ def first_state(
       objects: Object slots.
       slots: Slots of the memory.
     """
+    free = objects - len(ids)
+    probs = jnp.pad(given, [(0, free), (0, 0), (0, 0)])
+    slots_of_ids = jnp.array([*ids, *[0] * free], jnp.int32)
+    return begun(method, variables, frame, probs, slots_of_ids, slots)
+
+
+def begun(
+    method: Method,
+    variables: Mapping[str, Any],
+    frame: Float[Array, "H W 3"],
+    probs: Float[Array, "O+1 H W"],
+    ids: Int[Array, " O"],
+    slots: int,
+) -> State:
+    """`first_state` of ids that may be traced, 0 for a free slot, and all their masks.
+
+    Shapes may be symbolic, as those of exported programs are.
+    """
     frame = to_unit_range(frame)
     height, width, _ = frame.shape
-    free = objects - len(ids)
     _, keep = encode(method, variables, frame)
     return State(
-        memory=method.init_memory(height, width, objects, slots),
+        memory=method.init_memory(height, width, ids.shape[0], slots),
         frame=frame,
         keep=keep,
-        probs=jnp.pad(given, [(0, free), (0, 0), (0, 0)]),
-        first=jnp.arange(objects) < len(ids),
+        probs=probs,
+        first=ids > 0,
         corrected=jnp.bool_(False),
         time=jnp.int32(0),
-        ids=jnp.array([*ids, *[0] * free], jnp.int32),
+        ids=ids,
     )
 
 
