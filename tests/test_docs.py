@@ -100,7 +100,8 @@ def test_the_parser_accepts_every_command_of_a_page(
             continue
         for program, *words in _commands(block.code):
             if program == "vos-jax":
-                module = import_module(f"vos_jax.cli.{words[0]}")
+                command = words[0].replace("-", "_")
+                module = import_module(f"vos_jax.cli.{command}")
                 for name in vars(module):
                     if name == "run" or name.startswith("run_"):
                         monkeypatch.setattr(module, name, lambda args: None)

@@ -11,6 +11,7 @@ from vos_jax.cli import (
     demo,
     evaluate,
     export,
+    export_program,
     options,
     propose,
     score,
@@ -27,6 +28,7 @@ _COMMANDS = (
     score,
     train,
     export,
+    export_program,
     propose,
     data,
     bench,
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
         subparser = subparsers.add_parser(
-            command.__name__.rpartition(".")[2],
+            command.__name__.rpartition(".")[2].replace("_", "-"),
             help=command.SUMMARY,
             description=command.SUMMARY,
             epilog=f"example: {command.EXAMPLE}",
