@@ -50,7 +50,7 @@ def test_a_start_is_written_and_runs(tmp_path: Path, capsys: Any) -> None:
     assert state["memory"]["bank"]["time"].shape == (3, 1)
     assert bank.time.shape[1] == 1
     described = json.loads(Path(f"{path}.json").read_text())
-    assert described["method"] == "stm" or described["method"] == "stm-tiny"
+    assert described["method"] == "stm-tiny"
     assert described["configuration"]["platform"] == "cpu"
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -246,12 +247,13 @@ class Refuse:
         if name.split(".")[0] in ("vos_jax", "flax", "tests", "einops", "jaxtyping"):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-import jax, numpy as np
+import jax, os, numpy as np
+given = [dict(np.load("inputs.npz"))] if os.path.exists("inputs.npz") else []
 frames = np.load("frames.npy"); labels = np.load("labels.npy")
 def load(name):
     return jax.jit(jax.export.deserialize(bytearray(open(name, "rb").read())).call)
 state = load("start")(frames[0], labels, np.array([1, 3], np.int32))
-state, found = load("step")(state, frames[1])
+state, found = load("step")(state, frames[1], *given)
 np.save("found.npy", found["labels"])
 assert not any(x.split(".")[0] in ("vos_jax", "flax") for x in sys.modules)
 """
@@ -272,6 +274,34 @@ def test_a_program_runs_where_the_package_cannot_be_imported(
     run_alone(sys.executable, folder, "-I")
     (_, out), *_ = steps_of(stm, *video())
     assert_same(np.load(folder / "found.npy"), out.labels)
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python of an environment with nothing but this JAX and what it needs."""
+    folder = tmp_path_factory.mktemp("bare")
+    packages = f"jax=={jax.__version__}", f"jaxlib=={version('jaxlib')}", "flatbuffers"
+    python = str(folder / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    install = [python, "-m", "pip", "install", "-q", *packages]
+    if subprocess.run(install, capture_output=True).returncode:
+        pytest.skip("no package can be installed here")
+    return python
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_programs_of_every_method_run_with_jax_alone(
+    name: str, bare_python: str, tmp_path: Path
+) -> None:
+    model = tiny(name)
+    for what in ("start", "step"):
+        vos_jax.export_program(*model, tmp_path / what, what, size=SIZE)
+    if (inputs := to_plain(example(model[0], SIZE))) is not None:
+        np.savez(tmp_path / "inputs.npz", **inputs)
+    run_alone(bare_python, tmp_path)
+    (_, out), *_ = steps_of(model, *video())
+    assert_same(np.load(tmp_path / "found.npy"), out.labels)
 
 
 LOADS = """
@@ -407,6 +437,16 @@ def test_what_cannot_be_left_open_is_said(stm: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_objects_are_not_open_where_a_program_would_be_for_one(
+    platform: str, tmp_path: Path
+) -> None:
+    sizes: Any = {"size": (480, 854), "frames": 20, "platforms": [platform]}
+    with pytest.raises(vos_jax.InputError, match=r"^objects: .*; give --objects N$"):
+        vos_jax.export_program(*tiny("lcm"), tmp_path / "step", "step", **sizes)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lcm", "dmn-aoa"])
 def test_the_size_alone_is_named_where_it_alone_is_wrong(
     name: str, tmp_path: Path
@@ -441,11 +481,11 @@ def test_plain_trees_come_back_as_they_were() -> None:
     class Own:
         pass
 
-    tree = vos_jax.Proposals((1, [2]), {"b": 3, "a": None}, (), 4)
+    tree = vos_jax.Proposals((1, [2]), {10: 3, 9: 5, 11: None}, (), 4)
     plain = to_plain(tree)
     assert plain == {
         "boxes": (1, [2]),
-        "masks": {"b": 3, "a": None},
+        "masks": {"10": 3, "9": 5, "11": None},
         "scores": (),
         "valid": 4,
     }

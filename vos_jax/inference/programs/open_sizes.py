@@ -40,6 +40,8 @@ _KNOWN = {
 _COMPARISON = re.compile(r"comparison '(?P<side>[^']+)' (?P<sign>[<>]=?) '(?P<n>\d+)'")
 _SIMPLE = re.compile(r"(\d+\*)?[A-Za-z]( [+-] \d+)?")
 _MOST_CONDITIONS = 12
+# A length that may not be larger than less than this is not open.
+_FEWEST = 8
 
 
 def with_open_sizes(
@@ -68,7 +70,10 @@ def with_open_sizes(
             if not known or len(conditions) > _MOST_CONDITIONS:
                 raise
             assert found is not None
-            conditions.append(_condition(*found.groups()))
+            side, sign, number = found.groups()
+            if sign == ">" and int(number) < _FEWEST:
+                raise
+            conditions.append(_condition(side, sign, number))
 
 
 def _condition(side: str, sign: str, number: str) -> str:

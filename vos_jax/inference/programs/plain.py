@@ -1,7 +1,8 @@
 """Pytrees of the package as trees that plain JAX knows, and back.
 
-A NamedTuple becomes a dictionary of its fields. What is left are dictionaries, tuples,
-lists, None and arrays, which need no registration wherever a program is read.
+A NamedTuple becomes a dictionary of its fields, and keys become text. What is left are
+dictionaries, tuples, lists, None and arrays, which need no registration wherever a
+program is read.
 """
 
 from typing import Any
@@ -20,7 +21,7 @@ def to_plain(tree: Any) -> Any:
     if hasattr(tree, "_fields"):
         return {name: to_plain(x) for name, x in tree._asdict().items()}
     if isinstance(tree, dict):
-        return {key: to_plain(x) for key, x in tree.items()}
+        return {str(key): to_plain(x) for key, x in tree.items()}
     if type(tree) in (tuple, list):
         return type(tree)(map(to_plain, tree))
     if tree is not None and not jax.tree_util.all_leaves([tree]):
