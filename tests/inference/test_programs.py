@@ -437,11 +437,8 @@ def test_what_cannot_be_left_open_is_said(stm: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("platform", ["cpu", "cuda"])
-def test_objects_are_not_open_where_a_program_would_be_for_one(
-    platform: str, tmp_path: Path
-) -> None:
-    sizes: Any = {"size": (480, 854), "frames": 20, "platforms": [platform]}
+def test_objects_are_not_open_where_a_program_would_be_for_one(tmp_path: Path) -> None:
+    sizes: Any = {"size": (480, 854), "frames": 20}
     with pytest.raises(vos_jax.InputError, match=r"^objects: .*; give --objects N$"):
         vos_jax.export_program(*tiny("lcm"), tmp_path / "step", "step", **sizes)
 
