@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vos_jax.inference.form import inference_form
     from vos_jax.inference.objects import add_masks, remove_object
     from vos_jax.inference.over_devices import over_devices
+    from vos_jax.inference.programs.export import export_program
+    from vos_jax.inference.programs.load import LoadedProgram, load_program
     from vos_jax.inference.segmenter import FrameResult, VideoSegmenter
     from vos_jax.inference.state import Output, State
     from vos_jax.inference.step import start, step
@@ -28,6 +30,8 @@ _HOMES = {
     "vos_jax.inference.objects": ("add_masks", "remove_object"),
     "vos_jax.inference.over_devices": ("over_devices",),
     "vos_jax.inference.form": ("inference_form",),
+    "vos_jax.inference.programs.export": ("export_program",),
+    "vos_jax.inference.programs.load": ("LoadedProgram", "load_program"),
     "vos_jax.inference.segmenter": ("FrameResult", "VideoSegmenter"),
     "vos_jax.inference.state": ("Output", "State"),
     "vos_jax.inference.step": ("start", "step"),
@@ -45,6 +49,7 @@ __all__ = [
     "FrameResult",
     "InputError",
     "InputWarning",
+    "LoadedProgram",
     "Method",
     "Output",
     "Proposals",
@@ -52,8 +57,10 @@ __all__ = [
     "VideoSegmenter",
     "add_masks",
     "create",
+    "export_program",
     "inference_form",
     "load_model",
+    "load_program",
     "load_weights",
     "over_devices",
     "remove_object",

@@ -6,5 +6,8 @@ METHODS = (
 )
 """All of `vos_jax.METHODS`."""
 
+PROGRAMS = ("start", "step", "video", "read")
+"""All of `vos_jax.inference.programs.kinds.KINDS`."""
+
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 """All of `vos_jax.methods.weights.BACKBONES`."""

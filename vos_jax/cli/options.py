@@ -224,8 +224,13 @@ def title(method: str, weights: Path | None, inputs: Path | None = None) -> str:
     return named if inputs is None else f"{named}, inputs {inputs}"
 
 
-def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What options change in a method's configuration, and what the machine does."""
+def overrides_of(
+    args: argparse.Namespace, platform: str | None = None
+) -> dict[str, Any]:
+    """What options change in a method's configuration, and what the machine does.
+
+    Another platform than the machine's is for programs that run elsewhere.
+    """
     import jax
 
     from vos_jax.inference.compute_types import with_compute_types
@@ -234,7 +239,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     fields = merge_changes(
         {k: x for k, x in given.items() if x is not None}, args.changes
     )
-    return with_compute_types(args.method, fields, jax.default_backend())
+    return with_compute_types(args.method, fields, platform or jax.default_backend())
 
 
 def merge_changes(given: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:

@@ -34,15 +34,34 @@ def inference_form(
     Raises:
       InputError: There is no such platform.
     """
-    before = method
+    own = method
     if platform is not None or method.platform is None:
-        method = method.built_for(known_platform(platform))
-    if not (method.config.folded and _outputs_first(method) == _outputs_first(before)):
-        method = method.clone(config=changed(method.config, folded=True))
-        variables = jax.jit(partial(_prepare, method, before))(variables)
-    if method.mesh is not None:
-        variables = jax.device_put(variables, replicated(method.mesh))
-    return method, variables
+        own = method.built_for(known_platform(platform))
+    own, variables = _folded(own, method, variables)
+    if own.mesh is not None:
+        variables = jax.device_put(variables, replicated(own.mesh))
+    return own, variables
+
+
+def common_form(
+    method: Method, variables: Mapping[str, Any]
+) -> tuple[Method, Mapping[str, Any]]:
+    """The inference form for all platforms: the lowering chooses between forms.
+
+    Args:
+      method: From `create`.
+      variables: Its weights.
+    """
+    return _folded(method.built_for(None), method, variables)
+
+
+def _folded(
+    method: Method, before: Method, variables: Mapping[str, Any]
+) -> tuple[Method, Mapping[str, Any]]:
+    if method.config.folded and _outputs_first(method) == _outputs_first(before):
+        return method, variables
+    method = method.clone(config=changed(method.config, folded=True))
+    return method, jax.jit(partial(_prepare, method, before))(variables)
 
 
 def _prepare(

@@ -112,6 +112,21 @@ def first_state(
       ids: Of the object slots, 0 for a free one.
       slots: Slots of the memory.
     """
+    return begun(method, variables, frame, given, ids, slots)
+
+
+def begun(
+    method: Method,
+    variables: Mapping[str, Any],
+    frame: Float[Array, "H W 3"],
+    probs: Float[Array, "O+1 H W"],
+    ids: Int[Array, " O"],
+    slots: int,
+) -> State:
+    """`first_state` of ids that may be traced, 0 for a free slot, and all their masks.
+
+    Shapes may be symbolic, as those of exported programs are.
+    """
     frame = to_unit_range(frame)
     height, width, _ = frame.shape
     _, keep = encode(method, variables, frame)
@@ -119,7 +134,7 @@ def first_state(
         memory=method.init_memory(height, width, ids.shape[0], slots),
         frame=frame,
         keep=keep,
-        probs=given,
+        probs=probs,
         first=ids > 0,
         corrected=jnp.bool_(False),
         time=jnp.int32(0),

@@ -244,7 +244,7 @@ def _reference(
     precision: lax.PrecisionLike,
 ) -> Float[Array, "O T h w D"]:
     """The formula as written: relations of all cells, in float32."""
-    cells, *pooled = (x.reshape(len(x), -1, x.shape[-1]) for x in (theta, phi, g))
+    cells, *pooled = (x.reshape(x.shape[0], -1, x.shape[-1]) for x in (theta, phi, g))
     related = product_of(precision, "oid,ojd->oij", cells, pooled[0])
     related = (related / pooled[0].shape[1]).astype(theta.dtype)
     found = product_of(precision, "oij,ojd->oid", related, pooled[1])

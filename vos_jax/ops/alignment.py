@@ -99,13 +99,13 @@ def _reference(
     product: _Product,
 ) -> Aligned:
     """The formula as written."""
-    template, objects = unit(template), len(template)
+    template, objects = unit(template), template.shape[0]
     cosine = product("oic,njc->onij", template, unit(proposals))
     correspondence = jax.nn.softmax(alpha * cosine, axis=-1)
     aligned = product("onij,njc->onic", correspondence, proposals)
     similarity = (template[:, None] * unit(aligned)).sum(-1).mean(-1)
     side = round(proposals.shape[1] ** 0.5)
-    shape = objects, len(proposals), side, side, -1
+    shape = objects, proposals.shape[0], side, side, -1
     return Aligned(similarity, aligned.reshape(shape), correspondence)
 
 

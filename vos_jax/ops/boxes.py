@@ -33,7 +33,9 @@ def mask_overlaps(
     masks: Bool[Array, "O H W"], others: Bool[Array, "N H W"]
 ) -> Float[Array, "O N"]:
     """Intersection over union of each mask with each of others; 0 of empty ones."""
-    one, other = (x.reshape(len(x), -1).astype(jnp.float32) for x in (masks, others))
+    one, other = (
+        x.reshape(x.shape[0], -1).astype(jnp.float32) for x in (masks, others)
+    )
     common = product_of("highest", "op,np->on", one, other)
     joint = one.sum(1)[:, None] + other.sum(1)[None] - common
     return common / jnp.maximum(joint, 1)

@@ -161,5 +161,5 @@ def follow(
 
 
 def _follow(track: Array, hop: Array) -> Array:
-    flat, hop = track.reshape(*track.shape[:2], -1), hop.reshape(1, len(hop), -1)
+    flat, hop = track.reshape(*track.shape[:2], -1), hop.reshape(1, hop.shape[0], -1)
     return jnp.take_along_axis(hop, flat, axis=-1).reshape(track.shape)

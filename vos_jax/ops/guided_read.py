@@ -70,7 +70,7 @@ def best_cells(
     def choose(
         top_k: Callable[..., Any], keys: Array, is_usable: Array, guide: Any
     ) -> tuple[Array, Array]:
-        keys = keys.reshape(len(keys), -1, channels)
+        keys = keys.reshape(keys.shape[0], -1, channels)
         scores = product_of(precision, "qc,smc->qsm", query, keys) * channels**-0.5
         if guide is not None:
             scores = scores + jax.vmap(kernel_log, out_axes=1)(*guide)
@@ -93,7 +93,7 @@ def random_cells(
     def choose(own: tuple[Array, Array]) -> tuple[Array, Array]:
         own_key, is_usable = own
         cells = height * width
-        chance = jax.random.uniform(own_key, (cells, len(is_usable), cells))
+        chance = jax.random.uniform(own_key, (cells, is_usable.shape[0], cells))
         return _highest(chance, is_usable, k)
 
     own = jax.random.split(key, usable.shape[1]), usable.T
@@ -128,9 +128,9 @@ def _same_for_all(
 ) -> Cells:
     """These cells of all slots that are usable, for every query cell."""
     cells = height * width
-    index = (jnp.arange(len(usable))[:, None] * cells + places[None]).reshape(-1)
-    is_usable = jnp.repeat(usable.T, len(places), axis=1)
-    shape = len(is_usable), cells, len(index)
+    index = (jnp.arange(usable.shape[0])[:, None] * cells + places[None]).reshape(-1)
+    is_usable = jnp.repeat(usable.T, places.shape[0], axis=1)
+    shape = is_usable.shape[0], cells, index.shape[0]
     index = jnp.broadcast_to(index[None, None], shape)
     is_usable = jnp.broadcast_to(is_usable[:, None], shape)
     return _cells((index, is_usable), height, width)
@@ -144,13 +144,13 @@ def _highest(
 ) -> tuple[Int[Array, "q k"], Bool[Array, "q k"]]:
     """Places of the highest scores among the slots that are usable."""
     scores = jnp.where(usable[None, :, None], scores, LOWEST)
-    scores = scores.reshape(len(scores), -1)
+    scores = scores.reshape(scores.shape[0], -1)
     found, index = top_k(scores, min(k, scores.shape[-1]))
     return index, found > LOWEST
 
 
 def _cells(chosen: tuple[Array, Array], height: int, width: int) -> Cells:
-    return Cells(*(x.reshape(len(x), height, width, -1) for x in chosen))
+    return Cells(*(x.reshape(x.shape[0], height, width, -1) for x in chosen))
 
 
 def guided_read(
@@ -203,7 +203,7 @@ def guided_read(
             f" values for a query of {fine}: use one grid"
         )
     query = _blocks(query_key[None, None], ratio)[0]
-    cells = jax.tree.map(lambda x: x.reshape(len(x), len(query), -1), cells)
+    cells = jax.tree.map(lambda x: x.reshape(x.shape[0], query.shape[0], -1), cells)
     read = form_of(
         {
             "reference": partial(_reference, ratio, precision),
@@ -214,8 +214,8 @@ def guided_read(
         platform,
     )
     out = read(query, memory_key, memory_value, cells)
-    out = out.reshape(len(out), *coarse, ratio, ratio, -1).swapaxes(2, 3)
-    return out.reshape(len(out), *fine, -1)
+    out = out.reshape(out.shape[0], *coarse, ratio, ratio, -1).swapaxes(2, 3)
+    return out.reshape(out.shape[0], *fine, -1)
 
 
 def _blocks(x: Float[Array, "S O rh rw D"], ratio: int) -> Float[Array, "O m i D"]:
@@ -256,7 +256,7 @@ def _reference(
 
     def read(own: Cells, *memory: Float[Array, "m i D"]) -> Float[Array, "q i Dv"]:
         taken = (jnp.take(x, own.index, axis=0, mode="clip") for x in memory)
-        taken = (x.reshape(len(query), -1, x.shape[-1]) for x in taken)
+        taken = (x.reshape(query.shape[0], -1, x.shape[-1]) for x in taken)
         return _attend(precision, own.usable, query, *taken)
 
     blocks = (_blocks(x, ratio) for x in (memory_key, memory_value))
@@ -296,7 +296,7 @@ class _Pieces(NamedTuple):
         down = jnp.arange(self.ratio)[None, None]
         places = (first[..., None] + down) * self.grid[2] + column[..., None]
         found = (jnp.take(x, places, axis=0, mode="clip") for x in self.pieces)
-        return [x.reshape(len(index), -1, x.shape[-1] // self.ratio) for x in found]
+        return [x.reshape(index.shape[0], -1, x.shape[-1] // self.ratio) for x in found]
 
     def numbers(self, cells: int) -> int:
         """Numbers of so many coarse cells."""
@@ -334,7 +334,7 @@ def _slots(
             return lax.cond(part[1].usable.any(), attend, nothing, *part)
 
         out = lax.map(read_part, _parts((query, of_object), CACHE // numbers))
-        return out.reshape(-1, *out.shape[2:])[: len(query)]
+        return out.reshape(-1, *out.shape[2:])[: query.shape[0]]
 
     numbers = pieces.numbers(cells.index.shape[-1])
     return lax.map(read, (jnp.arange(pieces.objects), cells))
@@ -350,7 +350,7 @@ def _by_blocks(
 ) -> Float[Array, "O q i Dv"]:
     """Many query cells at once, of all objects; rematerialised if there are parts."""
     pieces = _Pieces.of((memory_key, memory_value), ratio)
-    objects, queries = len(cells.index), len(query)
+    objects, queries = cells.index.shape[0], query.shape[0]
     which = jnp.repeat(jnp.arange(objects), queries)[:, None]
     asked = jnp.broadcast_to(query, (objects, *query.shape))
     each = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (asked, cells))
@@ -361,7 +361,7 @@ def _by_blocks(
         return _attend(precision, cells.usable, asked, *taken)
 
     parts = _parts((which, each), ROOM // pieces.numbers(cells.index.shape[-1]))
-    if len(parts[0]) == 1:
+    if parts[0].shape[0] == 1:
         out = attend(jax.tree.map(lambda x: x[0], parts))
     else:
         out = lax.map(jax.checkpoint(attend, prevent_cse=False), parts)
@@ -379,7 +379,7 @@ def _parts(by_query: _T, most: int) -> _T:
 
     A part has at most so many queries, and at least one.
     """
-    queries = len(jax.tree.leaves(by_query)[0])
+    queries = jax.tree.leaves(by_query)[0].shape[0]
     count = -(-queries // max(most, 1))
     size = -(-queries // count)
 

@@ -140,7 +140,7 @@ def _start(
     owner = jnp.argmin(jnp.where(rows, cost, jnp.inf), axis=0)
     inside = rows & active[None]
     highest = jnp.max(jnp.where(inside, cost, -jnp.inf))
-    own = owner[None] == jnp.arange(len(cost))[:, None]
+    own = owner[None] == jnp.arange(cost.shape[0])[:, None]
     best = jnp.argmin(jnp.where(inside, jnp.where(own, cost, highest), jnp.inf), axis=1)
     return jax.nn.one_hot(best, cost.shape[1]) * rows
 
@@ -161,5 +161,5 @@ def assign_greedily(overlap: Float[Array, "O N"]) -> Float[Array, "O N"]:
         return pairs | (best & (left > 0)), None
 
     nothing = jnp.zeros(overlap.shape, bool)
-    pairs = lax.scan(take, nothing, length=len(overlap))[0]
+    pairs = lax.scan(take, nothing, length=overlap.shape[0])[0]
     return pairs.astype(jnp.float32)

@@ -365,7 +365,7 @@ def _moved(entries: Any, came_from: Int[Array, " N"], mesh: Mesh) -> Any:
             def bring(wanted: Int[Array, " D"]) -> Array:
                 here, is_own = _own(x, wanted)
                 is_own = is_own.reshape(-1, *[1] * (x.ndim - 1))
-                found = jnp.where(is_own, x[jnp.clip(here, 0, len(x) - 1)], 0)
+                found = jnp.where(is_own, x[jnp.clip(here, 0, x.shape[0] - 1)], 0)
                 # One device has what another one wants: the sum is that, exactly.
                 return lax.psum_scatter(found, SLOTS)
 

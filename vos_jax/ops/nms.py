@@ -21,7 +21,7 @@ def suppress(
       Which of the valid boxes are kept.
     """
     covers = _overlap_exceeds(boxes.astype(jnp.float32), iou)
-    better = jnp.arange(len(boxes))
+    better = jnp.arange(boxes.shape[0])
 
     def decide(keep: Array, which: Array) -> tuple[Array, None]:
         covered = (keep & covers[which] & (better < which)).any()

@@ -146,5 +146,5 @@ def _in_parts(
         )
         return lax.scan(add, jnp.zeros((cells, k)), split)[0].mean(-1)
 
-    together = min(len(memory), max(room // (cells * cells), 1))
+    together = min(memory.shape[0], max(room // (cells * cells), 1))
     return lax.map(find, (memory, coverage), batch_size=together)

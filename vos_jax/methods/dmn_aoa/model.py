@@ -158,7 +158,7 @@ class DMNAOA(Method):
         Boxes are those of the most probable objects, soft masks are what is learned.
         """
         config, (height, width, _) = self.config, frame.shape
-        names = jnp.arange(1, len(probs))[:, None, None]
+        names = jnp.arange(1, probs.shape[0])[:, None, None]
         pixels = jnp.argmax(probs, axis=0)[None] == names
         boxes, shows = tight_boxes(pixels)
         if keep.boxes is not None:

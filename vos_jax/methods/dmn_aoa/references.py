@@ -127,7 +127,7 @@ def keep_first(
         if isinstance(kept, Reference):
             return reference
         return memory_bank.overwrite(
-            kept, 0, for_each(reference, len(is_first)), is_first, time
+            kept, 0, for_each(reference, is_first.shape[0]), is_first, time
         )
 
     def ask(kept: Any) -> Any:
@@ -229,7 +229,7 @@ class FirstConvs(NamedTuple):
                 own = self.alignment.masks(own, seen.s)[0]
                 return (latest, seen), (tuple(x[0] for x in seen.sums), own)
 
-            slots = jnp.arange(len(active))
+            slots = jnp.arange(active.shape[0])
             return finish(*lax.scan(look_again, (time[main], seen), slots)[1])
 
         def each() -> tuple[Array, ...]:
@@ -239,12 +239,12 @@ class FirstConvs(NamedTuple):
                 own = self.alignment.masks(own, seen.s)[0]
                 return tuple(x[0] for x in seen.sums), own
 
-            return finish(*lax.map(look_at, jnp.arange(len(active))))
+            return finish(*lax.map(look_at, jnp.arange(active.shape[0])))
 
         def ask() -> tuple[Array, ...]:
             return lax.cond((active & (time != time[main])).any(), apart, together)
 
-        if len(active) == 1:
+        if active.shape[0] == 1:
             return together()
         # As a rule all objects have one first frame, which is looked at once. A single
         # branch asks: so a video without late objects does nothing for them. With them

@@ -211,7 +211,7 @@ class HMMN(STM):
         track = follow(track, hop, self.mesh)
         centre = track
         if config.kernel_centre == "released":
-            is_newest = jnp.arange(len(track))[:, None] == newest[None]
+            is_newest = jnp.arange(track.shape[0])[:, None] == newest[None]
             beyond = follow(track, hop, self.mesh)
             centre = jnp.where(is_newest[..., None, None], track, beyond)
         return track, Kernel(centre, sigma)

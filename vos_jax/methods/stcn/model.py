@@ -193,7 +193,7 @@ class STCN(Method):
             def one(which: Array) -> Array:
                 return together(which, lax.dynamic_slice_in_dim(value, which, 1, 1))[0]
 
-            return lax.map(one, jnp.arange(len(active)))
+            return lax.map(one, jnp.arange(active.shape[0]))
 
         def ask() -> Array:
             return lax.cond(agree, lambda: together(leader, value), apart)
@@ -203,7 +203,7 @@ class STCN(Method):
             top_k = self.config.top_k
             return self.read_entries(query, KeyValue(key, value), copies, top_k=top_k)
 
-        if len(active) == 1:
+        if active.shape[0] == 1:
             return together(leader, value)
         return by_platform(self.config.platform, ask, each)
 
@@ -261,7 +261,7 @@ class STCN(Method):
         """The entries of a frame, `[O, h, w, C]`, from masks with the padding."""
         image = pad(normalize_image(frame))[None]
         value = self.value_encoder(image, masks, kept.features[None])
-        key = jnp.broadcast_to(kept.key, (len(masks), *kept.key.shape))
+        key = jnp.broadcast_to(kept.key, (masks.shape[0], *kept.key.shape))
         return KeyValue(key, value)
 
     def memorize(

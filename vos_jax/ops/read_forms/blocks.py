@@ -114,7 +114,7 @@ class _Blocks:
 
     def over(self, of_block: Callable[[_Block], Any]) -> Any:
         """What a function makes of each block, `[blocks, ...]`."""
-        slots = len(self.keys)
+        slots = self.keys.shape[0]
         copies = self.problem.copies
         if self.count == 1:
             whole = _Block(jnp.arange(slots), self.keys, self.values, copies)
@@ -136,7 +136,7 @@ class _Blocks:
 
     def scores(self, block: _Block) -> Scores:
         query, rules = self.problem.query, self.problem.rules
-        if len(query) == 1:
+        if query.shape[0] == 1:
             products = rules.product("qc,nkmc->nkqm", query[0], block.keys)
         else:
             products = rules.product("kqc,nkmc->nkqm", query, block.keys)
@@ -208,7 +208,7 @@ def _together(each: Partial, copies: Int[Array, "n K"]) -> Partial:
 
 def _together_again(parts: Partial) -> Partial:
     """All blocks as one."""
-    if len(parts.highest) == 1:
+    if parts.highest.shape[0] == 1:
         return Partial(*(x[0] for x in parts))
     top = parts.highest.max(0)
     shares = jnp.exp(parts.highest - top[None])
@@ -219,7 +219,7 @@ def _together_again(parts: Partial) -> Partial:
 
 def _of_slots(blocks: _Blocks, found: Float[Array, "b n K m"]) -> Array:
     """What blocks found of their slots, `[N, K, h, w]`; where two did, their sum."""
-    slots = len(blocks.keys)
+    slots = blocks.keys.shape[0]
     size, shape = blocks.size, blocks.problem.keys.shape
     each = jnp.arange(size)[None]
     first = jnp.minimum(jnp.arange(blocks.count) * size, slots - size)
@@ -241,7 +241,7 @@ def _threshold(blocks: _Blocks) -> Float[Array, "K q 1"] | None:
 def _read_best(blocks: _Blocks, with_usage: bool) -> Reading:
     problem, top_k = blocks.problem, blocks.problem.rules.exactly
     assert top_k is not None
-    all_cells = len(problem.keys) * problem.cells
+    all_cells = problem.keys.shape[0] * problem.cells
     best = _best_cells(blocks, min(top_k, all_cells))
     weights = best.weights(top_k)
     value = _weighted_sum(blocks, best.cells, weights)

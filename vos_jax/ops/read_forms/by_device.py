@@ -155,4 +155,4 @@ def _best(part: Problem, problem: Problem, form: Form) -> Float[Array, "K G q Cv
 
 def _cells(problem: Problem) -> int:
     """Memory cells of all slots."""
-    return len(problem.keys) * problem.cells
+    return problem.keys.shape[0] * problem.cells

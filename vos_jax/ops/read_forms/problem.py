@@ -100,7 +100,7 @@ class Problem(NamedTuple):
     def best(self) -> int | None:
         """Cells that are kept; None where that is all there are."""
         k = self.rules.top_k
-        return None if k is None or k >= len(self.keys) * self.cells else k
+        return None if k is None or k >= self.keys.shape[0] * self.cells else k
 
 
 class Reading(NamedTuple):

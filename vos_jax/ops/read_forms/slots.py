@@ -95,7 +95,7 @@ class _OneKey(NamedTuple):
     @property
     def query(self) -> Float[Array, "q Ck"]:
         query = self.problem.query
-        if len(query) == 1:
+        if query.shape[0] == 1:
             return query[0]
         return lax.dynamic_index_in_dim(query, self.which, keepdims=False)
 
@@ -121,7 +121,7 @@ class _OneKey(NamedTuple):
             copies, slot = place
             return lax.cond(copies > 0, add, lambda seen, _: seen, seen, slot), None
 
-        return lax.scan(body, start, (self.copies, jnp.arange(len(self.copies))))[0]
+        return lax.scan(body, start, (self.copies, jnp.arange(self.copies.shape[0])))[0]
 
 
 def _entry(
@@ -153,7 +153,7 @@ def _read_all(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
         return usage.at[slot].set(own.copies[slot] * weights.sum(0))
 
     cells = own.problem.cells
-    return value, own.over_filled(use, jnp.zeros((len(own.copies), cells)))
+    return value, own.over_filled(use, jnp.zeros((own.copies.shape[0], cells)))
 
 
 def _seen(own: _OneKey, threshold: Float[Array, "q 1"] | None) -> Partial:
@@ -206,11 +206,11 @@ def _threshold(own: _OneKey) -> Float[Array, "q 1"] | None:
 def _read_best(own: _OneKey, with_usage: bool) -> tuple[Array, Array | None]:
     problem, top_k = own.problem, own.problem.rules.exactly
     assert top_k is not None
-    best = _best_cells(own, min(top_k, len(own.copies) * problem.cells))
+    best = _best_cells(own, min(top_k, own.copies.shape[0] * problem.cells))
     weights = best.weights(top_k)
     usage = None
     if with_usage:
-        all_cells = len(own.copies) * problem.cells
+        all_cells = own.copies.shape[0] * problem.cells
         usage = usage_of_best(weights[None], best.cells[None], all_cells)[0]
     return _gathered(own, best.cells, weights), usage
 
@@ -260,5 +260,5 @@ def _gathered(
         return total + weight[..., None] * found, None
 
     ranks = jax.tree.map(lambda x: x.T, (weights, slot, row, column))
-    nothing = jnp.zeros((len(weights), objects, channels))
+    nothing = jnp.zeros((weights.shape[0], objects, channels))
     return lax.scan(add, nothing, ranks)[0].swapaxes(0, 1)

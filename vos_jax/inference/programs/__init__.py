@@ -1,0 +1,1 @@
+"""Programs that travel: exported once, run by plain JAX without this package."""
