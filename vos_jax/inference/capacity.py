@@ -69,7 +69,7 @@ def _enlarged(
     method: Method, memory: Any, size: tuple[int, int], objects: int, slots: int
 ) -> Any:
     larger = method.init_memory(*size, objects, slots)
-    most = method.most_slots
+    most = method.most_filled
 
     def enlarge(larger: Any, old: Any) -> Any:
         if not isinstance(old, Bank):

@@ -299,6 +299,11 @@ class Method(nn.Module):
         """Slots of an endless video; the bound of a method with a fixed capacity."""
         return self.slots(1 << 40)
 
+    @property
+    def most_filled(self) -> int | None:
+        """Slots that may be filled of a bank that divides by having more; None: all."""
+        return None if self.mesh is None else self.most_slots
+
     def slots(self, frames: int) -> int:
         """Slots that a video of `frames` frames fills; the bank starts that large."""
         raise NotImplementedError

@@ -243,7 +243,7 @@ class STM(Method):
         """
         return memory_bank.write(
             *(bank, self.config.policy, entry, moment),
-            most=self.most_slots,
+            most=self.most_filled,
             mesh=self.config.mesh,
         )
 

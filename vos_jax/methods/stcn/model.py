@@ -283,7 +283,7 @@ class STCN(Method):
         moment = moment._replace(keep=jnp.bool_(True))
         bank = memory_bank.write(
             *(memory.bank, policy, entry, moment),
-            most=self.most_slots,
+            most=self.most_filled,
             mesh=self.mesh,
         )
         return memory._replace(bank=bank)
