@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 
 import vos_jax
+from tests.by_default import by_default
 from tests.lowered import branches, converted, lower, open_loops
 from tests.methods.every import NARROW, inputs_for, shallow, tiny
+from vos_jax.inference.many import batch
 from vos_jax.methods import create
 from vos_jax.methods.base import Method
 from vos_jax.methods.weights import variable_shapes
@@ -84,21 +86,47 @@ def step_program(name: str, platform: str) -> Program:
     with listening(asked):
         method, variables = form_of(name, platform)
         frame = jax.ShapeDtypeStruct((*SIZE, 3), jnp.uint8)
-        labels = jax.ShapeDtypeStruct(SIZE, jnp.uint8)
-
-        def start(variables: Any, frame: Any, labels: Any) -> Any:
-            given = variables, frame, labels
-            return vos_jax.start(method, *given, ids=(1, 2), frames=20)
 
         def step(variables: Any, state: Any, frame: Any, inputs: Any) -> Any:
             return vos_jax.step(method, variables, state, frame, inputs)
 
-        state = jax.eval_shape(start, variables, frame, labels)
-        inputs = None
-        if method.inputs is not None:
-            inputs = jax.tree.map(np.asarray, method.inputs.example(SIZE))
+        state, inputs = started(method, variables), example_for(method)
         module = lower(step, (variables, state, frame, inputs), platform, donate=(1,))
     return Program(module, len(jax.tree.leaves(variables)), asked)
+
+
+def started(method: Method, variables: Any) -> Any:
+    """The shapes of the state of a first frame with two objects."""
+
+    def start(variables: Any, frame: Any, labels: Any) -> Any:
+        given = variables, frame, labels
+        return vos_jax.start(method, *given, ids=(1, 2), frames=20)
+
+    frame = jax.ShapeDtypeStruct((*SIZE, 3), jnp.uint8)
+    labels = jax.ShapeDtypeStruct(SIZE, jnp.uint8)
+    return jax.eval_shape(start, variables, frame, labels)
+
+
+def example_for(method: Method) -> Any:
+    """What a method takes with a frame; None for most."""
+    if method.inputs is None:
+        return None
+    return jax.tree.map(np.asarray, method.inputs.example(SIZE))
+
+
+@cache
+def batch_module(name: str) -> Any:
+    """The step of three places, as `--videos 3` has it."""
+    method, variables = form_of(name, "cuda")
+
+    def stacked(x: Any) -> Any:
+        return jax.ShapeDtypeStruct((3, *x.shape), x.dtype)
+
+    places = (jax.tree.map(stacked, started(method, variables)),)
+    frames = (jax.ShapeDtypeStruct((*SIZE, 3), jnp.float32),) * 3
+    given = variables, places, frames, (example_for(method),) * 3
+    traced = batch._step_places.trace(method, *given)  # type: ignore[attr-defined]
+    return traced.lower(lowering_platforms=("cuda",)).compiler_ir("stablehlo")
 
 
 def form_of(name: str, platform: str) -> tuple[Method, Any]:
@@ -146,6 +174,11 @@ def _on(where: Any, tree: Any) -> Any:
     return jax.tree.map(lambda x: x.update(sharding=where), tree)
 
 
+def stem(value: str) -> str:
+    """What a method or a file of one is called."""
+    return Path(value).stem
+
+
 # Steps that are nearly STM's or RDE-VOS's.
 _ALIKE = [x for x in NARROW if x == "stcn" or x.endswith(".py")]
 
@@ -161,7 +194,7 @@ every_step = pytest.mark.parametrize(
             for name in ("rde", "dmn-aoa")
         ),
     ],
-    ids=lambda value: Path(value).stem,
+    ids=stem,
 )
 
 
@@ -186,6 +219,12 @@ def test_no_step_casts_its_weights(name: str, platform: str) -> None:
 @every_step
 def test_building_a_step_asks_for_no_device(name: str, platform: str) -> None:
     assert not step_program(name, platform).asked
+
+
+@pytest.mark.parametrize("name", by_default(NARROW, {"stm"}), ids=stem)
+def test_a_step_of_several_videos_neither_branches_nor_loops_openly(name: str) -> None:
+    assert not branches(batch_module(name))
+    assert not open_loops(batch_module(name))
 
 
 def test_a_training_step_has_no_branch_and_only_loops_of_known_length() -> None:
