@@ -37,7 +37,11 @@ def run() -> int:
     failed = []
     while waiting:
         (done,), _ = ray.wait(list(waiting))
-        shard, code = waiting.pop(done), ray.get(done)
+        shard = waiting.pop(done)
+        try:
+            code = ray.get(done)
+        except ray.exceptions.RayError as error:
+            code = f"none, {error}".splitlines()[0]
         print(f"shard {shard}: exit code {code}, {len(waiting)} left", flush=True)
         if code != 0:
             failed.append(shard)

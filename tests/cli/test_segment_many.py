@@ -17,9 +17,12 @@ from tests.by_default import by_default
 from tests.clips import read_masks, write_davis, write_frames, write_masks
 from vos_jax.cli import main
 from vos_jax.data.synthetic import generate_clip
+from vos_jax.inference.files import SegmentJob
 from vos_jax.inference.many import crew
 from vos_jax.inference.many.batch import compiled_batches
+from vos_jax.inference.many.files import segment_many
 from vos_jax.inference.many.shards import WHOLE, Shard, parse_shard
+from vos_jax.inference.many.videos import Spread, local_devices
 from vos_jax.media import masks as mask_files
 from vos_jax.methods import METHODS, create
 from vos_jax.runtime import out_of_memory
@@ -140,6 +143,12 @@ def test_shards_are_every_kth_video():
     assert str(parse_shard("2/16")) == "2/16"
 
 
+def test_a_merge_that_lacks_masks_claims_nothing(davis, tmp_path, capsys):
+    assert evaluate(davis, tmp_path, "--merge", "--size", "24") == 2
+    assert "masks of x and 2 more are not there" in capsys.readouterr().err
+    assert evaluate(davis, tmp_path, "--shard", "1/3") == 0
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -258,11 +267,33 @@ def test_more_videos_than_memory_are_refused_before_any(
 ):
     one = vos_jax.state_bytes(create("stm-tiny"), (32, 48), 2, frames=6)
     monkeypatch.setattr(out_of_memory, "device_memory", lambda: 3 * one - 1)
+    assert many(files, tmp_path / "kept", "--videos", "3", "--keep-going") == 2
+    assert "3 of 4 videos could not be done" in capsys.readouterr().err
+    assert len(read_masks(tmp_path / "kept" / "b" / "masks")) == 4
     assert many(files, tmp_path, "--videos", "3") == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert "the states of 3 videos of 48x32 at once" in line
     assert "use fewer --videos or --devices, a smaller --size N" in line
     assert not list(tmp_path.glob("*/masks"))
+
+
+def test_a_failure_keeps_nothing_of_its_video(broken, tmp_path):
+    """Its traceback has the states, and a long list has many failures."""
+    model = vos_jax.load_model("stm-tiny")
+    jobs = {
+        name: SegmentJob(
+            input=broken / "videos" / name,
+            mask=broken / "masks" / f"{name}.png",
+            out=tmp_path / "out" / name,
+        )
+        for name in "bcd"
+    }
+    spread = Spread(local_devices(), keep_going=True)
+    one, two, three = segment_many(*model, jobs, tmp_path / "out", spread=spread)
+    for outcome in (one, two):
+        assert outcome.error.__traceback__ is outcome.error.__cause__ is None
+        assert outcome.error.__context__ is None
+    assert three.report.frames == 6
 
 
 def test_what_a_killed_process_had_begun_to_write_goes(files, tmp_path):
@@ -305,6 +336,25 @@ def test_shards_of_a_data_set_are_merged_into_its_scores(davis, tmp_path, capsys
     assert evaluate(davis, shared, "--merge") == 0
     assert json.loads(capsys.readouterr().out) == expected
     assert evaluate(davis, shared, "--merge", "--shard", "1/2") == 2
+
+
+def test_a_sequence_that_breaks_after_it_was_begun_leaves_the_others(
+    davis, tmp_path, capsys
+):
+    shutil.copytree(davis, tmp_path / "davis")
+    out = tmp_path / "out"
+    frame = tmp_path / "davis" / "JPEGImages" / "480p" / "y" / "00003.png"
+    whole = frame.read_bytes()
+    frame.write_bytes(whole[:-200])
+    assert evaluate(tmp_path / "davis", out) == 2
+    frame.write_bytes(b"")
+    assert evaluate(tmp_path / "davis", out) == 2
+    assert not (out / "masks" / "z" / "00003.png").exists()
+    assert evaluate(tmp_path / "davis", out, "--keep-going") == 2
+    assert "could not be done, for the reasons above: y;" in capsys.readouterr().err
+    assert len(read_masks(out / "masks" / "z")) == 4
+    frame.write_bytes(whole)
+    assert evaluate(tmp_path / "davis", out) == 0
 
 
 def test_a_damaged_sequence_leaves_the_others_and_no_score(davis, tmp_path, capsys):

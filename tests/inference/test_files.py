@@ -1,5 +1,6 @@
 """Files in, files out, and what is left when something goes wrong in between."""
 
+import dataclasses
 import errno
 import math
 import os
@@ -252,6 +253,26 @@ def test_options_survive_a_resumed_run(model, job, tmp_path, options):
     assert 0 < report.frames < 8
     whole = list(read_masks(job("whole").out / "masks").values())
     assert_masks(job().out / "masks", np.array(whole))
+
+
+def test_a_resumed_run_keeps_the_frames_that_were_corrected(
+    tiny_method, tiny_variables, job, clip, tmp_path
+):
+    """Each takes a slot beyond the schedule, which the rest of the run has to know."""
+    config = dataclasses.replace(tiny_method.config, mem_every=2)
+    model = tiny_method.clone(config=config), tiny_variables
+    masks = {f"{time:05d}": clip[1][time] for time in range(4)}
+    options = {"mask": write_masks(tmp_path / "several", masks), "save_scores": True}
+    segment_files(*model, job("whole", **options))
+    bad = tmp_path / "frames" / "00004.png"
+    content = damage(bad)
+    with pytest.raises(InputError):
+        segment_files(*model, job(**options))
+    bad.write_bytes(content)
+    assert segment_files(*model, job(resume=True, **options)).frames == 4
+    for path in sorted((job("whole").out / "scores").iterdir()):
+        with np.load(path) as whole, np.load(job().out / "scores" / path.name) as own:
+            np.testing.assert_array_equal(own["probs"], whole["probs"], path.name)
 
 
 def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(

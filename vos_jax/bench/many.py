@@ -164,7 +164,7 @@ def _video(
         if beside.place is None:
             place = nullcontext(VideoSegmenter(*beside.network, length=length))
         else:
-            place = beside.place(False)
+            place = beside.place(False, options.objects)
         waiting: Pending | None = None
         with place as segment:
             for time_ in range(length):

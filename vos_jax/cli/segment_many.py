@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
             save_scores=args.save_scores,
             overlay=args.overlay,
             resume=True,
+            start_over=f"remove {args.out / video.name}",
             allow_damaged=args.allow_damaged,
         )
         for video in listed

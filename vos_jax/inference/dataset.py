@@ -138,11 +138,11 @@ def segment_dataset(
     )
     with nullcontext() if shard is None else shard.alone(out):
         with _claim(out, settings, sequences):
-            finished = {sequence.name for sequence in own if work.is_done(sequence)}
-        left = [sequence for sequence in own if sequence.name not in finished]
-        if only_merge:
-            _check_all_there(out, left)
-        if reader is not None:
+            finished = {x.name for x in own if work.is_done(x, spread.keep_going)}
+            left = [sequence for sequence in own if sequence.name not in finished]
+            if only_merge:
+                _check_all_there(out, left)
+        if reader is not None and not spread.keep_going:
             check_sequences(reader, left)
         if title is not None:
             what = " ".join(filter(None, (sequences[0].dataset, split)))
@@ -200,11 +200,21 @@ class _Work:
     remedy: str
     opened: dict[str, _Opened] = field(default_factory=dict)
 
-    def is_done(self, sequence: Sequence) -> bool:
-        """Refuses what the folder of a sequence holds if it cannot be gone on with."""
+    def is_done(self, sequence: Sequence, keep_going: bool) -> bool:
+        """Whether there is nothing left to do.
+
+        Refuses what the folder of a sequence holds if it cannot be gone on with; a run
+        that keeps going is told of it when the sequence's turn comes.
+        """
+        try:
+            return (self.out / sequence.name).exists() and self._is_whole(sequence)
+        except InputError:
+            if keep_going:
+                return False
+            raise
+
+    def _is_whole(self, sequence: Sequence) -> bool:
         folder = self.out / sequence.name
-        if not folder.exists():
-            return False
         found = _open(sequence)
         identity = None if self.reader is None else self.reader.identity
         run = describe_run(

@@ -43,13 +43,13 @@ class Beside(NamedTuple):
       progress: Counts the frames of all.
       act: Called after each frame; raises when all are to stop.
       place: Gives what segments the video; by default that is a segmenter of its own.
-        Takes whether probabilities are wanted.
+        Takes whether probabilities are wanted, and the number of objects.
     """
 
     network: tuple[Method, Mapping[str, Any]]
     progress: Progress
     act: Callable[[], None]
-    place: Callable[[bool], AbstractContextManager[VideoSegmenter]] | None = None
+    place: Callable[[bool, int], AbstractContextManager[VideoSegmenter]] | None = None
 
 
 class Report(NamedTuple):
@@ -165,15 +165,22 @@ class FileRun:
                 prepare() as segmenter,
                 ResultFiles(folder, self.scores) as writer,
             ):
-                if beside is None:
-                    self._announce(method, objects)
+                self._announce(method, objects)
                 if folder.saved is not None:
-                    segmenter.restore(folder.saved)
+                    corrections = self._given_before(folder.saved.position)
+                    segmenter.restore(folder.saved, corrections)
                 checkpoint = partial(self._checkpoint, segmenter, writer, folder)
                 report = self._segment(segmenter, writer, checkpoint, inputs, beside)
                 writer.flush()
             folder.finish()
         return report._replace(skipped=skipped)
+
+    def _given_before(self, position: int) -> int:
+        """How many frames after the first bring masks, of so many in the order."""
+        order = self.order
+        given = (index for index, labels in self.given.items() if objects_in(labels))
+        places = map(order.index, given)
+        return sum(0 < place < position for place in places)
 
     def _find_inputs(self) -> VideoInputs | None:
         """What comes with the frames, by their places in the order.
@@ -197,7 +204,7 @@ class FileRun:
     ) -> Callable[[], AbstractContextManager[VideoSegmenter]]:
         """What gives the segmenter when it is needed."""
         if beside is not None and beside.place is not None:
-            return partial(beside.place, self.scores is not None)
+            return partial(beside.place, self.scores is not None, objects)
         own = None if beside is None else beside.network
         alone = cache(partial(self._segmenter, method, variables, own, objects))
         if not self.masks.exists():

@@ -56,6 +56,7 @@ class SegmentJob:
       reverse: Go backwards from the last frame, or from the last of several masks.
       save_scores: Write probabilities to `out/scores/<name>.npz`.
       overlay: Write `out/overlay.mp4`.
+      start_over: What a user does who does not want to go on.
       resume: Go on where an interrupted run of the same job stopped. Without it, what
         another run wrote to `out` makes way as soon as this one has its first mask.
       allow_damaged: Go on past damaged frames of a video, with a warning.
@@ -72,6 +73,7 @@ class SegmentJob:
     save_scores: bool = False
     overlay: bool = False
     resume: bool = False
+    start_over: str = "run without --resume"
     allow_damaged: bool = False
     title: str | None = None
 
@@ -125,6 +127,7 @@ def _segment_files(
         size=job.size,
         flip=job.flip,
         resume=job.resume,
+        start_over=job.start_over,
         title=job.title,
     )
     report = run(method, variables, weights_id, beside)

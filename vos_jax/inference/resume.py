@@ -16,6 +16,8 @@ from vos_jax.media import atomic_path
 # Of the file, and of what a state is made of: raised when either changes.
 _FORMAT = 1
 
+_START_OVER = "run without --resume"
+
 
 class Saved(NamedTuple):
     """A state and where it stands.
@@ -51,12 +53,13 @@ def save(
         np.savez(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
 
 
-def load(path: Path, run: Mapping[str, Any]) -> Saved:
+def load(path: Path, run: Mapping[str, Any], start_over: str = _START_OVER) -> Saved:
     """Reads a state that the same run has saved.
 
     Args:
       path: The file.
       run: What identifies the run: input, masks, weights, options.
+      start_over: What a user does who does not want to go on.
 
     Raises:
       InputError: The file is damaged or belongs to a run with other settings.
@@ -79,14 +82,13 @@ def load(path: Path, run: Mapping[str, Any]) -> Saved:
         ) from error
     if written != _FORMAT:
         raise InputError(
-            f"{path}: of another version of this program; run without --resume to"
-            " start over"
+            f"{path}: of another version of this program; {start_over} to start over"
         )
     differing = sorted(k for k in run if settings.get(k) != run[k])
     if differing:
         was = ", ".join(f"{k}={settings.get(k)!r}" for k in differing)
         raise InputError(
             f"{path}: of a run with other settings ({was}); give the same ones, or"
-            " run without --resume to start over"
+            f" {start_over} to start over"
         )
     return Saved(position, views, leaves)

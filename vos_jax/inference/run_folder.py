@@ -88,7 +88,7 @@ class RunFolder:
         check_settings(self.masks, found, self._run, start_over)
         saved = None
         if self._state_file.exists():
-            saved = resume.load(self._state_file, self._run.settings)
+            saved = resume.load(self._state_file, self._run.settings, start_over)
         done = None if saved is None else saved.position
         check_frames(self.masks, found, self._run, done, start_over)
         self._run = self._run._replace(overlay=self._run.overlay or found.overlay)

@@ -171,8 +171,13 @@ class VideoSegmenter:
         """Ends an object after the latest frame; its slot serves the next new one."""
         self._hold([remove_object(view, id) for view in self.views])
 
-    def restore(self, saved: Saved) -> None:
-        """Goes on from a saved state."""
+    def restore(self, saved: Saved, corrections: int = 0) -> None:
+        """Goes on from a saved state.
+
+        Args:
+          saved: From a segmenter like this one.
+          corrections: How many of the frames after the first brought masks.
+        """
         structure = state_structure(self._method, self._variables)
         count = len(saved.leaves) // saved.views
         views = (
@@ -180,7 +185,7 @@ class VideoSegmenter:
             for i in range(saved.views)
         )
         self._hold(placed_state(self._method, view) for view in views)
-        self.index = saved.position
+        self.index, self._corrections = saved.position, corrections
 
     def many(self, frames: np.ndarray, inputs: Any = None) -> Int[Array, "K H W"]:
         """Segments some frames, `[K, H, W, 3]`, in one program; labels only.

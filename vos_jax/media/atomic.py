@@ -70,6 +70,8 @@ def make_folder(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if error.errno in _FULL:
+            raise write_error(folder, error) from error
         reason = error.strerror or str(error)
         raise InputError(
             f"{folder}: cannot be made: {reason}; use another folder"

@@ -1,5 +1,6 @@
 """Lists of videos with their masks: a text file, or a folder of videos."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,12 +62,12 @@ def read_video_list(path: Path, masks: Path | None = None) -> list[ListedVideo]:
         raise InputError(f"--masks {masks}: no such folder; check the path")
     listed = _of_folder(path) if path.is_dir() else _of_file(path)
     _check_names(path, [name for name, _, _ in listed])
+    there = _masks_in(masks)
     found = [
-        ListedVideo(name, video, mask or _find_mask(masks, name, video))
+        ListedVideo(name, video, mask or _find_mask(masks, there, name, video))
         for name, video, mask in listed
     ]
-    if masks is not None:
-        _check_used(masks, found)
+    _check_used(masks, there, found)
     return found
 
 
@@ -118,22 +119,23 @@ def _check_names(path: Path, names: list[str]) -> None:
     # Some file systems take names for the same that differ in case.
     seen: dict[str, str] = {}
     for name in names:
-        if (first := seen.setdefault(name.lower(), name)) != name or (
-            names.count(name) > 1
-        ):
+        if (first := seen.get(name.lower())) is not None:
             raise InputError(
                 f"list {path}: the results of two videos would be called {first}; give"
                 " one a name of its own in a third column of a list file"
             )
+        seen[name.lower()] = name
 
 
-def _find_mask(masks: Path | None, name: str, video: Path) -> Path:
+def _find_mask(
+    masks: Path | None, there: Mapping[str, list[Path]], name: str, video: Path
+) -> Path:
     if masks is None:
         raise InputError(
             f"{video}: no mask is named; write it behind a tab in a list file, or name"
             " the folder of all masks by --masks"
         )
-    found = [path for path in _masks_in(masks) if _mask_name(path) == name]
+    found = there.get(name, [])
     if len(found) != 1:
         said = "no mask" if not found else f"{len(found)} masks"
         raise InputError(
@@ -143,18 +145,22 @@ def _find_mask(masks: Path | None, name: str, video: Path) -> Path:
     return found[0]
 
 
-def _masks_in(masks: Path) -> list[Path]:
-    folders = [masks / name for name in list_folders(masks)]
-    return [*list_files(masks, MASK_SUFFIXES), *folders]
+def _masks_in(masks: Path | None) -> dict[str, list[Path]]:
+    """What there is by the name of the video that it would be of."""
+    there: dict[str, list[Path]] = {}
+    if masks is not None:
+        for path in list_files(masks, MASK_SUFFIXES):
+            there.setdefault(path.stem, []).append(path)
+        for name in list_folders(masks):
+            there.setdefault(name, []).append(masks / name)
+    return there
 
 
-def _mask_name(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
-
-
-def _check_used(masks: Path, videos: list[ListedVideo]) -> None:
+def _check_used(
+    masks: Path | None, there: Mapping[str, list[Path]], videos: list[ListedVideo]
+) -> None:
     names = {video.name for video in videos}
-    unused = [path.name for path in _masks_in(masks) if _mask_name(path) not in names]
+    unused = [path.name for name in there if name not in names for path in there[name]]
     if unused:
         more = "" if len(unused) == 1 else f" and {len(unused) - 1} more"
         raise InputError(

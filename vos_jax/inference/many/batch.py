@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vos_jax.errors import InputError
 from vos_jax.inference.capacity import enlarge, room_of
 from vos_jax.inference.segmenter import (
     Pending,
@@ -82,27 +81,37 @@ class Batch:
         self._failure: BaseException | None = None
 
     @contextmanager
-    def place(self, with_probs: bool = False) -> Iterator["Place"]:
+    def place(self, with_probs: bool, objects: int) -> Iterator["Place"]:
         """A place for one video, which is free again at the end; waits for one.
 
         Args:
           with_probs: As for `VideoSegmenter`.
+          objects: Of the video, which has no more than the place has room for.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._free and self._failure is None)
             number = self._free.pop()
         try:
-            yield Place(self, number, with_probs)
+            yield Place(self, number, with_probs, objects)
         finally:
             self._leave(number)
 
     def put(self, number: int, views: Views) -> None:
-        """Lays the states of a video into a place."""
+        """Lays the states of a video into a place.
+
+        Raises:
+          Exception: What failed then or in a step, in every place.
+        """
         with self._changed:
-            if not self._views:
-                self._views = _empty(views, self._places)
-            self._views = _put(self._views, np.int32(number), views)
+            self._raise_failure()
             self._occupied.add(number)
+            try:
+                if not self._views:
+                    self._views = _empty(views, self._places)
+                self._views = _put(self._views, np.int32(number), views)
+            except BaseException as error:
+                self._fail(error)
+                raise
 
     def take(self, number: int) -> Views:
         """The states of the video in a place."""
@@ -130,8 +139,17 @@ class Batch:
             self._ready[number] = frame, inputs
             self._step_if_ready()
             self._changed.wait_for(lambda: number not in self._ready)
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
+
+    def _fail(self, error: BaseException) -> None:
+        """Nobody waits for a step any more: the states of all may be gone."""
+        self._failure = error
+        self._ready.clear()
+        self._changed.notify_all()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _leave(self, number: int) -> None:
         with self._changed:
@@ -141,8 +159,11 @@ class Batch:
                 # A step that failed takes all videos with it that it was for.
                 self._views, self._failure = (), None
             elif was_occupied and self._failure is None:
-                # An empty place is read at no cost.
-                self._views = _vacate(self._views, np.int32(number))
+                try:
+                    # An empty place is read at no cost.
+                    self._views = _vacate(self._views, np.int32(number))
+                except BaseException as error:
+                    self._fail(error)
             self._free.append(number)
             self._step_if_ready()
             self._changed.notify_all()
@@ -158,19 +179,24 @@ class Batch:
                 frames, inputs = zip(*given, strict=True)
                 self._views = _step_places(*self.network, self._views, frames, inputs)
         except BaseException as error:
-            self._failure = error
+            self._fail(error)
         self._ready.clear()
         self._changed.notify_all()
 
 
 class Place(VideoSegmenter):
-    """One video of a batch."""
+    """One video of a batch.
+
+    A saved state that has more room than a place, as one of a run of other videos may
+    have, goes on by itself.
+    """
 
     def __init__(
         self,
         batch: Batch,
         number: int,
         with_probs: bool,
+        objects: int,
     ) -> None:
         """Prepares a video.
 
@@ -178,6 +204,7 @@ class Place(VideoSegmenter):
           batch: Where it is one of several.
           number: Of its place.
           with_probs: As for `VideoSegmenter`.
+          objects: Of the video.
         """
         super().__init__(
             *batch.network,
@@ -187,43 +214,56 @@ class Place(VideoSegmenter):
             length=batch.room.frames,
             objects=batch.room.objects,
         )
-        self._batch, self._number = batch, number
+        self._batch, self._number, self._count = batch, number, objects
 
     @property
     def views(self) -> Views:
-        """A copy of the video's states."""
-        return self._batch.take(self._number) if self.has_begun else ()
+        """The video's states, or a copy of them where they are in the batch."""
+        if self._own or not self.has_begun:
+            return self._own
+        return self._batch.take(self._number)
 
     @views.setter
     def views(self, views: Views) -> None:
-        # The only states that `VideoSegmenter` sets by itself are none, at first.
-        assert not views
+        self._own = views
 
     def _hold(self, views: Iterable[State]) -> None:
-        fitted = tuple(self._fit(view) for view in views)
-        self._batch.put(self._number, fitted)
-        self._ids = np.asarray(fitted[0].ids)
+        views = tuple(views)
+        if all(map(self._has_room, views)):
+            views = tuple(map(self._fit, views))
+            self._batch.put(self._number, views)
+        else:
+            self._own = views
+        self._ids = np.asarray(views[0].ids)
+
+    def _has_room(self, view: State) -> bool:
+        slots, objects = room_of(view)
+        return slots <= self._batch.room.slots and objects <= self._batch.room.objects
 
     def _fit(self, view: State) -> State:
         room = self._batch.room
-        slots, objects = room_of(view)
-        if slots > room.slots or objects > room.objects:
-            raise InputError(
-                f"a saved state has room for {slots} remembered frames of {objects}"
-                f" objects, this batch for {room.slots} of {room.objects}: it was saved"
-                " by a run of other videos; give the same list, or use --videos 1"
-            )
-        if (slots, objects) == (room.slots, room.objects):
+        if room_of(view) == (room.slots, room.objects):
             return view
         return enlarge(self._method, view, room.slots, room.objects)
 
     def _advance(self, frame: Array, inputs: Any, full: tuple[int, int]) -> Pending:
+        if self._own:
+            return self._of_this_video(super()._advance(frame, inputs, full))
         self._batch.step(self._number, frame, inputs)
         return self._latest(full)
 
     def _latest(self, full: tuple[int, int]) -> Pending:
+        if self._own:
+            return self._of_this_video(super()._latest(full))
         labels, probs = self._batch.show(self._number, full, self._with_probs)
-        return Pending(self.index, labels, probs, self._ids)
+        return self._of_this_video(Pending(self.index, labels, probs, self._ids))
+
+    def _of_this_video(self, pending: Pending) -> Pending:
+        """Without the object slots that other videos need."""
+        probs = pending.probs
+        if probs is not None and probs.shape[0] > self._count + 1:
+            probs = probs[: self._count + 1]
+        return pending._replace(probs=probs, ids=pending.ids[: self._count])
 
 
 def _empty(views: Views, places: int) -> Views:

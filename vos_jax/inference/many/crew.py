@@ -73,8 +73,7 @@ def segment_each(
         groups = [
             Group(method, each, spread, size, flip) for each in by_size(known, size)
         ]
-        for group in groups:
-            group.check_memory(variables)
+        groups = [group for group in groups if crew.has_memory(group, variables)]
         if groups:
             crew.work(Deal(groups), inference_form(method, variables), spread.devices)
     return [crew.outcomes[video.name] for video in videos]
@@ -114,6 +113,21 @@ class _Crew:
                 progress.update()
         return known
 
+    def has_memory(self, group: Group, variables: Mapping[str, Any]) -> bool:
+        """Whether a batch may have room; its videos are refused if it has not.
+
+        Raises:
+          InputError: It has not, and the run does not keep going.
+        """
+        try:
+            group.check_memory(variables)
+        except InputError as error:
+            for known in group.left:
+                self._refuse(known.video, error)
+                self.raise_failure()
+            return False
+        return True
+
     def do(self, video: Video, beside: Beside | None) -> None:
         """Segments a video and notes what came of it."""
         drop_programs_if_many()
@@ -127,7 +141,8 @@ class _Crew:
             self.fail(error)
         else:
             warn(f"{video.name}: {error}")
-            self._note(Outcome(video.name, None, error))
+            # Another one of the same words: the traceback holds all that the video had.
+            self._note(Outcome(video.name, None, InputError(str(error))))
 
     def _note(self, outcome: Outcome) -> None:
         with self._lock:
@@ -154,7 +169,7 @@ class _Crew:
         devices: Sequence[jax.Device],
     ) -> None:
         """Works through all videos; a signal waits for the states to be saved."""
-        videos = deal.left()
+        videos, self._done = deal.left(), 0
         with Progress("segment", count_frames(videos)) as progress:
             beside = Beside(network, progress, self._act(progress, len(videos)))
             loops = [

@@ -50,7 +50,12 @@ class Group:
         )
 
     def check_memory(self, variables: Mapping[str, Any]) -> None:
-        """Refuses what the states of a batch certainly have no room for."""
+        """Refuses what the states of a batch certainly have no room for.
+
+        One video at a time looks for itself, when it begins.
+        """
+        if self.places == 1:
+            return
         room, (height, width) = self._room, self._working
         one = state_bytes(
             *(self._method, self._working, room.objects, room.frames),
@@ -59,9 +64,8 @@ class Group:
         videos, remedy = self.places, segmenting_remedy(self._method)
         # What are devices to JAX share the memory of one machine.
         if jax.default_backend() == "cpu":
-            videos *= self._devices
-        if videos > 1:
-            remedy = f"use fewer --videos or --devices, {remedy.removeprefix('use ')}"
+            videos = min(videos * self._devices, len(self.left))
+        remedy = f"use fewer --videos or --devices, {remedy.removeprefix('use ')}"
         check_memory(
             f"the states of {plural(videos, 'video')} of {width}x{height} at once, up"
             f" to {room.frames} frames with {plural(room.objects, 'object')}",
