@@ -12,6 +12,7 @@ where a figure is above the limits below.
 - `step`: of every published method, as users run it: inference form, the public
   `vos_jax.step`, a state that is given away, the bank of a video of 100 frames.
 - `read`: every kind of `vos-jax bench read` in all of its forms, of 24 slots.
+- `batch`: the step of four videos at once, as `--videos 4` compiles it.
 - `train`: the step of `experiments/stm/main`, 4 clips of 3 frames at 384 x 384.
 
 Needs Python 3.12 on Linux and 2.3 GB; an environment of its own, for jax finds the
@@ -55,6 +56,8 @@ from vos_jax.bench.reads.kind import Memory, ReadKind, Variant
 from vos_jax.bench.reads.kinds import KINDS, kinds_by_name
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
+from vos_jax.inference.many.batch import step_places
+from vos_jax.methods.base import Method
 from vos_jax.methods.weights import variable_shapes
 from vos_jax.runtime.mesh import by_clip, make_mesh, replicated
 from vos_jax.runtime.progress import Progress
@@ -67,7 +70,7 @@ from vos_jax.types import ClipBatch
 
 NAME = "compile_for"
 PLATFORMS = {"h200": "cuda", "v5e": "tpu"}
-SIZE, FRAMES, SLOTS = (480, 864), 100, 24
+SIZE, FRAMES, SLOTS, VIDEOS = (480, 864), 100, 24, 4
 EXPERIMENT = "stm/main"
 
 _PACKAGES = (
@@ -90,7 +93,7 @@ class Row(NamedTuple):
     """One program.
 
     Attributes:
-      what: "step", "read" or "train".
+      what: "step", "batch", "read" or "train".
       name: Of the method, of the kind of read, or of the experiment.
       form: Of a read.
       objects: Number of objects.
@@ -132,6 +135,7 @@ class Limit(NamedTuple):
 LIMITS = (
     Limit("h200", "step", None, None, "syncs", 0),
     Limit("h200", "step", None, None, "temp_mb", 1000),
+    Limit("h200", "batch", None, None, "syncs", 0),
     Limit("h200", "step", "stm", 1, "kernels", 230),
     Limit("h200", "step", "stm", 3, "kernels", 240),
     Limit("h200", "step", "lcm", 3, "kernels", 330),
@@ -165,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("target", choices=PLATFORMS)
-    whats = ("step", "read", "train")
+    whats = ("step", "batch", "read", "train")
     parser.add_argument("--what", nargs="+", choices=whats, default=whats)
     parser.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME")
     parser.add_argument("--reads", nargs="+", default=tuple(KINDS), metavar="KIND")
@@ -222,7 +226,7 @@ class Job(NamedTuple):
 
 def jobs_of(args: argparse.Namespace) -> Iterator[Job]:
     """A step, all forms of a read, or the training step, in the table's order."""
-    names = {"step": args.methods, "read": args.reads}
+    names = {"step": args.methods, "batch": args.methods, "read": args.reads}
     for what in args.what:
         if what in names:
             for name, objects in product(names[what], args.objects):
@@ -233,7 +237,8 @@ def jobs_of(args: argparse.Namespace) -> Iterator[Job]:
 
 def rows_of_process(args: argparse.Namespace, job: Job) -> list[Row]:
     """Compiles in a process whose environment the compiler reads."""
-    which = {"step": "--methods", "read": "--reads"}.get(job.what)
+    methods = dict.fromkeys(("step", "batch"), "--methods")
+    which = {**methods, "read": "--reads"}.get(job.what)
     command = [
         *(sys.executable, __file__, args.target, "--here", "--what", job.what),
         *("--objects", str(job.objects), "--dtype", args.dtype),
@@ -316,8 +321,9 @@ def rows_here(args: argparse.Namespace) -> Iterator[Row]:
         row = Row(job.what, job.name, "", job.objects, args.dtype)
         if job.what == "train":
             yield compiled(args, row, lambda: train_program(device, args.dtype))
-        elif job.what == "step":
-            made = step_program, job.name, job.objects, args.dtype, platform
+        elif job.what in ("step", "batch"):
+            program = step_program if job.what == "step" else batch_program
+            made = program, job.name, job.objects, args.dtype, platform
             yield compiled(args, row, lambda made=made: placed(device, *made))
         else:
             (kind,) = kinds_by_name([job.name])
@@ -371,8 +377,36 @@ def _on(where: Any, tree: Any) -> Any:
     )
 
 
+def batch_program(name: str, objects: int, dtype: str, platform: str) -> Compiled:
+    """The step of a batch of videos, whose places are given away."""
+    method, variables, state, inputs = begun(name, objects, dtype, platform)
+
+    def stacked(x: Any) -> Any:
+        return jax.ShapeDtypeStruct((VIDEOS, *x.shape), x.dtype)
+
+    def step(variables: Any, places: Any, frames: Any, inputs: Any) -> Any:
+        return step_places(method, variables, places, frames, inputs)
+
+    places = (jax.tree.map(stacked, state),)
+    frames = (jax.ShapeDtypeStruct((*SIZE, 3), jnp.float32),) * VIDEOS
+    return step, (variables, places, frames, (inputs,) * VIDEOS), (1,)
+
+
 def step_program(name: str, objects: int, dtype: str, platform: str) -> Compiled:
     """The public step of a method in its inference form, whose state is given away."""
+    method, variables, state, inputs = begun(name, objects, dtype, platform)
+    frame = jax.ShapeDtypeStruct((*SIZE, 3), jnp.uint8)
+
+    def step(variables: Any, state: Any, frame: Any, inputs: Any) -> Any:
+        return vos_jax.step(method, variables, state, frame, inputs)
+
+    return step, (variables, state, frame, inputs), (1,)
+
+
+def begun(
+    name: str, objects: int, dtype: str, platform: str
+) -> tuple[Method, Any, Any, Any]:
+    """A method, shapes of its weights and of a first state, and what it takes more."""
     method = vos_jax.create(name, dtype=dtype)
     method, variables = inference_shapes(method, platform)
     frame = jax.ShapeDtypeStruct((*SIZE, 3), jnp.uint8)
@@ -382,14 +416,11 @@ def step_program(name: str, objects: int, dtype: str, platform: str) -> Compiled
     def start(variables: Any, frame: Any, labels: Any) -> Any:
         return vos_jax.start(method, variables, frame, labels, ids=ids, frames=FRAMES)
 
-    def step(variables: Any, state: Any, frame: Any, inputs: Any) -> Any:
-        return vos_jax.step(method, variables, state, frame, inputs)
-
     state = jax.eval_shape(start, variables, frame, labels)
     inputs = None
     if method.inputs is not None:
         inputs = jax.tree.map(np.asarray, method.inputs.example(SIZE))
-    return step, (variables, state, frame, inputs), (1,)
+    return method, variables, state, inputs
 
 
 def read_program(

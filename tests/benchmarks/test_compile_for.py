@@ -46,16 +46,17 @@ def test_limits_name_methods_that_there_are():
 
 def test_every_method_every_read_and_training_are_compiled():
     args = argparse.Namespace(
-        what=("step", "read", "train"),
+        what=("step", "batch", "read", "train"),
         methods=compile_for.METHODS,
         reads=tuple(KINDS),
         objects=(1, 3),
     )
     jobs = list(compile_for.jobs_of(args))
-    assert {job.name for job in jobs if job.what == "step"} == set(compile_for.METHODS)
+    for what in ("step", "batch"):
+        assert {x.name for x in jobs if x.what == what} == set(compile_for.METHODS)
     assert {job.name for job in jobs if job.what == "read"} == set(KINDS)
     assert [job.objects for job in jobs if job.what == "train"] == [3]
-    assert len(jobs) == 2 * (len(compile_for.METHODS) + len(KINDS)) + 1
+    assert len(jobs) == 2 * (2 * len(compile_for.METHODS) + len(KINDS)) + 1
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)

@@ -125,7 +125,7 @@ def batch_module(name: str) -> Any:
     places = (jax.tree.map(stacked, started(method, variables)),)
     frames = (jax.ShapeDtypeStruct((*SIZE, 3), jnp.float32),) * 3
     given = variables, places, frames, (example_for(method),) * 3
-    traced = batch._step_places.trace(method, *given)  # type: ignore[attr-defined]
+    traced = batch.step_places.trace(method, *given)  # type: ignore[attr-defined]
     return traced.lower(lowering_platforms=("cuda",)).compiler_ir("stablehlo")
 
 

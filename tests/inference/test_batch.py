@@ -146,7 +146,7 @@ def test_a_step_that_fails_fails_everywhere_and_the_places_are_free(
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vos_jax.inference.many.batch._step_places", fail)
+        patch.setattr("vos_jax.inference.many.batch.step_places", fail)
         with pytest.raises(MemoryError, match="no room"):
             together(batch, videos[:2], rows=2)
     found = together(batch, videos[:2], rows=2)

@@ -177,7 +177,7 @@ class Batch:
                 any_one = next(iter(self._ready.values()))
                 given = [self._ready.get(n, any_one) for n in range(self._places)]
                 frames, inputs = zip(*given, strict=True)
-                self._views = _step_places(*self.network, self._views, frames, inputs)
+                self._views = step_places(*self.network, self._views, frames, inputs)
         except BaseException as error:
             self._fail(error)
         self._ready.clear()
@@ -313,7 +313,7 @@ def _show_place(
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _step_places(
+def step_places(
     method: Method,
     variables: Mapping[str, Any],
     places: Views,
@@ -327,5 +327,5 @@ def _step_places(
 
 def compiled_batches() -> int:
     """Number of programs that step a batch, compiled so far in this process."""
-    program: Any = _step_places
+    program: Any = step_places
     return int(program._cache_size())
