@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from vos_jax.cli import options
 
@@ -32,26 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="masks go to DIR/masks, where those of an earlier run make way for them",
     )
     options.add_model_options(parser)
-    parser.add_argument(
-        "--reverse",
-        action="store_true",
-        help="go backwards from the last frame, whose mask is given",
-    )
-    parser.add_argument(
-        "--save-scores", action="store_true", help="write probabilities to DIR/scores"
-    )
-    parser.add_argument(
-        "--overlay", action="store_true", help="write DIR/overlay.mp4 as well"
-    )
+    add_job_options(parser, "DIR")
     parser.add_argument(
         "--resume",
         action="store_true",
         help="go on with an interrupted run of the same input and options",
-    )
-    parser.add_argument(
-        "--allow-damaged",
-        action="store_true",
-        help="go on past damaged frames of a video, with a note that names them",
     )
     parser.add_argument(
         "--devices",
@@ -63,6 +49,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_json_option(parser)
     parser.set_defaults(run=run)
+
+
+def add_job_options(parser: argparse.ArgumentParser, folder: str) -> None:
+    """What one video and many take alike; results of a video go to `folder`."""
+    parser.add_argument(
+        "--reverse",
+        action="store_true",
+        help="go backwards from the last frame, whose mask is given",
+    )
+    parser.add_argument(
+        "--save-scores",
+        action="store_true",
+        help=f"write probabilities to {folder}/scores",
+    )
+    parser.add_argument(
+        "--overlay", action="store_true", help=f"write {folder}/overlay.mp4 as well"
+    )
+    parser.add_argument(
+        "--allow-damaged",
+        action="store_true",
+        help="go on past damaged frames of a video, with a note that names them",
+    )
+
+
+def job_fields(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of a `SegmentJob` that these options and those of the model give."""
+    names = ("inputs", "size", "flip", "reverse", "save_scores", "overlay")
+    return {name: getattr(args, name) for name in (*names, "allow_damaged")}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -77,15 +91,9 @@ def run(args: argparse.Namespace) -> None:
         input=args.input,
         mask=args.mask,
         out=args.out,
-        inputs=args.inputs,
-        size=args.size,
-        flip=args.flip,
-        reverse=args.reverse,
-        save_scores=args.save_scores,
-        overlay=args.overlay,
         resume=args.resume,
         title=model.title,
-        allow_damaged=args.allow_damaged,
+        **job_fields(args),
     )
     report = segment_files(method, model.variables, job, model.weights_id)
     figures = {"masks": str(args.out / "masks"), **report._asdict()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vos_jax.cli import options
+from vos_jax.cli.segment import add_job_options, job_fields
 from vos_jax.cli.spread_options import add_spread_options, shard_of, spread_of
 
 if TYPE_CHECKING:
@@ -46,24 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_spread_options(parser)
     options.add_model_options(parser)
-    parser.add_argument(
-        "--reverse",
-        action="store_true",
-        help="go backwards from the last frames, whose masks are given",
-    )
-    parser.add_argument(
-        "--save-scores",
-        action="store_true",
-        help="write probabilities to DIR/NAME/scores",
-    )
-    parser.add_argument(
-        "--overlay", action="store_true", help="write DIR/NAME/overlay.mp4 as well"
-    )
-    parser.add_argument(
-        "--allow-damaged",
-        action="store_true",
-        help="go on past damaged frames of a video, with a note that names them",
-    )
+    add_job_options(parser, "DIR/NAME")
     options.add_json_option(parser)
     parser.set_defaults(run=run)
 
@@ -85,15 +69,9 @@ def run(args: argparse.Namespace) -> None:
             input=video.video,
             mask=video.mask,
             out=args.out / video.name,
-            inputs=args.inputs,
-            size=args.size,
-            flip=args.flip,
-            reverse=args.reverse,
-            save_scores=args.save_scores,
-            overlay=args.overlay,
             resume=True,
             start_over=f"remove {args.out / video.name}",
-            allow_damaged=args.allow_damaged,
+            **job_fields(args),
         )
         for video in listed
     }
