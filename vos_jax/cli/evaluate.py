@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Segments and times, scores where annotations are public, else packs."""
-    options.positive(args, "size", "videos")
+    options.positive(args, "size")
+    spread, shard = spread_of(args), shard_of(args)
     check_measures(args)
     if args.merge and args.shard is not None:
         raise InputError("--merge is for all shards together; leave --shard out")
@@ -72,8 +73,8 @@ def run(args: argparse.Namespace) -> None:
         inputs=args.inputs,
         size=args.size,
         flip=args.flip,
-        spread=spread_of(args),
-        shard=shard_of(args),
+        spread=spread,
+        shard=shard,
         only_merge=args.merge,
         title=model.title,
     )

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Segments and reports."""
-    options.positive(args, "size", "videos")
+    options.positive(args, "size")
     from vos_jax.inference.files import SegmentJob
     from vos_jax.inference.many.files import segment_many
     from vos_jax.inference.many.videos import raise_failures

@@ -114,7 +114,7 @@ def _place_masks(
     background = jnp.clip(1 - objects.sum(0, keepdims=True), 0, 1)
     corrects = ~is_new[slots]
     return state._replace(
-        memory=_forget(state.memory, is_new),
+        memory=forget_objects(state.memory, is_new),
         probs=jnp.concatenate([background, objects]),
         first=state.first | is_new,
         corrected=state.corrected | corrects.any(),
@@ -122,7 +122,8 @@ def _place_masks(
     )
 
 
-def _forget(memory: Any, gone: Bool[Array, " O"]) -> Any:
+def forget_objects(memory: Any, gone: Bool[Array, " O"]) -> Any:
+    """A method's memory without anything of some objects."""
     return jax.tree.map(
         lambda x: forget(x, gone) if isinstance(x, Bank) else x,
         memory,
@@ -142,7 +143,7 @@ def remove_object(state: State, id: int | Array) -> State:
     objects = jnp.where(gone[:, None, None], 0, state.probs[1:])
     lost = jnp.where(gone[:, None, None], state.probs[1:], 0).sum(0, keepdims=True)
     return state._replace(
-        memory=_forget(state.memory, gone),
+        memory=forget_objects(state.memory, gone),
         probs=jnp.concatenate([state.probs[:1] + lost, objects]),
         first=state.first & ~gone,
         ids=jnp.where(gone, 0, state.ids),

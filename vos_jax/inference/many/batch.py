@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vos_jax.inference.capacity import enlarge, room_of
+from vos_jax.inference.objects import forget_objects
 from vos_jax.inference.segmenter import (
     Pending,
     VideoSegmenter,
@@ -27,7 +28,6 @@ from vos_jax.inference.segmenter import (
 )
 from vos_jax.inference.state import State
 from vos_jax.methods.base import Method
-from vos_jax.ops.memory_bank import Bank, forget
 
 Views = tuple[State, ...]
 
@@ -281,11 +281,7 @@ def _without_objects(view: State) -> State:
     return view._replace(
         ids=jnp.zeros_like(view.ids),
         first=~gone,
-        memory=jax.tree.map(
-            lambda x: forget(x, gone) if isinstance(x, Bank) else x,
-            view.memory,
-            is_leaf=lambda x: isinstance(x, Bank),
-        ),
+        memory=forget_objects(view.memory, gone),
     )
 
 
