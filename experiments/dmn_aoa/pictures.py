@@ -30,7 +30,7 @@ from PIL import Image
 
 import vos_jax
 from vos_jax.cli import options
-from vos_jax.cli.picture_options import add_picture_options
+from vos_jax.cli.picture_options import add_picture_options, add_pixel_options
 from vos_jax.cli.script import run_script
 from vos_jax.data.clip_inputs import InputReader
 from vos_jax.errors import InputError
@@ -110,11 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_picture_options(parser, "dmn-aoa-tiny", out="DIR")
     options.add_inputs_option(parser, "made of the frames of a generated clip")
-    parser.add_argument("--frame", type=int, default=12, metavar="N", help="from 1")
-    parser.add_argument("--object", type=int, default=1, metavar="ID")
-    parser.add_argument(
-        "--at", type=int, nargs=2, metavar=("ROW", "COLUMN"), help="a pixel"
-    )
+    add_pixel_options(parser, frame="from 1")
     args = parser.parse_args(argv)
     return run_script("pictures", lambda: run(args))
 

@@ -24,7 +24,7 @@ import numpy as np
 
 import vos_jax
 from vos_jax.cli import options
-from vos_jax.cli.picture_options import add_picture_options
+from vos_jax.cli.picture_options import add_picture_options, add_pixel_options
 from vos_jax.cli.script import run_script
 from vos_jax.errors import InputError
 from vos_jax.inference.state import State
@@ -76,11 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__.split("\n")[0], allow_abbrev=False
     )
     add_picture_options(parser, "stm-tiny")
-    parser.add_argument("--frame", type=int, default=12, metavar="N", help="from 0")
-    parser.add_argument("--object", type=int, default=1, metavar="ID")
-    parser.add_argument(
-        "--at", type=int, nargs=2, metavar=("ROW", "COLUMN"), help="a pixel"
-    )
+    add_pixel_options(parser)
     args = parser.parse_args(argv)
     return run_script("influence", lambda: run(args))
 

@@ -22,3 +22,14 @@ def add_picture_options(
     parser.add_argument("--weights", type=Path, metavar="PATH")
     options.add_set_option(parser, options.SET_METHOD)
     parser.add_argument("--out", type=Path, required=True, metavar=out)
+
+
+def add_pixel_options(
+    parser: argparse.ArgumentParser, frame: str = "from 0", pixel: str = "a pixel"
+) -> None:
+    """The frame, the object and the pixel to look at; says which ones they may be."""
+    parser.add_argument("--frame", type=int, default=12, metavar="N", help=frame)
+    parser.add_argument("--object", type=int, default=1, metavar="ID")
+    parser.add_argument(
+        "--at", type=int, nargs=2, metavar=("ROW", "COLUMN"), help=pixel
+    )
