@@ -181,6 +181,7 @@ def run_read(args: argparse.Namespace) -> None:
     from vos_jax.bench import read_plot as bench_read_plot
     from vos_jax.bench.reads.kinds import kinds_by_name
     from vos_jax.runtime.out_of_memory import memory_told
+    from vos_jax.runtime.unused_accelerator import tell_unused_accelerator
 
     sweep = bench_read.ReadOptions(
         reads=kinds_by_name(args.reads, args.top_k),
@@ -193,6 +194,7 @@ def run_read(args: argparse.Namespace) -> None:
         repeats=args.repeats,
         limit_s=args.limit,
     )
+    tell_unused_accelerator()
     with memory_told("bench read", _LESS):
         result = bench_read.bench_read(sweep)
     if args.out is not None:
@@ -210,6 +212,7 @@ def run_model(args: argparse.Namespace) -> None:
     """Times a method."""
     from vos_jax.bench import model as bench_model
     from vos_jax.runtime.out_of_memory import memory_told
+    from vos_jax.runtime.unused_accelerator import tell_unused_accelerator
 
     if args.stream is not None and args.dtype and len(args.dtype) > 1:
         raise InputError(f"--dtype {' '.join(args.dtype)}: --stream takes one")
@@ -225,6 +228,7 @@ def run_model(args: argparse.Namespace) -> None:
         dtypes=tuple(args.dtype or ()),
         repeats=args.repeats,
     )
+    tell_unused_accelerator()
     with memory_told(f"bench model --method {args.method}", _LESS):
         result = bench_model.bench_model(method, variables, timed)
     _announce(args, method)
@@ -282,6 +286,7 @@ def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
     """Runs a long video."""
     from vos_jax.bench import stream as bench_stream
     from vos_jax.runtime.out_of_memory import memory_told
+    from vos_jax.runtime.unused_accelerator import tell_unused_accelerator
 
     video = bench_stream.StreamOptions(
         frames=args.stream,
@@ -290,6 +295,7 @@ def run_stream(args: argparse.Namespace, method: Any, variables: Any) -> None:
         objects=tuple(args.objects),
     )
     less = _LESS.replace("--frames", "--stream")
+    tell_unused_accelerator()
     with memory_told(f"bench model --method {args.method}", less):
         rows = bench_stream.bench_stream(method, variables, video)
     _announce(args, method)
@@ -308,6 +314,7 @@ def run_many(args: argparse.Namespace) -> None:
     from vos_jax.bench import many as bench_many
     from vos_jax.inference.compute_types import with_compute_types
     from vos_jax.runtime.out_of_memory import memory_told
+    from vos_jax.runtime.unused_accelerator import tell_unused_accelerator
 
     timed = bench_many.ManyOptions(
         videos=tuple(args.videos),
@@ -322,6 +329,7 @@ def run_many(args: argparse.Namespace) -> None:
     fields = with_compute_types(args.method, fields, jax.default_backend())
     method, variables = _load(args, fields)
     less = f"lower --videos, {_LESS.removeprefix('lower ')}"
+    tell_unused_accelerator()
     with memory_told(f"bench many --method {args.method}", less):
         rows = bench_many.bench_many(method, variables, timed)
     _announce(args, method, "many")
@@ -338,12 +346,14 @@ def run_train(args: argparse.Namespace) -> None:
     from vos_jax.bench import train as bench_train
     from vos_jax.bench import train_rows
     from vos_jax.runtime.out_of_memory import memory_told
+    from vos_jax.runtime.unused_accelerator import tell_unused_accelerator
 
     # What is wrong with these is told before any file is opened.
     timed = bench_train.TrainOptions(workers=tuple(args.workers), repeats=args.repeats)
     experiment = options.load_experiment_of(args)
     size = experiment.recipe.size
     less = f"lower batch={experiment.batch} or recipe.size={size} (with --set)"
+    tell_unused_accelerator()
     with memory_told(f"bench train {args.experiment}", less):
         result = bench_train.bench_train(experiment, args.data, timed)
     if args.out is not None:

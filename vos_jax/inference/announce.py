@@ -1,7 +1,7 @@
 """The first line of a run on stderr: what computes which video how.
 
-One look at it tells a wrong file of weights, a missing GPU or a size that was not meant
-before minutes are spent.
+One look at it tells a wrong file of weights or a size that was not meant before minutes
+are spent. A GPU or TPU that is not used gets a line of its own.
 """
 
 import sys
@@ -11,11 +11,18 @@ import jax
 
 from vos_jax.inference.segmenter import working_size
 from vos_jax.methods.base import Method
+from vos_jax.runtime.unused_accelerator import tell_unused_accelerator
 
 
 def announce(label: str, facts: Iterable[str]) -> None:
     """Prints facts behind a label, one line on stderr."""
     print(f"{label}: {'; '.join(facts)}", file=sys.stderr, flush=True)
+
+
+def announce_run(label: str, facts: Iterable[str]) -> None:
+    """Prints the facts of what begins, after an accelerator that it does not use."""
+    tell_unused_accelerator()
+    announce(label, facts)
 
 
 def model_facts(title: str, method: Method) -> tuple[str, ...]:

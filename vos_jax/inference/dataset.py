@@ -12,7 +12,7 @@ import numpy as np
 from vos_jax.data.clip_inputs import InputReader
 from vos_jax.errors import InputError, warn
 from vos_jax.evaluation import Sequence, given_labels
-from vos_jax.inference.announce import announce, model_facts, plural
+from vos_jax.inference.announce import announce_run, model_facts, plural
 from vos_jax.inference.capacity import segmenting_remedy
 from vos_jax.inference.file_run import Beside, FileRun, Report
 from vos_jax.inference.many.crew import segment_each
@@ -147,7 +147,7 @@ def segment_dataset(
         if title is not None:
             what = " ".join(filter(None, (sequences[0].dataset, split)))
             facts = what, _share_told(shard, own)
-            announce("segment", (*model_facts(title, method), *facts))
+            announce_run("segment", (*model_facts(title, method), *facts))
         done: dict[str, Progressed] = {}
 
         def note(outcome: Outcome) -> None:

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.data.clip_inputs import InputReader, VideoInputs
-from vos_jax.inference.announce import announce, model_facts, plural, video_facts
+from vos_jax.inference.announce import (
+    announce,
+    announce_run,
+    model_facts,
+    plural,
+    video_facts,
+)
 from vos_jax.inference.capacity import segmenting_remedy, state_bytes
 from vos_jax.inference.checks import objects_in
 from vos_jax.inference.form import inference_form
@@ -236,7 +242,8 @@ class FileRun:
         model = model_facts(self.title, method) if self.title else ()
         size = self.source.size
         video = video_facts(size, self.size, objects, len(self.order))
-        announce(self.label, (*model, *video))
+        # A title is given to the run; its other videos are announced without one.
+        (announce_run if self.title else announce)(self.label, (*model, *video))
 
     def _run(self, method: Method, weights_id: str) -> Run:
         """What must be the same for a run to go on with another one's state."""

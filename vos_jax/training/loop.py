@@ -27,7 +27,7 @@ from vos_jax.data.pipeline import train_batches
 from vos_jax.data.show import write_batch
 from vos_jax.data.source import Source
 from vos_jax.errors import InputError
-from vos_jax.inference.announce import announce, model_facts, plural
+from vos_jax.inference.announce import announce_run, model_facts, plural
 from vos_jax.media.atomic import atomic_path
 from vos_jax.methods.base import Method
 from vos_jax.runtime.interrupt import AgreedInterrupt, agreed_signals
@@ -127,7 +127,7 @@ def train(
                 check_validation(watched, watched_inputs)
         log = None
         if jax.process_index() == 0:
-            announce("train", _facts(experiment, method, mesh, first))
+            announce_run("train", _facts(experiment, method, mesh, first))
             write_claim(workdir, experiment, method, identity)
             log = stack.enter_context(TrainLog(workdir, first))
         run = _Run(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vos_jax.inference.announce import announce, model_facts, plural
+from vos_jax.inference.announce import announce_run, model_facts, plural
 from vos_jax.inference.file_run import Beside, Report
 from vos_jax.inference.files import SegmentJob, look_at, segment_files
 from vos_jax.inference.many.crew import segment_each
@@ -55,7 +55,7 @@ def segment_many(
         if title is not None:
             told = plural(len(names), "video")
             told += "" if shard == WHOLE else f", shard {shard}"
-            announce("segment", (*model_facts(title, method), told))
+            announce_run("segment", (*model_facts(title, method), told))
         first = jobs[names[0]]
         videos = [
             _video(method, variables, weights_id, name, jobs[name]) for name in names
