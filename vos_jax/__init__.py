@@ -74,6 +74,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("vos_jax")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'vos_jax' has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)

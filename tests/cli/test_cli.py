@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import av
@@ -128,6 +129,13 @@ def test_help_has_an_example(command, capsys):
     assert left.value.code == 0
     assert f"example: vos-jax {command[0]} " in text
     assert "--help" in text
+
+
+def test_the_version_is_that_of_the_installed_package(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"vos-jax {version('vos_jax')}\n"
 
 
 def test_help_lists_the_commands(capsys):

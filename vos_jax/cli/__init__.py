@@ -3,7 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+import vos_jax
 from vos_jax.cli import (
     bench,
     convert,
@@ -54,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Semi-supervised video object segmentation by memory networks.",
         epilog="Begin with: vos-jax demo",
     )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="print the version and leave"
+    )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
         subparser = subparsers.add_parser(
@@ -66,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_arguments(subparser)
         options.add_debug_option(subparser)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only where it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"vos-jax {vos_jax.__version__}")
+        parser.exit()
 
 
 def _dashed(argv: Sequence[str]) -> list[str]:
