@@ -8,14 +8,14 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--no-compile --constraint constraints.txt
 
-.PHONY: demo test check lint slow browser clean
+.PHONY: demo test check lint slow browser test-oldest wheel clean
 
 demo: .venv/.core
 	$(BIN)/vos-jax demo --out demo
 
 # Many processes import the same modules: also where nothing else is to be kept of them,
 # they are compiled once.
-check slow browser: export PYTHONDONTWRITEBYTECODE =
+check slow browser test-oldest: export PYTHONDONTWRITEBYTECODE =
 
 # What lint does on one core, tests do not wait for.
 test: .venv/.dev
@@ -38,8 +38,22 @@ slow: .venv/.dev
 browser: .venv/.browser
 	$(BIN)/python -m pytest -m browser
 
+# An environment of its own. Other tools than the tests' are not judged there.
+test-oldest: .venv-oldest/.dev
+	.venv-oldest/bin/python -m pytest --numprocesses auto --maxprocesses 2 \
+		--dist worksteal
+
+# What people install: without the pins, and run where this folder is not looked at.
+wheel:
+	rm -rf build dist .venv-wheel
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+		--wheel-dir dist .
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd .venv-wheel && bin/vos-jax --version && bin/vos-jax demo --out demo
+
 clean:
-	rm -rf .venv demo build dist vos_jax.egg-info
+	rm -rf .venv .venv-oldest .venv-wheel demo build dist vos_jax.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 
 # Each stamp is newer than what it was made from, so that a second call does nothing.
@@ -73,4 +87,11 @@ clean:
 
 .venv/.browser: .venv/.dev
 	@$(INSTALL) --editable ".[browser]"
+	@touch $@
+
+.venv-oldest/.dev: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	@echo "installing the oldest versions into .venv-oldest (some minutes)"
+	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--no-compile --constraint constraints-oldest.txt --editable ".[dev]"
 	@touch $@

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from jax import export
 
 import vos_jax
 from tests.by_default import by_default
@@ -34,7 +35,7 @@ def video(size: tuple[int, int] = SIZE) -> tuple[np.ndarray, np.ndarray]:
 
 def plain_call(path: Path) -> Any:
     """The program as whoever has JAX alone runs it."""
-    return jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
+    return jax.jit(export.deserialize(bytearray(path.read_bytes())).call)
 
 
 def steps_of(model: Model, frames: np.ndarray, labels: np.ndarray) -> list[Any]:
@@ -143,7 +144,7 @@ def test_programs_for_accelerators_are_made_without_one(
     path = tmp_path / "step"
     sizes: Any = {"size": SIZE, "frames": 20}
     made = vos_jax.export_program(*tiny(name), path, platforms=[platform], **sizes)
-    exported = jax.export.deserialize(bytearray(path.read_bytes()))
+    exported = export.deserialize(bytearray(path.read_bytes()))
     assert exported.platforms == (platform,) == tuple(made["platforms"])
     with pytest.raises(
         vos_jax.InputError, match=rf"is for {platform}, this JAX runs on cpu"
@@ -221,7 +222,7 @@ def test_the_description_lists_what_the_program_takes_and_returns(
     folder: Path,
 ) -> None:
     made = json.loads((folder / "step.json").read_text())
-    exported = jax.export.deserialize(bytearray((folder / "step").read_bytes()))
+    exported = export.deserialize(bytearray((folder / "step").read_bytes()))
     leaves = [leaf for argument in made["arguments"] for leaf in argument["leaves"]]
     for own, avals in (
         (leaves, exported.in_avals),
@@ -248,10 +249,11 @@ class Refuse:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
 import jax, os, numpy as np
+from jax import export
 given = [dict(np.load("inputs.npz"))] if os.path.exists("inputs.npz") else []
 frames = np.load("frames.npy"); labels = np.load("labels.npy")
 def load(name):
-    return jax.jit(jax.export.deserialize(bytearray(open(name, "rb").read())).call)
+    return jax.jit(export.deserialize(bytearray(open(name, "rb").read())).call)
 state = load("start")(frames[0], labels, np.array([1, 3], np.int32))
 state, found = load("step")(state, frames[1], *given)
 np.save("found.npy", found["labels"])

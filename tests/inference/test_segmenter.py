@@ -132,8 +132,10 @@ def check_constant(tiny_method, tiny_variables, clip, count, capacity):
     assert programs == (before + 1,) * len(programs)
     assert len(set(sizes)) == 1
     between = 64 * 2 ** (len(held) - 1) - 64
-    # Of each frame a kept label map would be 1.5 kB, a kept state 100 kB.
-    assert held[-1] - held[0] < 500 * between
+    # Of each frame a kept label map would be 1.5 kB, a kept state 100 kB. JAX itself
+    # kept 1 kB of each call before 0.10.
+    most = 500 if jax.__version_info__ >= (0, 10) else 1300
+    assert held[-1] - held[0] < most * between
 
 
 @needs_glibc

@@ -4,10 +4,11 @@ A read joins by an entry of `READS`. Floats are what gradients are of, the rest 
 which of them count.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from vos_jax.ops.guidance import Kernel, kernel_guided_read
 from vos_jax.ops.guided_read import Cells, guided_read
@@ -20,6 +21,16 @@ IMPLEMENTATIONS = ("reference", "slots", "blocks")
 
 Floats = tuple[np.ndarray, ...]
 Args = tuple[Floats, tuple[np.ndarray, ...]]
+
+
+def inner_programs(equation: Any) -> Iterator[Jaxpr]:
+    """Programs that an operation of a program runs: its branches, its body."""
+    for value in equation.params.values():
+        for program in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(program, ClosedJaxpr):
+                yield program.jaxpr
+            elif isinstance(program, Jaxpr):
+                yield program
 
 
 class Read(NamedTuple):

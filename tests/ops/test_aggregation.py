@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
+from tests.ops.every import inner_programs
 from vos_jax.ops.aggregation import (
     RATES,
     Affine,
@@ -253,7 +253,7 @@ def test_fewer_products_change_rounding_alone():
 def _sizes(jaxpr):
     for equation in jaxpr.eqns:
         yield from (variable.aval.size for variable in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
+        for inner in inner_programs(equation):
             yield from _sizes(inner)
 
 

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
-from tests.ops.every import IMPLEMENTATIONS, READS
+from tests.ops.every import IMPLEMENTATIONS, READS, inner_programs
 from vos_jax.ops import guided_read, position_map
 from vos_jax.ops.read_forms import blocks
 
@@ -253,7 +252,7 @@ def _sizes(jaxpr):
     """Sizes of all arrays that a program makes, in inner programs too."""
     for equation in jaxpr.eqns:
         yield from (variable.aval.size for variable in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
+        for inner in inner_programs(equation):
             yield from _sizes(inner)
 
 

@@ -6,9 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
-from tests.ops.every import IMPLEMENTATIONS, counted, counted_weights, distances
+from tests.ops.every import (
+    IMPLEMENTATIONS,
+    counted,
+    counted_weights,
+    distances,
+    inner_programs,
+)
 from vos_jax.ops.l2_read import l2_read, l2_similarity
 
 each = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -229,7 +234,7 @@ def _sizes(jaxpr):
     """Sizes of all arrays that a program makes, in inner programs too."""
     for equation in jaxpr.eqns:
         yield from (variable.aval.size for variable in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
+        for inner in inner_programs(equation):
             yield from _sizes(inner)
 
 

@@ -10,11 +10,19 @@ import numpy as np
 import pytest
 from jax import export
 
+from vos_jax.errors import InputError
 from vos_jax.ops.l2_read import l2_read
-from vos_jax.ops.pallas_read import pallas_read
+from vos_jax.ops.pallas_read import gpu, pallas_read
 from vos_jax.ops.read import space_time_read
 
-KERNELS = (("tpu", "float32"), ("tpu", "bfloat16"), ("cuda", "bfloat16"))
+of_newer_jax = pytest.mark.skipif(
+    jax.__version_info__ < gpu.OLDEST_JAX, reason="this JAX has no such kernels"
+)
+KERNELS = (
+    ("tpu", "float32"),
+    ("tpu", "bfloat16"),
+    pytest.param("cuda", "bfloat16", marks=of_newer_jax),
+)
 each_kernel = pytest.mark.parametrize("platform, dtype", KERNELS)
 
 
@@ -108,7 +116,7 @@ def test_blocks_on_a_tpu_may_end_within_the_cells(dtype, monkeypatch):
     _assert_near(out, _exact(space_time_read, *bank, filled), bank[-1])
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("platform", [pytest.param("cuda", marks=of_newer_jax), "tpu"])
 @pytest.mark.parametrize("dims, with_offset", [((128, 512), False), ((64, 512), True)])
 def test_a_kernel_is_lowered_for_its_platform(platform, dims, with_offset):
     """At 480p, on a host that has no such device."""
@@ -124,6 +132,13 @@ def test_a_kernel_is_lowered_for_its_platform(platform, dims, with_offset):
         *arrays, offset=offset
     )
     assert exported.out_avals[0].shape == (3, 1620, 512)
+
+
+def test_an_older_jax_is_told_what_to_read_with(monkeypatch):
+    monkeypatch.setattr(gpu, "OLDEST_JAX", (99, 0))
+    bank = _flat(*_bank("bfloat16", (8, 16), slots=1, objects=1))
+    with pytest.raises(InputError, match=r"needs JAX 99\.0 or newer.* read='blocks'"):
+        pallas_read(*bank, np.ones((1, 1), bool), scale=1.0, platform="cuda")
 
 
 @pytest.mark.parametrize("dtype, precision", [("float32", 2), ("bfloat16", 0)])
@@ -197,13 +212,9 @@ def test_kernels_are_imported_where_they_are_used():
 def _one_share(platform, monkeypatch):
     """Each block of threads is compiled by itself, which takes seconds."""
     if platform == "cuda":
-        from vos_jax.ops.pallas_read import gpu
-
         monkeypatch.setattr(gpu, "MOST_SHARES", 1)
 
 
 def _two_shares(platform, monkeypatch):
     if platform == "cuda":
-        from vos_jax.ops.pallas_read import gpu
-
         monkeypatch.setattr(gpu, "MOST_SHARES", 2)

@@ -1,5 +1,6 @@
 """The builder: what `tfds build` makes of data sets in their official layouts."""
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -132,15 +133,22 @@ def test_another_set_of_options_is_a_configuration_of_its_own(tmp_path, davis):
 
 def test_tfds_build_makes_the_same_records(tmp_path, records, davis):
     # All that `tfds build` is, without the program around it that needs Apache Beam.
-    from simple_parsing import ArgumentParser
     from tensorflow_datasets.scripts.cli import build
 
-    parser = ArgumentParser()
-    parser.add_arguments(build.Args, dest="build")
     module = "vos_jax.data.records.vos_records"
     words = f"vos_records/davis2017 --imports {module} --manual_dir {davis} "
     words += f"--data_dir {tmp_path} --file_format array_record"
-    parser.parse_args(words.split()).build.execute()
+    if hasattr(build, "Args"):
+        from simple_parsing import ArgumentParser
+
+        parser = ArgumentParser()
+        parser.add_arguments(build.Args, dest="build")
+        parser.parse_args(words.split()).build.execute()
+    else:  # Before TensorFlow Datasets 4.9.10.
+        parser = argparse.ArgumentParser()
+        build.register_subparser(parser.add_subparsers())
+        given = parser.parse_args(["build", *words.split()])
+        given.subparser_fn(given)
     for split in ("train", "val"):
         ours, theirs = (stored(x, "davis2017", split) for x in (records, tmp_path))
         assert list(ours) == list(theirs)

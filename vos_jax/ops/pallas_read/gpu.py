@@ -14,6 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 from jaxtyping import Array, Float, Int
 
+from vos_jax.errors import InputError
 from vos_jax.ops.pallas_read import gpu_kernel
 from vos_jax.ops.pallas_read.gpu_kernel import GROUPS, ROWS, TILE, Cells, Plan
 
@@ -27,6 +28,9 @@ PROCESSORS = 132
 """Of an H100 or H200. With another number the read takes longer, and no less."""
 
 MOST_SHARES = 8
+
+OLDEST_JAX = (0, 10, 2)
+"""Its kernels are declared by what they give and take, those of older ones are not."""
 
 
 def read(
@@ -44,7 +48,15 @@ def read(
 
     What a slot holds beside whole blocks is gathered, which is little. The bank itself
     is copied only where its rows, `N O m`, are no whole number of tiles.
+
+    Raises:
+      InputError: JAX is too old.
     """
+    if jax.__version_info__ < OLDEST_JAX:
+        raise InputError(
+            f"the kernel for GPUs needs JAX {'.'.join(map(str, OLDEST_JAX))} or newer,"
+            f" and this is {jax.__version__}; use read='blocks'"
+        )
     queries, channels = query.shape[0], values.shape[-1]
     query = jnp.pad(query, ((0, -queries % (GROUPS * ROWS)), (0, 0)))
     plan = _plan(query, keys, values, scale)
