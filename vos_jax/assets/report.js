@@ -281,7 +281,7 @@ function showEvaluation() {
     const { objects } = data.sequences[sequence.value];
     object.replaceChildren();
     const several = objects.length > 1;
-    if (several && data.names.length === 1) {
+    if (several && data.names.length === 1 && objects.length <= 6) {
       add(object, "option", { value: "each" }, "each by itself");
     }
     if (several) add(object, "option", { value: "mean" }, "mean of all");

@@ -183,8 +183,11 @@ def _frames_part() -> Markup:
         "J and F over the frames",
         controls,
         POINT,
-        chart("J", "J, region similarity"),
-        chart("F", "F, contour accuracy"),
+        Markup(
+            '<div class="charts wide">'
+            f"{chart('J', 'J, region similarity')}{chart('F', 'F, contour accuracy')}"
+            "</div>"
+        ),
     )
 
 

@@ -76,16 +76,22 @@ def table(
     *,
     caption: str,
     sortable: bool = False,
+    quiet: bool = False,
 ) -> Markup:
     """A table that scrolls sideways where the window is too narrow for it.
 
     Args:
       head: Titles of the columns.
-      rows: Cells; the first of a row is its heading.
-      caption: What the table says, for those who hear it, and above it.
+      rows: Cells, of one row or more; the first of a row is its heading.
+      caption: What the table says.
       sortable: Whether titles sort it.
+      quiet: Only those who hear the page need the caption, for a heading says it.
     """
-    titles = "".join(f'<th scope="col">{text(title)}</th>' for title in head)
+    is_number = [isinstance(cell, Cell) for cell in rows[0]]
+    titles = "".join(
+        f'<th scope="col"{_class("number" if right else "")}>{text(title)}</th>'
+        for title, right in zip(head, is_number, strict=True)
+    )
     lines = "\n".join(
         "<tr>"
         + "".join(
@@ -98,7 +104,7 @@ def table(
         '<div class="scroll" tabindex="0" role="region"'
         f' aria-label="{escape(caption)}">'
         f"<table{_class('sortable' if sortable else '')}>"
-        f"<caption>{escape(caption)}</caption>\n"
+        f"<caption{_class('quiet' if quiet else '')}>{escape(caption)}</caption>\n"
         f"<thead><tr>{titles}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>"
     )
 

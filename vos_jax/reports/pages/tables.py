@@ -46,7 +46,7 @@ def compared_table(results: Sequence[Results]) -> Markup:
     for name in names:
         cells = [str(column.get(name) or "not noted") for column in columns]
         rows.append([name, *cells])
-    return table(["", *named(results)], rows, caption="What was compared")
+    return table(["", *named(results)], rows, caption="What was compared", quiet=True)
 
 
 def _facts_of(results: Results) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def summary_table(results: Sequence[Results]) -> Markup:
         [name, *(number(summary.get(key)) for key in names)]
         for name, summary in zip(named(results), summaries, strict=True)
     ]
-    return table(["result", *names], rows, caption="Scores of the whole split")
+    return table(["result", *names], rows, caption="Scores", quiet=True)
 
 
 def speed_table(results: Sequence[Results]) -> Markup:
@@ -138,7 +138,7 @@ def speed_table(results: Sequence[Results]) -> Markup:
     ]
     parts = [table(head, rows, caption="Speed")] if rows else []
     if memory:
-        titles = ["result", "process, MiB", "device, MiB"]
+        titles = ["result", "of the process, MiB", "of the device, MiB"]
         parts.append(table(titles, memory, caption="Most memory in use"))
     quiet = [each.name for each in results if not list(_speeds(each))]
     if quiet:
@@ -196,16 +196,25 @@ def sequence_table(results: Sequence[Results]) -> Markup:
         row: _Row = [_chooser(name), _count(len(objects)), _count(frames)]
         row += [number(each[name][measure]) for each in means for measure in measures]
         own = means[0][name]["J&F"]
-        row += [_with_bar(each[name]["J&F"] - own, limit) for each in means[1:]]
+        row += [
+            _with_bar(each[name]["J&F"] - own, limit, place)
+            for place, each in enumerate(means[1:], 1)
+        ]
         rows.append(row)
     return table(head, rows, caption="Sequences", sortable=True)
 
 
-def _with_bar(value: float, limit: float) -> Cell:
-    """A difference with a bar from 0, the longest of which has the length `limit`."""
+def _with_bar(value: float, limit: float, place: int) -> Cell:
+    """A difference with a bar from 0 in the colour of who is better.
+
+    Args:
+      value: By how much a result is better than the first one.
+      limit: Of the longest bar.
+      place: Of the result.
+    """
     end = 32 + 30 * value / (limit or 1.0)
     left, width = min(32.0, end), abs(end - 32)
-    kind = "more" if value > 0 else "less"
+    kind = f"bar series{place % 6 if value > 0 else 0}"
     bar = (
         ' <svg class="bar-cell" viewBox="0 0 64 10" aria-hidden="true">'
         f'<rect class="{kind}" x="{left:.1f}" y="1" width="{width:.1f}" height="8"/>'

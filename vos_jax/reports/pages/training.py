@@ -118,7 +118,7 @@ def write_training(
     is_score = {name: name.startswith(_VALIDATION) for name in charts}
     parts = [
         paragraph(_extent(runs), "lead"),
-        section("figures", "Figures", _newest_table(runs)),
+        section("figures", "Newest figures", _newest_table(runs)),
         _curves("training", "Training", [x for x, own in is_score.items() if not own]),
         _curves("validation", "Validation", [x for x, own in is_score.items() if own]),
         _pictures_part(runs),
@@ -164,7 +164,7 @@ def _newest_table(runs: Sequence[Run]) -> Markup:
             ["best validation J&F", *(_figure(each.get("score")) for each in best)]
         )
         rows.append(["at step", *(_figure(each.get("step")) for each in best)])
-    return table(["figure", *_named(runs)], rows, caption="The newest of the log")
+    return table(["figure", *_named(runs)], rows, caption="Newest figures", quiet=True)
 
 
 def _best(run: Run) -> dict[str, float]:
@@ -249,7 +249,7 @@ def _about_table(runs: Sequence[Run]) -> Markup:
         [name, *(_plain(run.experiment.get(name)) for run in runs)] for name in names
     ]
     rows.append(["folder", *(str(run.folder) for run in runs)])
-    return table(["", *_named(runs)], rows, caption="What was run")
+    return table(["", *_named(runs)], rows, caption="What was run", quiet=True)
 
 
 def _plain(value: Any) -> str:
