@@ -13,6 +13,10 @@ from vos_jax.reports.pages.results import Results
 from vos_jax.reports.side_by_side import MISSED, WRONG
 
 _WORST, _DIFFERENT = 6, 3
+_LARGE = Markup(
+    '<p class="small"><label><input type="checkbox" id="large"> large pictures</label>'
+    "</p>"
+)
 
 
 class Example(NamedTuple):
@@ -34,7 +38,7 @@ class Examples(NamedTuple):
 
     Attributes:
       worst: Of the sequences with the lowest J&F, the lowest first.
-      different: Of those where the results differ most.
+      different: Of those where the results differ most; none that is in `worst`.
       pictures: Of each frame the numbers of its pictures in the album.
       album: Holds all pictures.
     """
@@ -122,6 +126,7 @@ def _choose(results: Sequence[Results]) -> tuple[list[Example], list[Example]]:
         for name in apart
         if spread[name] > 0
         for example in choose_frames(results, name, count, different=True)
+        if example not in worst
     ]
     return worst, different
 
@@ -139,7 +144,7 @@ def examples_part(examples: Examples, results: Sequence[Results], limit: int) ->
         return section("worst", "Worst sequences", paragraph(told))
     sources, width = examples.album.coded(limit)
     rest = (examples.pictures, results, sources)
-    parts = [_legend(), *_shown(examples.worst, *rest)]
+    parts = [_legend(), _LARGE, *_shown(examples.worst, *rest)]
     if examples.different:
         parts.append(Markup("<h3>Where they differ most</h3>"))
         parts += _shown(examples.different, *rest)
