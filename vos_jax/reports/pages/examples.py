@@ -210,7 +210,7 @@ def _example(
         named = _told(each, results)
         captions += [f"{named}mask", f"{named}errors, J&F {score:.3f}"]
     figures = "\n".join(
-        f'<figure><img loading="lazy" src="{sources[number]}" alt="'
+        f'<figure><img decoding="async" src="{sources[number]}" alt="'
         f'{text(f"{example.sequence}, frame {example.frame}: {caption}")}">'
         f"<figcaption>{text(caption)}</figcaption></figure>"
         for number, caption in zip(numbers, captions, strict=True)

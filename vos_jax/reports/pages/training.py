@@ -231,7 +231,8 @@ def _pictures_part(runs: Sequence[Run]) -> Markup:
     parts = [
         Markup(
             f'<figure class="sheet"><figcaption>{text(words)}</figcaption>'
-            f'<img loading="lazy" src="{sources[place]}" alt="{text(words)}"></figure>'
+            f'<img decoding="async" src="{sources[place]}" alt="{text(words)}">'
+            "</figure>"
         )
         for words, place in shown
     ]
