@@ -6,7 +6,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 210;
-const MARGIN = { left: 44, right: 12, top: 10, bottom: 24 };
+const MARGIN = { left: 44, right: 20, top: 10, bottom: 24 };
 
 function add(parent, name, attributes = {}, text = "") {
   const inSvg = name === "svg" || parent.namespaceURI === SVG;
