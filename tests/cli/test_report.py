@@ -36,7 +36,7 @@ def test_a_page_of_what_evaluate_leaves(files, weights, capsys, speed):
     assert table_row(page, "computed at") == "the size of the frames"
     assert "results-val.json has the same" in table_row(page, "scores")
     assert ("warm, frame by frame" in page) == (speed == "one")
-    assert "the run that made the masks, files too" in page
+    assert "videos of the run that made the masks, files too" in page
     written = json.loads((files / "out" / "results-val.json").read_text())["about"]
     assert written["memory"]["process_peak_bytes"] > 2**26
     assert f">{written['memory']['process_peak_bytes'] / 2**20:.0f}<" in page

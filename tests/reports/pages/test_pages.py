@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.clips import write_davis, write_masks
+from tests.clips import write_davis, write_frames, write_masks
 from tests.reports.pages.conftest import NAMES, scored, write_results
 from vos_jax.cli import main
 from vos_jax.reports.pages.evaluation import PAGE_BYTES
@@ -148,6 +148,34 @@ def test_three_results_are_each_compared_with_the_first(
     assert page.data["names"] == ["near", "far", "exact"]
 
 
+def test_objects_of_youtube_vos_come_when_they_come(report, tmp_path):
+    stems = ["9", "10", "11", "12", "13"]
+    labels = np.zeros((5, 32, 48), np.uint8)
+    labels[:, 4:20, 6:22], labels[2:, 4:20, 30:40] = 1, 2
+    split = tmp_path / "yt" / "valid"
+    named = dict(zip(stems, labels, strict=True))
+    write_masks(split / "Annotations" / "clip", named)
+    write_frames(split / "JPEGImages" / "clip", np.stack([labels] * 3, -1))
+    for place, stem in reversed(list(enumerate(stems))):
+        frame = split / "JPEGImages" / "clip" / f"{place:05d}.png"
+        frame.rename(frame.with_name(f"{stem}.png"))
+    write_masks(tmp_path / "masks" / "clip", named | {"13": 0 * labels[0]})
+    kinds = {"1": ("dog", stems), "2": ("okapi", stems[2:])}
+    objects = {k: {"category": x, "frames": y} for k, (x, y) in kinds.items()}
+    meta = {"videos": {"clip": {"objects": objects}}}
+    (split / "meta.json").write_text(json.dumps(meta))
+    more = ["--dataset", "youtube-vos", "--seen", "dog", "--drop-last"]
+    command = ["--split", "valid", *more]
+    out = scored(tmp_path / "yt", tmp_path / "masks", tmp_path / "out", *command)
+    printed, page, text, _ = report(out)
+    assert printed["results"]["out"]["G"] == 1
+    assert "results-valid.json has the same" in text
+    (clip,) = page.data["sequences"]
+    assert clip["frames"] == ["10", "11", "12"]
+    assert [x["J"][0] for x in clip["objects"]] == [[1, 1, 1], [None, None, 1]]
+    assert len(page.all("img")) == 3 * 3
+
+
 def test_names_are_text_wherever_they_come_from(report, tmp_path):
     evil = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)", '"><b>']
     names = [evil[0], evil[2]]
@@ -251,6 +279,16 @@ def test_a_training_run_has_its_curves_and_pictures(report, tmp_path):
     )
     assert rows == ["0.5"]
     assert "&lt;b&gt;" in text and not page.all("b")
+
+
+def test_figures_that_are_no_numbers_are_left_out(report, tmp_path):
+    run = write_run(tmp_path / "run")
+    with (run / "log.jsonl").open("a") as log:
+        log.write('{"step": 7, "loss": NaN, "odd": NaN}\n')
+    printed, page, _, _ = report(run)
+    assert printed["runs"]["run"]["odd"] is None
+    assert "odd" not in page.data["curves"]
+    assert page.data["curves"]["loss"][0]["values"][-1] is None
 
 
 def test_runs_share_their_charts(report, tmp_path):

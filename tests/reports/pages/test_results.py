@@ -139,3 +139,24 @@ def test_names_are_as_short_as_they_can_be(tmp_path):
     assert names_of(folders) == ["a/out", "b/out"]
     with pytest.raises(InputError, match="given twice"):
         names_of([folders[0], folders[0]])
+
+
+def test_scores_beside_other_masks_are_not_said_to_be_of_these(
+    results, tmp_path, davis
+):
+    """`score` may write into the folder of a run that has segmented."""
+    run = tmp_path / "run"
+    write_results(run / "masks", shift=4)
+    settings = {"dataset": "davis2017", "split": "val", "method": "RunConfig()"}
+    (run / "masks" / "run.json").write_text(json.dumps(settings))
+    (run / "speed.json").write_text('{"rows": []}')
+    before = read_results(run, "run", root=davis)
+    assert (before.settings["method"], before.speed) == ("RunConfig()", {"rows": []})
+    scored(davis, tmp_path / "masks" / "near", run)
+    found = read_results(run, "run")
+    assert found.masks == tmp_path / "masks" / "near"
+    assert found.report.summary() == read_results(results[0], "near").report.summary()
+    assert (found.settings, found.speed) == ({}, None)
+    # Whose masks they are is noted beside them, wherever they were scored from.
+    elsewhere = scored(davis, run / "masks", tmp_path / "elsewhere")
+    assert read_results(elsewhere, "x").settings["method"] == "RunConfig()"

@@ -88,8 +88,9 @@ def read_results(
     about: Mapping[str, Any] = written.get("about", {})
     dataset = str(written.get("dataset") or settings.get("dataset"))
     split = str(written.get("split") or settings.get("split"))
-    known = _first_folder(folder / _MASKS, about.get("masks"))
-    masks = _must_be("--masks", masks) or known
+    masks = _must_be("--masks", masks) or _masks_of(folder, about)
+    if masks is not None and masks.resolve() != (folder / _MASKS).resolve():
+        settings = _read_json(masks / _SETTINGS) or {}
     known = _first_folder(about.get("root"), settings.get("root"), folder / "data")
     root = _must_be("--root", root) or known
     resolution = about.get("resolution", settings.get("resolution"))
@@ -125,7 +126,7 @@ def read_results(
         taken=_taken(found, written, file.name, reason),
         about=about,
         settings=settings,
-        speed=_read_json(folder / "speed.json"),
+        speed=_read_speed(folder, masks),
         masks=None if found is None else masks,
         sequences=sequences,
         unseen="" if sequences else reason,
@@ -173,6 +174,24 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: damaged; score or evaluate again") from error
     return found
+
+
+def _masks_of(folder: Path, about: Mapping[str, Any]) -> Path | None:
+    """Where the masks are that were scored.
+
+    A run that segments has them beside its scores, wherever both go. `score` may have
+    been told to write beside other masks than it has scored.
+    """
+    own, noted = folder / _MASKS, about.get("masks")
+    return _first_folder(own, noted) if "type" in about else _first_folder(noted, own)
+
+
+def _read_speed(folder: Path, masks: Path | None) -> dict[str, Any] | None:
+    """What was timed with the masks beside it; None where the scores are of others."""
+    own = folder / _MASKS
+    if masks is not None and masks.resolve() != own.resolve():
+        return None
+    return _read_json(folder / "speed.json")
 
 
 def _first_folder(*places: Any) -> Path | None:

@@ -162,7 +162,7 @@ def _speeds(results: Results) -> Iterator[_Row]:
             "any",
             Cell(str(frames)),
             *rates,
-            "the run that made the masks, files too",
+            "videos of the run that made the masks, files too",
         ]
 
 

@@ -188,7 +188,11 @@ def _figure(value: float | None) -> Cell:
 def _charts(runs: Sequence[Run]) -> dict[str, list[dict[str, list[Any]]]]:
     """Of each figure the steps and the values of each run."""
     names = dict.fromkeys(
-        name for run in runs for row in run.rows for name in row if name != "step"
+        name
+        for run in runs
+        for row in run.rows
+        for name, value in row.items()
+        if name != "step" and math.isfinite(value)
     )
     return {name: [_curve(run, name) for run in runs] for name in names}
 
