@@ -147,8 +147,8 @@ def swatch(place: int) -> Markup:
 
 
 POINT = Markup(
-    '<p class="small">Point at a chart, or choose it and move with the arrow keys, to'
-    " read its values.</p>"
+    '<p class="small point">Point at a chart, or choose it and move with the arrow'
+    " keys, to read its values.</p>"
 )
 
 

@@ -186,7 +186,7 @@ def _figure(value: float | None) -> Cell:
 
 
 def _charts(runs: Sequence[Run]) -> dict[str, list[dict[str, list[Any]]]]:
-    """Of each figure the steps and the values of each run."""
+    """Of each figure the steps and the values of each run, those with words first."""
     names = dict.fromkeys(
         name
         for run in runs
@@ -194,7 +194,9 @@ def _charts(runs: Sequence[Run]) -> dict[str, list[dict[str, list[Any]]]]:
         for name, value in row.items()
         if name != "step" and math.isfinite(value)
     )
-    return {name: [_curve(run, name) for run in runs] for name in names}
+    known = [name for name in _WORDS if name in names]
+    ordered = dict.fromkeys([*known, *names])
+    return {name: [_curve(run, name) for run in runs] for name in ordered}
 
 
 def _curve(run: Run, name: str) -> dict[str, list[Any]]:
