@@ -13,6 +13,7 @@ from tests.clips import write_davis, write_frames, write_masks
 from tests.reports.pages.conftest import NAMES, scored, write_results
 from vos_jax.cli import main
 from vos_jax.reports.pages.evaluation import PAGE_BYTES
+from vos_jax.reports.pages.html import json_in_html
 
 VOID = {"meta", "img", "link", "input"}
 
@@ -188,6 +189,13 @@ def test_names_are_text_wherever_they_come_from(report, tmp_path):
     assert page.data["names"] == [evil[1]]
     assert sorted(x["name"] for x in page.data["sequences"]) == sorted(names)
     assert escape(evil[0]) in text and evil[0] not in text
+
+
+def test_figures_cannot_end_or_open_an_element():
+    told = {"</script": "<!--<script "}
+    written = json_in_html(told)
+    assert not set("<>") & set(written)
+    assert json.loads(written) == told
 
 
 def test_what_is_missing_is_said_on_the_page(results, report, tmp_path):
