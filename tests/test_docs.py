@@ -10,6 +10,7 @@ page, line by line.
 import io
 import json
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -18,10 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from PIL import Image
 
 from tests.by_default import by_default
 from vos_jax.cli import main
+from vos_jax.data.synthetic import generate_clip
 from vos_jax.inference import demo
+from vos_jax.media import write_labels
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,6 +74,7 @@ LONG = [
         "through-time",
         "training-data",
         "tutorial-segment-your-video",
+        "using-it",
         "which-method",
         "write-your-own-read",
     )
@@ -185,14 +190,8 @@ _PRINTED = {
 
 
 def test_accuracy_of_which_method_is_what_the_papers_print() -> None:
-    text = (ROOT / "docs" / "which-method.md").read_text()
-    section = text.split("## Accuracy, as printed")[1].split("\n## ")[0]
-    cells = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in section.splitlines()
-        if line.startswith("|")
-    ]
-    found = {(row[0], row[1]): row[2:7] for row in cells[2:]}
+    rows = _table(ROOT / "docs" / "which-method.md", "## Accuracy, as printed")
+    found = {(row[0], row[1]): row[2:7] for row in rows}
     assert found.keys() == _PRINTED.keys()
     for key, (paper, tables, names) in _PRINTED.items():
         printed = json.loads((ROOT / f"experiments/{paper}/printed.json").read_text())
@@ -201,8 +200,46 @@ def test_accuracy_of_which_method_is_what_the_papers_print() -> None:
         assert found[key] == expected, key
 
 
+def test_figures_of_the_readme_are_those_of_which_method() -> None:
+    page = ROOT / "docs" / "which-method.md"
+    memory = {row[0]: row[3] for row in _table(page, "## Memory")}
+    accuracy: dict[str, set[str]] = {}
+    for row in _table(page, "## Accuracy, as printed"):
+        accuracy.setdefault(row[0].split(",")[0], set()).add(row[3])
+    readme = _table(ROOT / "README.md", "## Methods")
+    assert {row[0] for row in readme} == memory.keys()
+    for name, method, *_, printed, needed in readme:
+        assert printed in accuracy[method.split(",")[0]], name
+        assert needed == f"{memory[name]} MB", name
+
+
+def _table(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the table below a heading, without its first two lines."""
+    section = page.read_text().split(heading)[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
 def _figure(table: dict[str, Any], names: tuple[str, ...]) -> str:
     """J&F, or G on YouTube-VOS, of the row that has one of the names."""
     rows = {row["name"]: row["values"] for row in table["rows"]}
     values = next(rows[name] for name in names if name in rows)
     return f"{values['G' if 'G' in values else 'J&F']:.3f}"
+
+
+def test_the_picture_of_the_readme_is_made_of_what_the_demo_writes(
+    tmp_path: Path,
+) -> None:
+    clip = generate_clip(seed=1, frames=3, size=(32, 48), objects=1)
+    frames = tmp_path / "data" / "JPEGImages" / "480p" / "clip0"
+    for folder in (frames, tmp_path / "masks" / "clip0"):
+        folder.mkdir(parents=True)
+    for time, (frame, labels) in enumerate(zip(*clip, strict=True)):
+        Image.fromarray(frame).save(frames / f"{time:05d}.png")
+        write_labels(tmp_path / "masks" / "clip0" / f"{time:05d}.png", labels)
+    script = runpy.run_path(str(ROOT / "docs" / "images" / "animate_demo.py"))
+    script["animate"](tmp_path, tmp_path / "demo.webp")
+    with Image.open(tmp_path / "demo.webp") as picture:
+        assert picture.n_frames == 3
+    with Image.open(ROOT / "docs" / "images" / "demo.webp") as committed:
+        assert committed.n_frames == demo._FRAMES
