@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from vos_jax.cli import (
+    annotate,
     bench,
     convert,
     data,
@@ -25,6 +26,7 @@ _COMMANDS = (
     demo,
     segment,
     segment_many,
+    annotate,
     convert,
     evaluate,
     score,
