@@ -1,6 +1,7 @@
 """The pages of `vos-jax report` in a browser: nothing is loaded, everything works."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -28,7 +29,10 @@ def browser():
         options.add_argument(f"--disable-{word}")
     options.add_argument("--window-size=1200,900")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = Service("/usr/bin/chromedriver")
+    # Without one selenium would look for a driver on the network.
+    found = shutil.which("chromedriver")
+    assert found, "install Chromium's driver: apt-get install chromium-driver"
+    service = Service(found)
     with webdriver.Chrome(options=options, service=service) as driver:
         yield driver
 
