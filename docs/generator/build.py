@@ -1,0 +1,87 @@
+"""Builds the site of the documentation: `python docs/generator/build.py site`.
+
+Pages are put together in a temporary folder, Sphinx makes a site of them there, and
+every link of it is followed; only then it takes the place of the one before. Warnings
+are errors. Nothing is downloaded and, but for the parsers of the command line, nothing
+of the package is imported.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT)]
+
+import command_line  # noqa: E402
+import links  # noqa: E402
+import navigation  # noqa: E402
+from package import read_package  # noqa: E402
+from pages import Pages  # noqa: E402
+from reference import Reference  # noqa: E402
+from sphinx.cmd import build as sphinx  # noqa: E402
+
+
+def write_sources(out: Path) -> int:
+    """Writes all pages as Sphinx reads them and returns how many they are."""
+    pages = Pages(ROOT)
+    pages.write(out)
+    generated = Reference(read_package(ROOT / "vos_jax")).pages()
+    generated[command_line.PAGE] = command_line.page()
+    for name, text in generated.items():
+        path = out / f"{name}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    names = {*pages.names.values(), *generated}
+    with open(out / "index.md", "a", encoding="utf-8") as first:
+        first.write(navigation.toctrees(names))
+    (out / "sources.json").write_text(json.dumps(sorted(pages.sources)))
+    return len(names)
+
+
+def build(site: Path) -> int:
+    """Builds the site into a folder, which is replaced; returns the exit status."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="vos_jax_site_") as name:
+        work = Path(name).resolve()
+        try:
+            count = write_sources(work / "pages")
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        options = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet"]
+        folders = [str(work / "pages"), str(work / "site")]
+        settings = ["--conf-dir", str(HERE), "--doctree-dir", str(work / "doctrees")]
+        status = sphinx.main([*options, *settings, "--jobs", "auto", *folders])
+        if status:
+            return status
+        wrong, followed = links.check_site(work / "site")
+        if wrong:
+            print("\n".join(["links that lead nowhere:", *wrong]), file=sys.stderr)
+            return 1
+        (work / "site" / ".buildinfo").unlink(missing_ok=True)
+        new = site.with_name(f".{site.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(work / "site", new)
+        shutil.rmtree(site, ignore_errors=True)
+        new.rename(site)
+    took = time.monotonic() - began
+    print(f"{count} pages, {followed} links followed, {took:.0f} s")
+    print(f"open {(site / 'index.html').resolve().as_uri()}")
+    return 0
+
+
+def main() -> int:
+    """What is typed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("site", type=Path, help="folder to make, or to replace")
+    return build(parser.parse_args().site.absolute())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
