@@ -36,7 +36,7 @@ slow: .venv/.dev .venv/.docs
 
 # The site, in which every link was followed; warnings are errors.
 docs: .venv/.docs
-	@$(BIN)/python docs/generator/build.py site
+	@$(BIN)/python docs/generator site
 
 clean:
 	rm -rf .venv demo build dist site vos_jax.egg-info

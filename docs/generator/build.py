@@ -1,4 +1,4 @@
-"""Builds the site of the documentation: `python docs/generator/build.py site`.
+"""Builds the site of the documentation.
 
 Pages are put together in a temporary folder, Sphinx makes a site of them there, and
 every link of it is followed; only then it takes the place of the one before. Warnings
@@ -16,15 +16,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT)]
+from sphinx.cmd import build as sphinx
 
-import command_line  # noqa: E402
-import links  # noqa: E402
-import navigation  # noqa: E402
-from package import read_package  # noqa: E402
-from pages import Pages  # noqa: E402
-from reference import Reference  # noqa: E402
-from sphinx.cmd import build as sphinx  # noqa: E402
+from generator import command_line, links, navigation
+from generator.package import read_package
+from generator.pages import Pages
+from generator.reference import Reference
 
 
 def write_sources(out: Path) -> int:
@@ -77,11 +74,9 @@ def build(site: Path) -> int:
 
 
 def main() -> int:
-    """What is typed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Runs what is typed, and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="docs/generator", description="Builds the site of the documentation."
+    )
     parser.add_argument("site", type=Path, help="folder to make, or to replace")
     return build(parser.parse_args().site.absolute())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -103,7 +103,9 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = _prose(formatter._expand_help(action)) if action.help else ""
     said = [text] if text else []
     if not text and action.default not in (None, argparse.SUPPRESS):
-        values = action.default if isinstance(action.default, list) else [action.default]
+        values = (
+            action.default if isinstance(action.default, list) else [action.default]
+        )
         said.append(f"{_prose(' '.join(map(str, values)))} by default.")
     if action.required and action.option_strings:
         said.append("Required.")

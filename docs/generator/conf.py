@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-sys.path.insert(0, str(_HERE))
+sys.path.insert(0, str(_HERE.parent))
 
 with open(_HERE.parents[1] / "pyproject.toml", "rb") as _file:
     _metadata = tomllib.load(_file)["project"]
@@ -14,7 +14,7 @@ project = _metadata["name"]
 version = release = _metadata["version"]
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.linkcode", "extension"]
+extensions = ["myst_parser", "sphinx.ext.linkcode", "generator.extension"]
 root_doc = "index"
 nitpicky = True
 smartquotes = False
@@ -26,7 +26,8 @@ myst_heading_anchors = 6
 myst_url_schemes = ["http", "https", "mailto", "source"]
 
 add_module_names = False
-python_maximum_signature_line_length = 88
+# That a link to the source has its place beside it.
+python_maximum_signature_line_length = 72
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
@@ -43,6 +44,6 @@ html_permalinks_icon = "#"
 
 def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
     """Where a described name is defined."""
-    import extension
+    from generator import extension
 
     return extension.source_of(f"{info['module']}.{info['fullname']}")

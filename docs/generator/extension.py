@@ -16,16 +16,17 @@ from typing import Any
 import pygments
 import pygments.formatters
 import pygments.lexers
-import reference
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
-from package import read_package
-from pages import SOURCE
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
+
+from generator import reference
+from generator.package import read_package
+from generator.pages import SOURCE
 
 ROOT = Path(__file__).parents[2]
 SOURCE_FOLDER = "source"
@@ -59,7 +60,9 @@ def _inline_equation(translator: Any, node: nodes.math) -> None:
 
 
 def _equation(translator: Any, node: nodes.math_block) -> None:
-    translator.body.append(f'<div class="equation">{_mathml(node.astext(), node, block=True)}</div>')
+    translator.body.append(
+        f'<div class="equation">{_mathml(node.astext(), node, block=True)}</div>'
+    )
     raise nodes.SkipNode
 
 
@@ -108,7 +111,9 @@ def _meant(target: str, module: str | None) -> str | None:
 def _scope(module: str | None) -> list[Any]:
     """Modules in which a page's names mean something: on the first one several."""
     if module == _PACKAGE.name:
-        homes = {x.home.rpartition(".")[0] for x in _REFERENCE.entries if x.full != x.home}
+        homes = {
+            x.home.rpartition(".")[0] for x in _REFERENCE.entries if x.full != x.home
+        }
         return [_PACKAGE.modules[x] for x in sorted(homes)]
     return [_PACKAGE.modules[module]] if module in _PACKAGE.modules else []
 
@@ -129,7 +134,9 @@ def _finish_links(app: Sphinx, doctree: nodes.document, page: str) -> None:
     for literal in list(doctree.findall(nodes.literal)):
         if _is_in_link(literal):
             continue
-        full = next((x for x in _candidates(literal.astext(), module) if x in known), "")
+        full = next(
+            (x for x in _candidates(literal.astext(), module) if x in known), ""
+        )
         if full:
             uri = app.builder.get_relative_uri(page, known[full].docname)
             uri = f"{uri}#{known[full].node_id}"

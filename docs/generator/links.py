@@ -38,9 +38,7 @@ class _Page(HTMLParser):
         self.loaded: list[str] = []
         self._style = False
 
-    def handle_starttag(
-        self, tag: str, attrs: list[tuple[str, str | None]]
-    ) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Notes ids, links and what is loaded."""
         given = {name: value or "" for name, value in attrs}
         if identity := given.get("id"):

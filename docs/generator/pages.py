@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-_CODE = re.compile(r"^(?P<fence>```+|~~~+)[^\n]*\n.*?^(?P=fence)|(`+).+?\2", re.M | re.S)
+_CODE = re.compile(
+    r"^(?P<fence>```+|~~~+)[^\n]*\n.*?^(?P=fence)|(`+).+?\2", re.M | re.S
+)
 _LINK = re.compile(r"(?P<before>\]\(|^\[[^\]]+\]: +)(?P<target>[^)\s]+)", re.M)
 _PICTURES = {".png", ".jpg", ".svg", ".gif", ".webp"}
 SOURCE = "source:"

@@ -10,15 +10,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import docstrings
-from package import Module, Name, Package
+from generator import docstrings
+from generator.package import Module, Name, Package
 
 FOLDER = "reference"
 LEFT_OUT = ("vos_jax.cli",)
 """Has a page of its own kind: what can be typed."""
 
 GROUPS = {
-    "Segment videos": ("segment_video", "stream_video", "VideoSegmenter", "FrameResult"),
+    "Segment videos": (
+        "segment_video",
+        "stream_video",
+        "VideoSegmenter",
+        "FrameResult",
+    ),
     "Step through time": (
         "start",
         "step",
@@ -199,7 +204,7 @@ class Reference:
             return _directive("py:class", head, *content, options=options, fence=6)
         if name.kind == "function":
             return _function("py:function", name, parsed, options, method=False)
-        options += _typed(name.node)
+        options += _typed(name)
         return _directive("py:data", name.name, parsed.body, options=options)
 
     def _parsed(self, module: Module, name: Name) -> docstrings.Docstring:
@@ -218,7 +223,7 @@ class Reference:
         for owner in [*reversed(bases), name]:
             for x in owner.fields:
                 if x.public and "ClassVar" not in ast.unparse(x.node.annotation):
-                    value = _value(x.node)
+                    value = _value(x)
                     fields[x.name] = f"{x.name}={value}" if value else x.name
         keyword = "kw_only=True" in " ".join(
             ast.unparse(x) for x in name.node.decorator_list
@@ -239,7 +244,7 @@ class Reference:
         for member in shown.values():
             if member.kind == "data":
                 text = said.pop(member.name, member.doc)
-                yield _attribute(member.name, text, _typed(member.node))
+                yield _attribute(member.name, text, _typed(member))
         inherited = {
             x.name: x
             for _, base in self.package.bases(module, name)
@@ -249,7 +254,7 @@ class Reference:
             if attribute in shown:
                 continue
             found = inherited.get(attribute)
-            options = _typed(found.node) if found and found.kind == "data" else []
+            options = _typed(found) if found and found.kind == "data" else []
             yield _attribute(attribute, text, options)
         for member in shown.values():
             if member.kind == "function":
@@ -325,12 +330,12 @@ def _annotation(node: ast.expr) -> str:
     return ast.unparse(_Shapes().visit(copy.deepcopy(node)))
 
 
-def _typed(node: ast.AST) -> list[str]:
+def _typed(name: Name) -> list[str]:
     """Type and value of a field or constant, as options."""
     options = []
-    if isinstance(node, ast.AnnAssign):
-        options.append(f":type: {_quoted(_annotation(node.annotation))}")
-    if value := _value(node):
+    if isinstance(name.node, ast.AnnAssign):
+        options.append(f":type: {_quoted(_annotation(name.node.annotation))}")
+    if value := _value(name):
         options.append(f":value: {_quoted(value)}")
     return options
 
@@ -340,9 +345,14 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _value(node: ast.AST) -> str:
-    """What a name is by default, in short; "" where that is too long or unsaid."""
-    value = getattr(node, "value", None)
+def _value(name: Name) -> str:
+    """What a name is by default; "" where that is unsaid, dots where it is long."""
+    value = getattr(name.node, "value", None)
+    if isinstance(name.node, ast.Assign) and isinstance(value, ast.Tuple):
+        names = name.node.targets[0]
+        if isinstance(names, ast.Tuple):
+            listed = [ast.unparse(x) for x in names.elts]
+            value = value.elts[listed.index(name.name)]
     if isinstance(value, ast.Call) and ast.unparse(value.func) in ("setting", "field"):
         named = {x.arg: x.value for x in value.keywords}
         factory = named.get("default_factory")
