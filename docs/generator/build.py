@@ -14,14 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 from sphinx.cmd import build as sphinx
 
 from generator import command_line, links, navigation
 from generator.package import read_package
 from generator.pages import Pages
 from generator.reference import Reference
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 def write_sources(out: Path) -> int:
@@ -44,6 +45,9 @@ def write_sources(out: Path) -> int:
 def build(site: Path) -> int:
     """Builds the site into a folder, which is replaced; returns the exit status."""
     began = time.monotonic()
+    if site.exists() and not (site / "searchindex.js").exists():
+        print(f"error: {site} is no site that may be replaced", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="vos_jax_site_") as name:
         work = Path(name).resolve()
         try:
@@ -51,12 +55,14 @@ def build(site: Path) -> int:
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        print(f"building {count} pages, which takes a minute", flush=True)
         options = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet"]
         folders = [str(work / "pages"), str(work / "site")]
         settings = ["--conf-dir", str(HERE), "--doctree-dir", str(work / "doctrees")]
         status = sphinx.main([*options, *settings, "--jobs", "auto", *folders])
         if status:
             return status
+        print("following every link", flush=True)
         wrong, followed = links.check_site(work / "site")
         if wrong:
             print("\n".join(["links that lead nowhere:", *wrong]), file=sys.stderr)

@@ -81,8 +81,13 @@ class Module:
 
     @property
     def public(self) -> list[Name]:
-        """What it offers and defines itself, in the order of the file."""
-        return [x for x in self.names.values() if x.public]
+        """What it offers and defines itself, in the order of the file.
+
+        A stand-in for an import that fails is no offer.
+        """
+        return [
+            x for x in self.names.values() if x.public and x.name not in self.imports
+        ]
 
 
 @dataclass(frozen=True)
