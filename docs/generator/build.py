@@ -68,6 +68,7 @@ def build(site: Path) -> int:
             print("\n".join(["links that lead nowhere:", *wrong]), file=sys.stderr)
             return 1
         (work / "site" / ".buildinfo").unlink(missing_ok=True)
+        shutil.rmtree(work / "site" / "_sources")  # empty
         new = site.with_name(f".{site.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(work / "site", new)

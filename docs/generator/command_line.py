@@ -14,7 +14,7 @@ Everything that `vos-jax` can do, as `--help` says it. `python -m vos_jax` is th
 
 Options may be written with `-` or `_`. A command ends with 0 on full success alone, 2
 for bad usage or input, with one line that says what is wrong, and 130 when it was
-interrupted. What is missing in brackets is the default.
+interrupted. What stands in round brackets behind an explanation is the default.
 """
 
 
@@ -70,8 +70,7 @@ def _commands(parser: argparse.ArgumentParser, level: int = 2) -> Iterator[str]:
 
 
 def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
-    usage = parser.format_usage().removeprefix("usage: ").rstrip()
-    yield f"```text\n{usage}\n```\n"
+    yield f"```text\n{_usage(parser)}\n```\n"
     yield _example(parser)
     yield f"```{{program}} {parser.prog}\n```\n"
     for group in parser._action_groups:
@@ -83,6 +82,14 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
                 yield _prose(group.description) + "\n"
         for action in actions:
             yield _option(parser, action)
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    """The usage, as wide as a page whatever the terminal is."""
+    formatter = parser.formatter_class(prog=parser.prog, width=88)
+    groups = parser._mutually_exclusive_groups
+    formatter.add_usage(parser.usage, parser._actions, groups, prefix="")
+    return formatter.format_help().strip()
 
 
 def _shown(action: argparse.Action) -> bool:
@@ -106,7 +113,7 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
         values = (
             action.default if isinstance(action.default, list) else [action.default]
         )
-        said.append(f"{_prose(' '.join(map(str, values)))} by default.")
+        said.append(f"`{' '.join(map(str, values))}` by default.")
     if action.required and action.option_strings:
         said.append("Required.")
     return "\n".join(
