@@ -35,6 +35,7 @@ from vos_jax.media.masks import read_labels, read_size
 from vos_jax.types import IGNORE
 
 Progress = Callable[[int, int, str], None]
+"""Told how many sequences are done, of how many, and the name of the latest."""
 
 
 @dataclass(frozen=True, kw_only=True)
