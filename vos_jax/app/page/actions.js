@@ -66,7 +66,7 @@ export function actions(app) {
       ["whole", "One pixel for one", ["Z"], () => view.zoom(1 / view.scale / view.ratio)],
       ["in", "Zoom in", ["+", "="], () => view.zoom(1.25), true],
       ["out", "Zoom out", ["-"], () => view.zoom(0.8), true],
-      ["left", "Move the picture", ["Alt+←"], pan(1, 0), true],
+      ["left", "", ["Alt+←"], pan(1, 0), true],
       ["right", "", ["Alt+→"], pan(-1, 0), true],
       ["top", "", ["Alt+↑"], pan(0, 1), true],
       ["bottom", "", ["Alt+↓"], pan(0, -1), true],
@@ -100,5 +100,6 @@ export const POINTER = [
   { group: "Tools", text: "Eraser: any object; fill: take away", keys: ["Shift+click"] },
   { group: "Tools", text: "Erase with any tool", keys: ["right button"] },
   { group: "View", text: "Zoom around the pointer", keys: ["wheel"] },
-  { group: "View", text: "Move the picture", keys: ["Space+drag", "middle button"] },
+  { group: "View", text: "Move the picture", keys: ["Space+drag", "Alt+arrows"] },
+  { group: "View", text: "The same, by the mouse", keys: ["middle button"] },
 ];

@@ -106,7 +106,9 @@ export function list(place, actions, more) {
         sign.textContent = key;
         which.append(sign);
       });
-      table.append(what, which);
+      const row = document.createElement("div");
+      row.append(what, which);
+      table.append(row);
     }
     section.append(title, table);
     place.append(section);

@@ -52,6 +52,7 @@ export class Panels {
       app.command("export", { overlay, coco: byId("export-coco").checked });
     });
     this.view();
+    this.zoom();
     this.position();
   }
 
@@ -66,7 +67,7 @@ export class Panels {
       text = unsent ? `Server away: ${count(unsent, "edit")} kept here` : "Server away";
     } else if (app.project.track) {
       state = "tracking";
-      text = "Tracking";
+      text = `Tracking, frame ${app.project.track.frame}`;
     } else if (unsent || app.commands) {
       state = "saving";
       text = "Saving…";
@@ -126,21 +127,21 @@ export class Panels {
     const letter = project.status[index];
     let text = "No mask.";
     if (drawn) text = "Drawn by hand.";
-    else if (letter === "s") text = "Tracked, but older than a change. Track on from there.";
+    else if (letter === "s") text = "Tracked, but older than a change: track on from that.";
     else if (letter !== ".") text = "Tracked.";
     const object = project.objects.find((one) => one.id === selected);
     const found = view.extents.get(selected);
+    let about = "";
     if (object && player.shown === index) {
-      text += found
-        ? ` ${object.name}: ${count(found.area, "pixel")}.`
-        : ` ${object.name} is not here.`;
+      about = found ? `${object.name}: ${count(found.area, "pixel")}` : `${object.name} is not here.`;
     }
-    if (byId("here-text").textContent !== text) byId("here-text").textContent = text;
+    write("here-text", text);
+    write("here-object", about);
     byId("clear").disabled = !found;
     byId("copy").disabled = !found;
     byId("forget").disabled = !drawn;
     byId("paste").disabled = !this.app.clipboard;
-    const untouched = !project.objects.length && !project.drawn.length;
+    const untouched = !project.drawn.length && !/[^.]/.test(project.status);
     byId("empty").hidden = !untouched;
     byId("empty").textContent = untouched
       ? "Paint an object in this frame, then press T to track it. Press ? for all keys."
@@ -170,7 +171,9 @@ export class Panels {
   }
 
   zoom() {
-    byId("zoom").textContent = `${Math.round(100 * this.app.view.scale * this.app.view.ratio)} %`;
+    const { scale, ratio, x, y } = this.app.view;
+    byId("zoom").textContent = `${Math.round(100 * scale * ratio)} %`;
+    byId("marks").dataset.view = `${scale} ${x} ${y}`;
   }
 
   openExport() {
@@ -185,6 +188,11 @@ export class Panels {
     byId("export-note").textContent = notes.length ? `There are ${notes.join(" and ")}.` : "";
     byId("export-dialog").showModal();
   }
+}
+
+/** Writes only what is new: it may be read aloud. */
+function write(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
 function describeTrack({ direction, frame, last, rate, phase }) {
