@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.app.drawn import Drawing, Object, Recipe
-from vos_jax.app.project import Project
+from vos_jax.app.project import STALE, Project
 from vos_jax.data.proposals.run_lengths import text_of
 from vos_jax.media import (
     FrameSource,
@@ -32,17 +32,20 @@ class Snapshot(NamedTuple):
     Attributes:
       recipes: Of the masks, by the index of their frame.
       drawing: All that is drawn.
+      stale: How many of the masks are older than something drawn before them.
     """
 
     recipes: Mapping[int, Recipe]
     drawing: Drawing
+    stale: int
 
     @classmethod
     def of(cls, project: Project) -> "Snapshot":
         """That of now."""
         frames = project.frames_with_masks()
         recipes = {frame: project.recipe(frame) for frame in frames}
-        return cls(recipes, project.drawing)
+        stale = sum(project.status(frame) == STALE for frame in frames)
+        return cls(recipes, project.drawing, stale)
 
 
 def export(

@@ -8,6 +8,7 @@ from a page of this server, and nothing is read that is larger than it can be.
 
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -63,20 +64,32 @@ class Guard:
             return
         rest = scope["path"][1 + len(self._token) :]
         inner = {**scope, "path": rest, "raw_path": rest.encode(), "root_path": ""}
-        started = False
+        has_answer = is_too_large = False
 
         async def send_on(message: Message) -> None:
-            nonlocal started
+            nonlocal has_answer
+            if is_too_large:
+                return  # What the app makes of its end has been said already.
             if message["type"] == "http.response.start":
-                started = True
+                has_answer = True
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
-        try:
-            await self._app(inner, self._limited(receive), send_on)
-        except _TooLarge:
-            if not started:
-                await _refuse(scope, send, 413)
+        left = self._limit
+
+        async def receive_on() -> Message:
+            nonlocal left, is_too_large
+            message = await receive()
+            left -= len(message.get("body") or b"")
+            if left < 0:
+                if not has_answer:
+                    await _refuse(scope, send, 413)
+                is_too_large = True
+                raise _TooLarge
+            return message
+
+        with suppress(_TooLarge):
+            await self._app(inner, receive_on, send_on)
 
     def _refusal(self, scope: Scope) -> int | None:
         """The status to refuse with; None for what may pass."""
@@ -102,21 +115,6 @@ class Guard:
         if any(not x.isdigit() or int(x) > self._limit for x in lengths):
             return 413
         return None
-
-    def _limited(self, receive: Receive) -> Receive:
-        """What is received, as long as it is not too much."""
-        left = self._limit
-
-        async def limited() -> Message:
-            nonlocal left
-            message = await receive()
-            if message["type"] == "http.request":
-                left -= len(message.get("body", b""))
-                if left < 0:
-                    raise _TooLarge
-            return message
-
-        return limited
 
 
 async def _refuse(scope: Scope, send: Send, status: int) -> None:

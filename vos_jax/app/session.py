@@ -313,6 +313,11 @@ class Session:
                 told=self._exported,
             )
             told = f"wrote {', '.join(written)} to {self._project.folder}"
+            if snapshot.stale:
+                told += (
+                    f"; {snapshot.stale} masks are older than a correction before"
+                    " them: track on from it"
+                )
         except InputError as error:
             told = str(error)
         except Exception as error:

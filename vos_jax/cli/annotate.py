@@ -1,10 +1,12 @@
 """`vos-jax annotate`: a page to draw masks on, and to correct what is tracked."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
 from vos_jax.cli import options
+from vos_jax.errors import InputError
 
 SUMMARY = "Draw first masks and correct what is tracked, in a page in your browser."
 EXAMPLE = "vos-jax annotate my.mp4 --method stm --weights stm.safetensors --size 480"
@@ -62,15 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Serves the page until it is interrupted."""
     options.positive(args, "size")
+    if not 0 <= args.state_memory < math.inf:
+        raise InputError(f"--state-memory {args.state_memory}: use 0 or more, in GB")
     from vos_jax.app.address import HOST, listen
     from vos_jax.app.open_project import AnnotateJob, check_packages, opened
     from vos_jax.app.server import serve
+    from vos_jax.media import video_name
 
     check_packages()
     model = options.load_model_of(args)
     job = AnnotateJob(
         video=args.video,
-        out=args.out or Path(f"{args.video.resolve().stem}_annotation"),
+        out=args.out or Path(f"{video_name(args.video)}_annotation"),
         mask=args.mask,
         inputs=args.inputs,
         size=args.size,
