@@ -53,9 +53,10 @@ export class App {
     this.actions = bind(table, (down) => this.#space(down));
     list(byId("keys"), table.filter(({ text }) => text), POINTER);
     this.panels.start();
-    this.tools.choose(this.settings.tool);
-    this.tools.setLock(this.settings.lock);
-    this.tools.setSize(this.settings.size ?? Math.max(4, Math.round(this.project.width / 40)));
+    const { tool, lock, size } = this.settings;
+    this.tools.setSize(size ?? Math.max(4, this.project.width / 40));
+    this.tools.setLock(lock);
+    this.tools.choose(tool);
     this.setProject(this.project);
     this.player.seek(this.settings.frame);
     for (const place of orphans) {

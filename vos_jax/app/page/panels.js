@@ -46,8 +46,8 @@ export class Panels {
       if (event.key === "Escape") frame.value = app.player.target;
       if (event.key === "Escape" || event.key === "Enter") frame.blur();
     });
-    byId("export-form").addEventListener("submit", (event) => {
-      if (event.submitter?.value !== "write") return;
+    byId("export-cancel").addEventListener("click", () => byId("export-dialog").close());
+    byId("export-form").addEventListener("submit", () => {
       const overlay = byId("export-overlay").checked;
       app.command("export", { overlay, coco: byId("export-coco").checked });
     });
