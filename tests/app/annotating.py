@@ -72,10 +72,7 @@ class Annotator:
 def annotating(network: Network, video: Path, out: Path, **job: Any) -> Iterator[Any]:
     """Opens a project and closes it again."""
     with opened(*network, AnnotateJob(video=video, out=out, **job)) as session:
-        try:
-            yield Annotator(session)
-        finally:
-            session.close()
+        yield Annotator(session)
 
 
 def segmented(network: Network, video: Path, mask: Path, out: Path, **job: Any) -> Path:

@@ -43,15 +43,15 @@ def test_to_go_back_decodes_some_frames_together(source):
     reader = FrameReader(source)
     for index in range(199, -1, -1):
         assert (reader.read(index) == index).all()
-    assert len(source.begun) <= 200 // 8 + 1
+    assert len(source.begun) <= 200 // 24 + 2
 
 
 def test_few_frames_stay_in_memory(monkeypatch, source):
-    monkeypatch.setattr("vos_jax.app.frame_reader._BUDGET", 4 * 6 * 3 * 20)
+    monkeypatch.setattr("vos_jax.app.frame_reader._BUDGET", 4 * 6 * 3 * 30)
     reader = FrameReader(source)
     for index in range(200):
         reader.read(index)
-    assert len(reader._frames) == 20
+    assert len(reader._frames) == 30
 
 
 def test_threads_get_their_frames(source):

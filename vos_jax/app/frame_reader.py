@@ -12,8 +12,8 @@ from vos_jax.media import FrameSource
 _BUDGET = 256 << 20
 # Frames that are rather decoded on the way than looked for anew.
 _NEAR = 48
-# Frames before the one that is asked for: who goes backwards wants them next.
-_BEHIND = 8
+# Frames before the one that is asked for, which who goes backwards wants next.
+_BEHIND = 24
 
 
 class FrameReader:
@@ -27,11 +27,11 @@ class FrameReader:
         """Takes a source; nothing is read yet."""
         self._source = source
         height, width = source.size
-        self._room = max(2 * _BEHIND, min(256, _BUDGET // (3 * height * width)))
+        self._room = max(_BEHIND + 1, min(256, _BUDGET // (3 * height * width)))
         self._frames: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
         self._ahead: Iterator[np.ndarray] = iter(())
-        self._next = -1
+        self._next = self._latest = -1
 
     def read(self, index: int) -> np.ndarray:
         """The frame of an index, uint8 `[H, W, 3]`.
@@ -43,11 +43,13 @@ class FrameReader:
             if index not in self._frames:
                 self._decode(index)
             self._frames.move_to_end(index)
+            self._latest = index
             return self._frames[index]
 
     def _decode(self, index: int) -> None:
         if not self._next <= index <= self._next + _NEAR or self._next < 0:
-            self._next = max(0, index - _BEHIND)
+            goes_back = 0 < self._latest - index <= _NEAR
+            self._next = max(0, index - _BEHIND * goes_back)
             self._ahead = self._source.frames(self._next)
         try:
             while self._next <= index:

@@ -59,7 +59,7 @@ class AnnotateJob:
 def opened(
     method: Method, variables: Mapping[str, Any], job: AnnotateJob
 ) -> Iterator[Session]:
-    """A session on a project that no other process works on.
+    """A session on a project that no other process works on; is closed at the end.
 
     Args:
       method: From `load_model`.
@@ -93,7 +93,13 @@ def opened(
         height, width = source.size
         facts = (title, f"{width}x{height}", f"{len(source)} frames", f"to {job.out}")
         announce("annotate", facts)
-        yield Session(project, source, job.video, model, state_bytes=job.state_bytes)
+        session = Session(
+            project, source, job.video, model, state_bytes=job.state_bytes
+        )
+        try:
+            yield session
+        finally:
+            session.close()
 
 
 def check_packages() -> None:

@@ -9,7 +9,7 @@ import inspect
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
@@ -44,10 +44,10 @@ _MOST_WAITING = 20_000
 
 
 def serve(session: Session, listening: socket.socket, token: str) -> None:
-    """Serves a session until it is interrupted; then all is on disk.
+    """Serves a session until the process is interrupted, which is raised again.
 
     Args:
-      session: What the pages work on; is closed at the end.
+      session: What the pages work on.
       listening: From `address.listen`.
       token: That every address begins with.
     """
@@ -61,12 +61,7 @@ def serve(session: Session, listening: socket.socket, token: str) -> None:
         ws_max_size=_COMMAND_BYTES,
         timeout_graceful_shutdown=2,
     )
-    try:
-        # An interrupt is how a server ends.
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        session.close()
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def guarded_app(session: Session, token: str, port: int) -> Guard:

@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from vos_jax.cli import options
@@ -88,15 +89,17 @@ def run(args: argparse.Namespace) -> None:
     with opened(model.method, model.variables, job) as session:
         listening, token = listen(job.out, args.port)
         address = f"http://{HOST}:{listening.getsockname()[1]}/{token}/"
-        print(f"annotate: open {address}", flush=True)
-        print(
-            "annotate: all is saved as it happens; Ctrl-C ends the server",
-            file=sys.stderr,
-            flush=True,
-        )
-        if args.browser:
-            _open(address)
-        serve(session, listening, token)
+        # An interrupt is how a server ends.
+        with suppress(KeyboardInterrupt):
+            print(f"annotate: open {address}", flush=True)
+            print(
+                "annotate: all is saved as it happens; Ctrl-C ends the server",
+                file=sys.stderr,
+                flush=True,
+            )
+            if args.browser:
+                _open(address)
+            serve(session, listening, token)
 
 
 def _open(address: str) -> None:
