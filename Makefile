@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--no-compile --constraint constraints.txt
 
-.PHONY: demo test check lint slow browser clean
+.PHONY: demo test check lint slow browser docs clean
 
 demo: .venv/.core
 	$(BIN)/vos-jax demo --out demo
@@ -30,7 +30,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 
 # Compiled by what compiles for users, not by what compiles quickly.
-slow: .venv/.dev
+slow: .venv/.dev .venv/.docs
 	XLA_FLAGS= $(BIN)/python -m pytest -m 'slow and not browser' \
 		--numprocesses auto --maxprocesses 2 --dist worksteal
 
@@ -38,8 +38,12 @@ slow: .venv/.dev
 browser: .venv/.browser
 	$(BIN)/python -m pytest -m browser
 
+# The site, in which every link was followed; warnings are errors.
+docs: .venv/.docs
+	@$(BIN)/python docs/generator site
+
 clean:
-	rm -rf .venv demo build dist vos_jax.egg-info
+	rm -rf .venv demo build dist site vos_jax.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 
 # Each stamp is newer than what it was made from, so that a second call does nothing.
@@ -73,4 +77,9 @@ clean:
 
 .venv/.browser: .venv/.dev
 	@$(INSTALL) --editable ".[browser]"
+	@touch $@
+
+.venv/.docs: .venv/.core
+	@echo "installing Sphinx into .venv"
+	@$(INSTALL) --editable ".[docs]"
 	@touch $@

@@ -71,6 +71,7 @@ LONG = [
     for name in (
         "evaluation",
         "many-videos",
+        "reports",
         "through-time",
         "training-data",
         "tutorial-segment-your-video",

@@ -15,6 +15,7 @@ from vos_jax.cli import (
     export_program,
     options,
     propose,
+    report,
     score,
     segment,
     segment_many,
@@ -30,6 +31,7 @@ _COMMANDS = (
     convert,
     evaluate,
     score,
+    report,
     train,
     export,
     export_program,
@@ -45,12 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 on full success, 2 for bad usage or input, 130 when interrupted.
     """
-    parser = _parser()
+    parser = make_parser()
     args = parser.parse_args(_dashed(sys.argv[1:] if argv is None else argv))
     return run_script("vos-jax", lambda: args.run(args), args.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every subcommand."""
     parser = argparse.ArgumentParser(
         prog="vos-jax",
         description="Semi-supervised video object segmentation by memory networks.",

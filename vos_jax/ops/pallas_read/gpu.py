@@ -27,6 +27,7 @@ PROCESSORS = 132
 """Of an H100 or H200. With another number the read takes longer, and no less."""
 
 MOST_SHARES = 8
+"""At most into so many parts the cells of a memory are divided."""
 
 
 def read(
