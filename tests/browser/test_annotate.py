@@ -493,3 +493,48 @@ def test_the_page_and_the_server_have_the_same_runs(page):
             assert np.isclose(one["x"], columns.mean() + 0.5)
             assert np.isclose(one["y"], rows.mean() + 0.5)
         assert {label for label, _ in found} == set(np.unique(labels)) - {0}
+
+
+def test_tips_and_polygons_hold_the_pixels_whose_centres_are_inside(page):
+    script = """const [kind, points, size, done] = arguments;
+        import("./page/raster.js").then(({changeable, paintLine, paintPolygon}) => {
+          const map = {labels: new Uint8Array(40 * 50), width: 50, height: 40};
+          const may = changeable(() => true);
+          const at = points.map(([x, y]) => ({x, y}));
+          if (kind === "line") paintLine(map, at[0], at[1], size, 1, may);
+          else paintPolygon(map, at, 1, may);
+          done([...map.labels]);
+        })"""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:40, :50] + 0.5
+    centres = np.stack([x, y], -1)
+    for _ in range(8):
+        a, b = rng.uniform(-10, 55, (2, 2))
+        size = int(rng.integers(2, 20))
+        along = (centres - a) @ (b - a) / ((b - a) @ (b - a))
+        nearest = a + np.clip(along, 0, 1)[..., None] * (b - a)
+        inside = np.linalg.norm(centres - nearest, axis=-1) <= size / 2
+        points = [a.tolist(), b.tolist()]
+        drawn = page.driver.execute_async_script(script, "line", points, size)
+        assert (np.reshape(drawn, (40, 50)) == inside).all()
+
+        points = rng.uniform(-10, 55, (6, 2))
+        inside = np.zeros((40, 50), bool)
+        for (ax, ay), (bx, by) in zip(points, np.roll(points, -1, 0), strict=True):
+            # How often the way to the left meets an edge: odd inside.
+            meets = (ay <= y) != (by <= y)
+            inside ^= meets & (ax + (y - ay) / (by - ay) * (bx - ax) <= x)
+        drawn = page.driver.execute_async_script(script, "polygon", points.tolist(), 0)
+        assert (np.reshape(drawn, (40, 50)) == inside).all()
+
+
+def test_a_stroke_stops_the_tracker_and_is_kept(page, served, labels, clip):
+    x, y, radius = next(shapes(clip))
+    page.stroke(*circle(x, y, radius * 0.8))
+    page.press("t", ready=False)
+    until(lambda: (page.frame or 0) >= 3, "frames that are tracked")
+    page.stroke((20, 80), (40, 80))
+    index = page.frame
+    state = served.client.project()
+    assert state["track"] is None and state["drawn"] == [0, index]
+    assert labels(index)[80, 30] == 1 and page.text("notices") == ""

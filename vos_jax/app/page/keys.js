@@ -1,11 +1,19 @@
 // From the keyboard and the buttons to actions; from actions to the list of keys.
 
-const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
+const NAMES = {
+  " ": "Space",
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+};
 
 /** "Ctrl+Shift+Z" of an event. Shift is not told where it is part of the sign. */
 export function chord(event) {
-  const key = NAMES[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
-  const sign = event.key.length === 1 && event.key.toUpperCase() === event.key.toLowerCase();
+  const key =
+    NAMES[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
+  const sign =
+    event.key.length === 1 && event.key.toUpperCase() === event.key.toLowerCase();
   // AltGr, which some keyboards need for [ and ], reads as Ctrl and Alt.
   const composed = event.getModifierState?.("AltGraph");
   let text = "";
@@ -45,7 +53,8 @@ export function bind(actions, space) {
   }
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) {
-      if (event.key === "?" && !typing(event.target)) document.querySelector("dialog[open]").close();
+      if (event.key === "?" && !typing(event.target))
+        document.querySelector("dialog[open]").close();
       return;
     }
     const key = chord(event);
@@ -70,10 +79,13 @@ export function bind(actions, space) {
     button.addEventListener("click", () => action.run());
   }
   // A control that was used with the pointer gives the keyboard back.
-  document.addEventListener("click", (event) => {
-    const control = event.target.closest?.("button, input");
-    if (control && event.detail > 0 && !typing(control) && !control.closest("dialog")) control.blur();
-  });
+  for (const type of ["click", "change"]) {
+    document.addEventListener(type, ({ target }) => {
+      const control = target.closest("button, input");
+      if (!control || typing(control) || control.closest("dialog")) return;
+      if (!control.matches(":focus-visible")) control.blur();
+    });
+  }
   return byName;
 }
 
