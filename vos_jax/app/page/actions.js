@@ -95,7 +95,7 @@ export function actions(app) {
         ],
         [
           "forget",
-          "Forget what was drawn in this frame",
+          "Take back what was drawn in this frame",
           ["Ctrl+Delete"],
           () => app.forget(),
         ],

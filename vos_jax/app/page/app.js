@@ -115,7 +115,13 @@ export class App {
     window.addEventListener("beforeunload", (event) => {
       if (edits.size) event.preventDefault();
     });
-    window.addEventListener("pagehide", () => tools.finish());
+    window.addEventListener("pagehide", () => {
+      edits.leaving = true;
+      tools.finish();
+    });
+    window.addEventListener("pageshow", () => {
+      edits.leaving = false;
+    });
     window.addEventListener("blur", () => tools.setSpace(false));
     for (const type of ["keydown", "keyup"]) {
       window.addEventListener(type, (event) => {

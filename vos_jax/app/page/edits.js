@@ -19,6 +19,7 @@ export class Edits extends EventTarget {
     this.queue = []; // {index, what, runs, before, version}
     this.sending = false;
     this.present = true;
+    this.leaving = false; // the page is about to be closed
     this.waiters = [];
   }
 
@@ -121,7 +122,7 @@ export class Edits extends EventTarget {
           edit.what,
           edit.runs,
           edit.version ?? "",
-          document.visibilityState === "hidden",
+          this.leaving,
         );
         this.#saved(edit, version);
       } catch (error) {

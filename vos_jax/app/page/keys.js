@@ -8,18 +8,25 @@ const NAMES = {
   ArrowDown: "↓",
 };
 
+/** What a key stands for. Alphabets without Latin letters, and rows without digits,
+ * go by the place of the key. */
+function meaning({ key, code, shiftKey }) {
+  if (key.length !== 1) return NAMES[key] ?? key;
+  if (key > "~" && /^Key[A-Z]$/.test(code)) return code.at(-1);
+  if (!shiftKey && /^Digit[1-9]$/.test(code)) return code.at(-1);
+  return NAMES[key] ?? key.toUpperCase();
+}
+
 /** "Ctrl+Shift+Z" of an event. Shift is not told where it is part of the sign. */
 export function chord(event) {
-  const key =
-    NAMES[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
-  const sign =
-    event.key.length === 1 && event.key.toUpperCase() === event.key.toLowerCase();
+  const key = meaning(event);
+  const sign = key.length === 1 && key === key.toLowerCase();
   // AltGr, which some keyboards need for [ and ], reads as Ctrl and Alt.
   const composed = event.getModifierState?.("AltGraph");
   let text = "";
   if ((event.ctrlKey || event.metaKey) && !composed) text += "Ctrl+";
   if (event.altKey && !composed) text += "Alt+";
-  if (event.shiftKey && (!sign || key === "Space")) text += "Shift+";
+  if (event.shiftKey && !sign) text += "Shift+";
   return text + key;
 }
 

@@ -82,6 +82,7 @@ export class Panels {
       state = "saving";
       text = "Saving…";
     }
+    if (document.body.dataset.state !== state) this.here();
     document.body.dataset.state = state;
     document.body.dataset.revision = app.project.revision;
     byId("saved").textContent = text;
@@ -147,7 +148,8 @@ export class Panels {
     const drawn = project.drawn.includes(index);
     const letter = project.status[index];
     let text = "No mask.";
-    if (drawn) text = "Drawn by hand.";
+    if (this.app.edits.latest(index)) text = "Drawn by hand, not saved yet.";
+    else if (drawn) text = "Drawn by hand.";
     else if (letter === "s")
       text = "Tracked, but older than a change: track on from that.";
     else if (letter !== ".") text = "Tracked.";
