@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--no-compile --constraint constraints.txt
 
-.PHONY: demo test check lint slow browser test-oldest wheel clean
+.PHONY: demo test check lint slow browser docs test-oldest wheel clean
 
 demo: .venv/.core
 	$(BIN)/vos-jax demo --out demo
@@ -30,13 +30,17 @@ lint: .venv/.dev
 	$(BIN)/mypy
 
 # Compiled by what compiles for users, not by what compiles quickly.
-slow: .venv/.dev
+slow: .venv/.dev .venv/.docs
 	XLA_FLAGS= $(BIN)/python -m pytest -m 'slow and not browser' \
 		--numprocesses auto --maxprocesses 2 --dist worksteal
 
 # Chromium and its driver are the system's: without them every test is skipped.
 browser: .venv/.browser
 	$(BIN)/python -m pytest -m browser
+
+# The site, in which every link was followed; warnings are errors.
+docs: .venv/.docs
+	@$(BIN)/python docs/generator site
 
 # An environment of its own. Other tools than the tests' are not judged there.
 test-oldest: .venv-oldest/.dev
@@ -53,7 +57,7 @@ wheel:
 	cd .venv-wheel && bin/vos-jax --version && bin/vos-jax demo --out demo
 
 clean:
-	rm -rf .venv .venv-oldest .venv-wheel demo build dist vos_jax.egg-info
+	rm -rf .venv .venv-oldest .venv-wheel demo build dist site vos_jax.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 
 # Each stamp is newer than what it was made from, so that a second call does nothing.
@@ -94,4 +98,9 @@ clean:
 	@echo "installing the oldest versions into .venv-oldest (some minutes)"
 	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
 		--no-compile --constraint constraints-oldest.txt --editable ".[dev]"
+	@touch $@
+
+.venv/.docs: .venv/.core
+	@echo "installing Sphinx into .venv"
+	@$(INSTALL) --editable ".[docs]"
 	@touch $@

@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NOT_THE_OLDEST = {"torch", "torchvision"}
 
 # What the tests with the oldest versions do without.
-ELSEWHERE = {"browser", "cuda", "cuda12", "ray", "tpu"}
+ELSEWHERE = {"browser", "cuda", "cuda12", "docs", "ray", "tpu"}
 
 
 def pins(name):

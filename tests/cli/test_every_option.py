@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.by_default import by_default
 from tests.clips import read_masks, write_frames, write_masks
-from vos_jax.cli import _parser, main
+from vos_jax.cli import main, make_parser
 from vos_jax.data.synthetic import generate_clip
 from vos_jax.methods import METHODS, create
 
@@ -299,7 +299,7 @@ def test_no_option_is_left_out(command):
     source = Path(__file__).read_text()
     (commands,) = (
         action
-        for action in _parser()._actions
+        for action in make_parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
     for action in commands.choices[command]._actions:

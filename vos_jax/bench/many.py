@@ -28,6 +28,7 @@ from vos_jax.runtime.machine import machine
 from vos_jax.runtime.text_table import describe, text_table, write_table
 
 NAME = "bench_many"
+"""Of the files of results, without a suffix."""
 
 
 @dataclass(frozen=True, kw_only=True)

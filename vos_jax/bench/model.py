@@ -27,6 +27,7 @@ from vos_jax.runtime.progress import Progress
 from vos_jax.runtime.text_table import describe, text_table, write_table
 
 STAGES_NAME, MEMORY_NAME = "bench_model_stages", "bench_model_memory"
+"""Of the files of results, without a suffix: of stages and steps, of whole videos."""
 
 
 @dataclass(frozen=True, kw_only=True)

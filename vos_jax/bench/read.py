@@ -30,6 +30,7 @@ from vos_jax.runtime.progress import Progress
 from vos_jax.runtime.text_table import describe, text_table, write_table
 
 NAME = "bench_read"
+"""Of the files of results, without a suffix."""
 
 
 @dataclass(frozen=True, kw_only=True)

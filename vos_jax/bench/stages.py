@@ -25,6 +25,7 @@ LONGEST = 2**20
 """Frames of a video that is long enough to fill any memory that has an end."""
 
 Arguments = Callable[[], tuple[Any, ...]]
+"""Makes the arguments of a program when it is to be timed."""
 
 
 class Stages:

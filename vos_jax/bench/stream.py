@@ -25,6 +25,8 @@ from vos_jax.runtime.progress import Progress
 from vos_jax.runtime.text_table import describe, text_table, write_table
 
 NAME = "bench_stream"
+"""Of the files of results, without a suffix."""
+
 _LENGTHS = (100, 200, 500, 1000, 2000, 5000)
 _WARM_UP = 20
 _PICTURES = 16

@@ -64,6 +64,7 @@ _FIRST_BATCHES, _FIRST_STEPS = 5, 2
 _ROUNDS = 4
 
 Size = tuple[int, int]
+"""Height and width of a frame in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,11 @@ from vos_jax.runtime.machine import machine
 from vos_jax.runtime.text_table import describe, text_table, write_table
 
 STEP_NAME, INPUT_NAME = "bench_train_step", "bench_train_input"
-# How many times faster than the step the pipeline should be alone, so that it keeps up
-# when both share the processors.
+"""Of the files of results, without a suffix: of steps, of their input."""
+
 GOAL = 2.0
+"""How many times faster than the step the pipeline should be alone, so that it keeps up
+when both share the processors."""
 
 
 class Job(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 
 import vos_jax
 from vos_jax.cli import (
+    annotate,
     bench,
     convert,
     data,
@@ -16,6 +17,7 @@ from vos_jax.cli import (
     export_program,
     options,
     propose,
+    report,
     score,
     segment,
     segment_many,
@@ -27,9 +29,11 @@ _COMMANDS = (
     demo,
     segment,
     segment_many,
+    annotate,
     convert,
     evaluate,
     score,
+    report,
     train,
     export,
     export_program,
@@ -45,12 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 on full success, 2 for bad usage or input, 130 when interrupted.
     """
-    parser = _parser()
+    parser = make_parser()
     args = parser.parse_args(_dashed(sys.argv[1:] if argv is None else argv))
     return run_script("vos-jax", lambda: args.run(args), args.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every subcommand."""
     parser = argparse.ArgumentParser(
         prog="vos-jax",
         description="Semi-supervised video object segmentation by memory networks.",

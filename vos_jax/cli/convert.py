@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SRC",
         help=".pth, or .npz or .safetensors with the same names",
     )
-    parser.add_argument("target", type=Path, metavar="DST.safetensors")
+    parser.add_argument(
+        "target", type=Path, metavar="DST.safetensors", help="weights file to write"
+    )
     options.add_json_option(parser)
     parser.set_defaults(run=run)
 

@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_source_options(show)
     show.add_argument("--recipe", choices=("static", "video"), default="video")
-    show.add_argument("--out", type=Path, required=True, metavar="PNG")
+    show.add_argument(
+        "--out", type=Path, required=True, metavar="PNG", help="picture to write"
+    )
     show.add_argument("--seed", type=int, default=0, metavar="S")
     show.add_argument("--step", type=int, default=0, metavar="N")
     show.add_argument("--batch", type=int, default=4, metavar="N", help="clips (4)")
@@ -56,7 +58,9 @@ def _add_regions(kinds: Any) -> None:
         allow_abbrev=False,
     )
     _add_source_options(regions)
-    regions.add_argument("--out", type=Path, required=True, metavar="PATH")
+    regions.add_argument(
+        "--out", type=Path, required=True, metavar="PATH", help="COCO results to write"
+    )
     regions.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes (1)"
     )

@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "workdir", type=Path, metavar="WORKDIR", help="of `vos-jax train`"
     )
-    parser.add_argument("target", type=Path, metavar="OUT.safetensors")
+    parser.add_argument(
+        "target", type=Path, metavar="OUT.safetensors", help="weights file to write"
+    )
     parser.add_argument(
         "--step",
         default="newest",

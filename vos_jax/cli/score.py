@@ -18,9 +18,18 @@ EXAMPLE = "vos-jax score --dataset davis2017 --root DAVIS --split val --results 
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     """What data set there is, and how it is scored."""
     parser.add_argument(
-        "--dataset", required=True, choices=("davis2016", "davis2017", "youtube-vos")
+        "--dataset",
+        required=True,
+        choices=("davis2016", "davis2017", "youtube-vos"),
+        help="whose layout and protocol count",
     )
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder that holds the data set",
+    )
     parser.add_argument("--split", required=True, metavar="NAME", help="val, say")
     parser.add_argument(
         "--resolution", metavar="NAME", help="DAVIS' resolution folder; default 480p"

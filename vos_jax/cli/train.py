@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "several processes; launchers say it themselves"
     )
     several.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
-    several.add_argument("--processes", type=int, metavar="N")
+    several.add_argument(
+        "--processes", type=int, metavar="N", help="how many there are"
+    )
     several.add_argument("--process", type=int, metavar="I", help="from 0")
     options.add_json_option(parser)
     parser.set_defaults(run=run)

@@ -17,7 +17,10 @@ from vos_jax.convert.tree import TreePath, flatten, unflatten
 from vos_jax.errors import InputError
 
 Layout = Literal["conv", "dense", "vector", "same"]
+"""Which axes a published tensor has, see `Source`."""
+
 Shape = tuple[int, ...]
+"""Of an array."""
 
 _SHOWN = 20
 

@@ -11,6 +11,7 @@ from vos_jax.convert.reason import one_line
 from vos_jax.errors import InputError
 
 FORMAT_FAMILY = "vos_jax/"
+"""What the format of our own files begins with, whatever its version."""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 TreePath = tuple[str, ...]
+"""Keys from the root of a tree to a leaf."""
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[TreePath, Any]:

@@ -26,6 +26,7 @@ from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path
 
 FORMAT = f"{FORMAT_FAMILY}1"
+"""The format and its version, as the metadata of a file names it."""
 
 
 class Metadata(NamedTuple):

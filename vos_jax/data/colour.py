@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter
 
 from vos_jax.data.ranges import check_number, check_range
 
-# The mean of ImageNet, which the encoders subtract.
 MEAN_COLOUR = (124, 116, 104)
+"""RGB, the mean of ImageNet, which the encoders subtract."""
 
 _GREY = np.array([0.299, 0.587, 0.114])
 # RGB to luminance and two axes of colour, in whose plane a hue is an angle.

@@ -23,6 +23,7 @@ from vos_jax.media.masks import read_labels
 from vos_jax.types import IGNORE
 
 DATASETS = ("davis2016", "davis2017", "youtube-vos")
+"""Names of the data sets that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import numpy as np
 from vos_jax.errors import InputError
 
 DAVIS_TOLERANCE = 0.008
+"""How far matching outlines may be apart, as a share of the frame's diagonal."""
 
 
 class Statistics(NamedTuple):

@@ -18,11 +18,9 @@ import numpy as np
 from vos_jax.errors import InputError
 from vos_jax.evaluation.outlines import main_outline, upsample
 
-# Brings the mean into the range of J and F, as the official toolkits do.
 SCALE = 5.0
+"""Brings the mean into the range of J and F, as the official toolkits do."""
 
-# The sequences of DAVIS 2016 whose objects are occluded or change their outline too
-# much for T, as listed in the authors' Matlab toolkit of 2016. 27 of the 50 remain.
 LEFT_OUT = frozenset(
     {
         *("bmx-bumps", "bmx-trees", "breakdance", "breakdance-flare", "dance-twirl"),
@@ -32,6 +30,8 @@ LEFT_OUT = frozenset(
         *("soccerball", "swing", "tennis"),
     }
 )
+"""The sequences of DAVIS 2016 whose objects are occluded or change their outline too
+much for T, as listed in the authors' Matlab toolkit of 2016. 27 of the 50 remain."""
 
 # Edges of the rings in mean distances; what is farther than the last is not counted.
 _RINGS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)

@@ -14,8 +14,13 @@ from vos_jax.media import FrameSource, atomic_path
 from vos_jax.methods.base import Method, config_text
 
 RUN_FILE = ".run.json"
+"""Says in a folder of results which run they are of."""
+
 OVERLAY = "overlay.mp4"
+"""The video of the frames with their masks, in a folder of results."""
+
 SCORES = "scores"
+"""The folder of probabilities in a folder of results."""
 
 
 class Run(NamedTuple):

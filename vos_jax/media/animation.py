@@ -12,6 +12,7 @@ from vos_jax.media.images import is_seen_through, open_image
 from vos_jax.media.source import FrameSource, in_reverse
 
 ANIMATION_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng"})
+"""Of images that may hold several frames."""
 
 
 class AnimationFrames(FrameSource):

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 Kind = Literal["ids", "grey", "colour"]
+"""What the values of a mask file are."""
 
 SMALL_ID = 20
 """Nobody paints in greys up to this, and most label maps end here."""
@@ -49,6 +50,7 @@ _MANY_PIECES = 8
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
 _MANY_PICTURES = frozenset({"GIF", "TIFF", "WEBP", "PNG"})
 REDRAW = f"paint the objects white, or each in its own colour, on black, or {INDEXED}"
+"""What to do about a mask that cannot be understood."""
 
 
 class Drawing(NamedTuple):

@@ -12,7 +12,10 @@ from pathlib import Path
 from vos_jax.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+"""Of files that are frames."""
+
 LABEL_SUFFIXES = frozenset({".png"})
+"""Of files that are label maps."""
 
 # What systems leave among the files of people, in lower case. Companions such as
 # `._00000.png` and this package's own files begin with a dot.

@@ -29,7 +29,10 @@ __all__ = [
 ]
 
 INDEXED = "save it as an indexed (palette) PNG whose pixel index is the object id"
+"""What to do about a file that is no label map."""
+
 PALETTE_MODES = frozenset({"P", "PA"})
+"""Pillow's names of images whose pixels are indices."""
 
 
 @cache

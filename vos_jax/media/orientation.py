@@ -52,6 +52,7 @@ class Orientation(NamedTuple):
 
 
 UPRIGHT = Orientation()
+"""Of frames that are shown as they are stored."""
 
 # TIFF 6.0, tag 274: where the first row and the first column are shown.
 _BY_NUMBER = {

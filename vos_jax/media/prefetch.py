@@ -6,7 +6,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 from typing import TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class _Raised:
@@ -17,7 +17,7 @@ class _Raised:
 _END = object()
 
 
-def prefetch(iterable: Iterable[T], depth: int = 2) -> Iterator[T]:
+def prefetch(iterable: Iterable[_T], depth: int = 2) -> Iterator[_T]:
     """Yields the items of `iterable`, taken by a thread up to `depth` ahead.
 
     The thread starts with the first item asked for. It ends, and closes a generator it
@@ -32,7 +32,7 @@ def prefetch(iterable: Iterable[T], depth: int = 2) -> Iterator[T]:
     return _consume(iterable, depth)
 
 
-def _consume(iterable: Iterable[T], depth: int) -> Iterator[T]:
+def _consume(iterable: Iterable[_T], depth: int) -> Iterator[_T]:
     queue: Queue = Queue(depth)
     stopped = threading.Event()
     thread = threading.Thread(
@@ -53,7 +53,7 @@ def _consume(iterable: Iterable[T], depth: int) -> Iterator[T]:
         thread.join()
 
 
-def _produce(iterable: Iterable[T], queue: Queue, stopped: threading.Event) -> None:
+def _produce(iterable: Iterable[_T], queue: Queue, stopped: threading.Event) -> None:
     last: object = _END
     try:
         items = iter(iterable)

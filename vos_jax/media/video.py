@@ -18,6 +18,7 @@ from vos_jax.media.video_index import read_index
 from vos_jax.media.video_pixels import deep_values, depth, orientation_of, upright_rgb
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
+"""Of files that are taken for videos."""
 
 
 class _Shown(NamedTuple):

@@ -18,8 +18,13 @@ from vos_jax.ops.losses import PixelLosses, annealed_fraction, hardest_loss, mea
 from vos_jax.types import ClipBatch
 
 Loss = Literal["cross_entropy", "bootstrapped"]
+"""Over which pixels the cross-entropy is taken, see `StepConfig`."""
+
 Norms = Literal["frozen", "batch"]
+"""What batch norms do in training, see `StepConfig`."""
+
 MemoryMask = Literal["pred", "gt"]
+"""Masks with which frames are remembered, found or true, see `StepConfig`."""
 
 
 _FEW_FRAMES = 4

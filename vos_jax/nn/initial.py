@@ -18,8 +18,13 @@ def once(initializer: Initializer) -> Initializer:
 
 
 he_normal = once(initializers.he_normal())
+"""Normal, of variance 2 by the number of inputs."""
+
 zeros = once(initializers.zeros)
+"""All 0."""
+
 ones = once(initializers.ones)
+"""All 1."""
 
 
 @lru_cache

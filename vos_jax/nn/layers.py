@@ -13,7 +13,10 @@ from vos_jax.nn.numerics import Numerics
 from vos_jax.ops.convolution import conv, conv_few_products, conv_outputs_first
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
+"""Of ImageNet, RGB in [0, 1]; encoders subtract it."""
+
 IMAGE_STD = (0.229, 0.224, 0.225)
+"""Of ImageNet, RGB in [0, 1]; encoders divide by it."""
 
 _KERNEL, _FILTERS = "kernel", "filters"
 """Names of a convolution's weights: `[k, k, Ci, Co]`, and `[Co, k, k, Ci]`."""

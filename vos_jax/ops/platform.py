@@ -14,6 +14,7 @@ Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 """As JAX names what programs are lowered for."""
 
 PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "rocm", "tpu")
+"""All of them."""
 
 _T = TypeVar("_T")
 

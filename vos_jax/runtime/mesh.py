@@ -19,6 +19,7 @@ from vos_jax.ops.divided import QUERIES, SLOTS
 from vos_jax.types import ClipBatch
 
 DATA = "data"
+"""The axis of a mesh along which the clips of a batch are divided."""
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -25,6 +25,8 @@ from vos_jax.training.checksums import changed_file, write_checksums
 from vos_jax.training.quiet_readers import quiet_readers
 
 SCORE = "J&F"
+"""The metric of validation by which the best checkpoint is kept."""
+
 # Orbax's name for what was saved without one.
 _ITEM = "default"
 _LAYER = re.compile(r"[A-Z_]+$|Error (opening|reading|decoding) ")

@@ -19,8 +19,13 @@ from jaxtyping import Array, Float, Int
 from vos_jax.errors import InputError
 
 Name = Literal["adam", "adamw", "sgd"]
+"""Of the optimizers."""
+
 Schedule = Literal["constant", "step", "polynomial", "cosine"]
+"""How the learning rate goes down."""
+
 Rate = Callable[[Int[Array, ""] | int], Float[Array, ""]]
+"""The learning rate at a step, from 0."""
 
 
 class Optimizer(NamedTuple):

@@ -53,7 +53,10 @@ class TrainState(NamedTuple):
 
 
 Metrics = dict[str, Array]
+"""Scalars by name, of one step."""
+
 TrainStep = Callable[[TrainState, ClipBatch, Array], tuple[TrainState, Metrics]]
+"""State, batch and random key to the next state and metrics."""
 
 
 def create_train_state(

@@ -9,6 +9,7 @@ import numpy as np
 from vos_jax.errors import InputError
 
 BACKBONES = ("resnext101_32x8d", "resnet50")
+"""Those that the detector may have."""
 
 COCO_CLASSES, OBJECT_CLASSES = 91, 2
 """Rows of the heads: COCO's, of which 80 are used, and background with "object"."""

@@ -43,6 +43,7 @@ _ROOM = 3
 _FOUR = ndimage.generate_binary_structure(2, 1)
 
 Floats = NDArray[np.float32]
+"""float32 of any shape."""
 
 
 class Region(NamedTuple):

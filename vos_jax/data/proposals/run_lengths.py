@@ -21,6 +21,7 @@ _MORE, _SIGN, _LOW = 0x20, 0x10, 0x1F
 _LONGEST = 7
 
 Lengths = NDArray[np.int64]
+"""int64 `[N]`: pixels column by column, of background and object in turns."""
 
 
 def mask_of(counts: Any, size: tuple[int, int]) -> np.ndarray:

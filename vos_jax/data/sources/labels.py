@@ -85,6 +85,7 @@ READERS: Mapping[str, Callable[[Path], np.ndarray]] = {
     "one": read_one_object,
     "grey": read_grey,
 }
+"""How masks of still images are read, by the name of their kind."""
 
 
 def _ids_error(path: Path, found: str) -> InputError:

@@ -47,7 +47,10 @@ SOURCES: Mapping[str, Callable[..., Source]] = {
     "coco": open_coco,
     "tfds": open_tfds,
 }
+"""What opens a data set in the folder that holds it, by name."""
+
 GENERATED = "generated"
+"""The name of the source that needs no folder."""
 
 
 def open_source(name: str, /, root: str | Path | None = None, **options: Any) -> Source:

@@ -68,6 +68,7 @@ WORLDS = {
     "busy": Theme(busy=True),
     "turning": Theme(twins=0.0, change=2.0, turning=(0.01, 0.1), sides=0.7, others=0.3),
 }
+"""Themes of figures with many parts, by name."""
 
 
 class Actor(NamedTuple):

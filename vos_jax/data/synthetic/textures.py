@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+"""float32 of any shape."""
+
 Bytes = NDArray[np.uint8]
+"""uint8 of any shape."""
 
 # Textures are finer than the frame, so that taking the nearest texel is off by no more
 # than a quarter of a pixel; interpolation would take ten times longer.
 TEXELS_PER_PIXEL = 2
+"""How much finer than the frame textures are, along each axis."""
+
 _TINTS = 64
 
 

@@ -30,6 +30,7 @@ from vos_jax.inference.state import State
 from vos_jax.methods.base import Method
 
 Views = tuple[State, ...]
+"""States of a video: one, or those of the frame and its mirror image."""
 
 
 class Room(NamedTuple):

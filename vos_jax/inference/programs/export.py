@@ -34,6 +34,7 @@ from vos_jax.runtime.platform import known_platform
 from vos_jax.types import MAX_OBJECTS
 
 WeightsPlace = Literal["inside", "argument"]
+"""`inside` of the program, or its first `argument`."""
 
 _ENDLESS = 1 << 40
 

@@ -19,6 +19,7 @@ from vos_jax.inference.step import step_traced
 from vos_jax.methods.base import Method
 
 What = Literal["start", "step", "video", "read"]
+"""The functions that are exported: a first state, a step, a video, a memory read."""
 
 KINDS: Mapping[What, str] = {
     "start": "the state of a first frame, from its label map",
@@ -74,6 +75,7 @@ class Program(NamedTuple):
 
 
 STATE = "all that the next step needs; of no interest but for ids, time and probs"
+"""What descriptions of programs say of a state."""
 
 _FRAME = "RGB"
 _LABELS = "label map of the first frame: 0 background, 255 ignore"

@@ -28,6 +28,7 @@ SYMBOLS = {
 
 # A memory of two slots is written in another way than a larger one.
 LEAST_SLOTS = 3
+"""The fewest slots of a memory whose number is left open."""
 
 _KNOWN = {
     "O": ("O >= 1", f"O <= {MAX_OBJECTS}"),

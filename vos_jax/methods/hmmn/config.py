@@ -11,7 +11,10 @@ from vos_jax.methods.stm import STMConfig
 from vos_jax.ops.memory_bank import Policy
 
 Centre = Literal["released", "paper", "global"]
+"""Where a memory cell's kernel is, see `HMMNConfig`."""
+
 Selection = Literal["best", "random", "strided", "all"]
+"""Which coarse cells the fine reads follow, see `HMMNConfig`."""
 
 _FINE = Policy(every=None)
 

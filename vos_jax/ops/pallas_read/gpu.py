@@ -28,6 +28,7 @@ PROCESSORS = 132
 """Of an H100 or H200. With another number the read takes longer, and no less."""
 
 MOST_SHARES = 8
+"""At most into so many parts the cells of a memory are divided."""
 
 OLDEST_JAX = (0, 10, 2)
 """Its kernels are declared by what they give and take, those of older ones are not."""

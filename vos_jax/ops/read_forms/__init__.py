@@ -18,6 +18,7 @@ for the chips that there is one for, where a read has it, else `blocks`; `auto`:
 or `blocks`, by platform."""
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
+"""All of them."""
 
 DIVIDED: tuple[Implementation, ...] = ("auto", "slots", "blocks")
 """Those that read a bank which is divided between devices."""
