@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import vos_jax
 from vos_jax.cli import (
     annotate,
     bench,
@@ -82,7 +81,9 @@ class _Version(argparse.Action):
     """Looks the version up only where it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        print(f"vos-jax {vos_jax.__version__}")
+        from importlib.metadata import version
+
+        print(f"vos-jax {version('vos_jax')}")
         parser.exit()
 
 
