@@ -433,6 +433,15 @@ def test_strokes_arrive_when_a_killed_server_is_back(page, served, labels, drive
     )
 
 
+def test_a_page_that_is_closed_in_mid_stroke_loses_nothing(page, served, labels):
+    page.hold((20, 20), (60, 20))
+    page.driver.get("about:blank")
+    page.open(served.address)
+    until(lambda: labels(0)[20, 40] == 1, "the stroke")
+    page.wait("ready")
+    assert page.text("notices") == ""
+
+
 def test_nothing_leaves_the_window(page):
     page.stroke((30, 30), (60, 40))
     page.press("n")

@@ -2,9 +2,13 @@
 
 Both are noted in the project's folder, for the user's eyes alone, and taken again if
 the port is free. So a page that is still open goes on with a server that was started
-anew.
+anew. That another program has taken the port meanwhile it notices before it says the
+token: the server proves first that it knows it.
 """
 
+import hashlib
+import hmac
+import html
 import json
 import os
 import re
@@ -31,22 +35,44 @@ def listen(folder: Path, port: int | None) -> tuple[socket.socket, str]:
       InputError: The port is not free, or the note cannot be written.
     """
     before, token = _read(folder)
+    wanted = before if port is None else port
     listening = None
-    if port is None and before is not None:
-        try:
-            listening = _bind(before)
-        except OSError:
-            listening = None
     try:
-        listening = listening or _bind(port or 0)
+        listening = _bind(wanted or 0)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"--port {port}: {reason}; use another one, or none for any that is free"
-        ) from error
-    token = token or secrets.token_urlsafe(24)
-    _write(folder, listening.getsockname()[1], token)
+        if port is not None:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise InputError(
+                f"--port {port}: {reason}; use another one, or none for any that is"
+                " free"
+            ) from error
+        listening = _bind(0)
+    found = listening.getsockname()[1]
+    # Whoever has the port of before may have been told the token of before.
+    if token is None or found != before:
+        token = secrets.token_urlsafe(24)
+    _write(folder, found, token)
     return listening, token
+
+
+def proof(token: str, nonce: str) -> str:
+    """What only a server that knows the token can answer to a number used once."""
+    return hmac.new(token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
+
+
+def page_file(folder: Path, address: str) -> Path:
+    """A file that leads to the page, for the user's eyes alone.
+
+    Every user can read the command line that opens a browser, which so has no token.
+
+    Raises:
+      InputError: It cannot be written.
+    """
+    path = folder / "open.html"
+    _write_private(
+        path, f'<meta http-equiv="refresh" content="0; url={html.escape(address)}">'
+    )
+    return path
 
 
 def _bind(port: int) -> socket.socket:
@@ -77,7 +103,11 @@ def _read(folder: Path) -> tuple[int | None, str | None]:
 
 
 def _write(folder: Path, port: int, token: str) -> None:
-    with atomic_path(folder / _FILE) as temporary:
+    _write_private(folder / _FILE, json.dumps({"port": port, "token": token}))
+
+
+def _write_private(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"port": port, "token": token}, file)
+            file.write(text)

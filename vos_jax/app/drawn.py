@@ -5,13 +5,13 @@ maps are named by their digest and lie in a `Maps`.
 """
 
 import hashlib
-import io
-from collections.abc import Mapping
+import re
+from bisect import bisect_right
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from vos_jax.errors import InputError
 from vos_jax.media import overlay_colours, read_labels, write_labels
@@ -20,6 +20,8 @@ _T = TypeVar("_T")
 
 NO_MAP = ""
 """The digest of a label map without a pixel."""
+
+_DIGEST = re.compile("[0-9a-f]{20}")
 
 
 class Object(NamedTuple):
@@ -43,10 +45,19 @@ class Drawn(NamedTuple):
       labels: Digest of the label map, which has the objects of `ids` alone.
       ids: Objects whose mask in this frame is given by it; one without a pixel there
         is not in this frame.
+      seen: Those of them that have a pixel.
     """
 
     labels: str
     ids: tuple[int, ...]
+    seen: tuple[int, ...]
+
+    @classmethod
+    def of(cls, labels: np.ndarray, ids: tuple[int, ...], maps: "Maps") -> Self:
+        """What is drawn of some objects in a label map `[H, W]`, uint8."""
+        given = np.where(np.isin(labels, ids), labels, np.uint8(0))
+        seen = tuple(int(id) for id in np.unique(given) if id)
+        return cls(maps.put(given), ids, seen)
 
 
 class Drawing(NamedTuple):
@@ -63,21 +74,6 @@ class Drawing(NamedTuple):
     frames: Mapping[int, Drawn] = {}
     ended: frozenset[tuple[int, int]] = frozenset()
 
-    def absent(self, frame: int) -> frozenset[int]:
-        """Ids of the objects that have ended before the frame or in it."""
-        latest: dict[int, int] = {}
-        for at, id in self.ended:
-            if at <= frame:
-                latest[id] = max(at, latest.get(id, at))
-        return frozenset(
-            id
-            for id, at in latest.items()
-            if not any(
-                at <= other <= frame and id in drawn.ids
-                for other, drawn in self.frames.items()
-            )
-        )
-
     def with_drawn(self, frame: int, drawn: Drawn | None) -> Self:
         """With what was drawn in a frame changed, or taken back."""
         frames = {**self.frames}
@@ -85,10 +81,8 @@ class Drawing(NamedTuple):
             frames.pop(frame, None)
             return self._replace(frames=frames)
         frames[frame] = drawn
-        ended = {
-            (at, id) for at, id in self.ended if at != frame or id not in drawn.ids
-        }
-        return self._replace(frames=frames, ended=frozenset(ended))
+        ended = self.ended - frozenset((frame, id) for id in drawn.seen)
+        return self._replace(frames=frames, ended=ended)
 
     def with_object(self, new: Object) -> Self:
         """With an object more, or one changed."""
@@ -110,7 +104,8 @@ class Drawing(NamedTuple):
             frames.pop(at, None)
             if drawn is not None:
                 frames[at] = drawn
-        return self._replace(objects=objects, frames=frames, ended=change.ended)
+        ended = self.ended - change.begun | change.ended
+        return self._replace(objects=objects, frames=frames, ended=ended)
 
 
 class Change(NamedTuple):
@@ -119,12 +114,14 @@ class Change(NamedTuple):
     Attributes:
       objects: Those that differ, as they are afterwards; None for one that is gone.
       frames: Likewise what is drawn.
-      ended: All ends afterwards.
+      ended: Ends that are new.
+      begun: Ends that are none any more.
     """
 
     objects: Mapping[int, Object | None]
     frames: Mapping[int, Drawn | None]
     ended: frozenset[tuple[int, int]]
+    begun: frozenset[tuple[int, int]]
 
     @classmethod
     def between(cls, before: Drawing, after: Drawing) -> Self:
@@ -132,15 +129,17 @@ class Change(NamedTuple):
         return cls(
             _differing(before.objects, after.objects),
             _differing(before.frames, after.frames),
-            after.ended,
+            after.ended - before.ended,
+            before.ended - after.ended,
         )
 
     def as_json(self) -> list[Any]:
         """What `from_json` takes."""
         return [
             [[id, x and [x.name, x.colour]] for id, x in self.objects.items()],
-            [[at, x and [x.labels, x.ids]] for at, x in self.frames.items()],
+            [[at, x and [x.labels, x.ids, x.seen]] for at, x in self.frames.items()],
             sorted(self.ended),
+            sorted(self.begun),
         ]
 
     @classmethod
@@ -150,17 +149,55 @@ class Change(NamedTuple):
         Raises:
           Exception: It is none.
         """
-        objects, frames, ended = read
+        objects, frames, ended, begun = read
         return cls(
             {int(id): x and Object(int(id), *map(str, x)) for id, x in objects},
-            {int(at): x and Drawn(str(x[0]), tuple(x[1])) for at, x in frames},
-            frozenset((int(at), int(id)) for at, id in ended),
+            {int(at): x and _drawn(*x) for at, x in frames},
+            *(frozenset((int(at), int(id)) for at, id in x) for x in (ended, begun)),
         )
+
+
+def _drawn(labels: str, ids: list[int], seen: list[int]) -> Drawn:
+    return Drawn(str(labels), tuple(ids), tuple(seen))
 
 
 def _differing(before: Mapping[int, _T], after: Mapping[int, _T]) -> dict[int, Any]:
     keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
     return {k: after.get(k) for k in keys}
+
+
+class Absence:
+    """Which objects are not in a frame, whatever was tracked there."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        """Sorts what is drawn by object."""
+        self._objects = drawing.objects
+        self._ends: dict[int, list[int]] = {}
+        self._seen: dict[int, list[int]] = {id: [] for _, id in drawing.ended}
+        for at, id in sorted(drawing.ended):
+            self._ends.setdefault(id, []).append(at)
+        for at in sorted(drawing.frames):
+            for id in drawing.frames[at].seen:
+                if id in self._seen:
+                    self._seen[id].append(at)
+
+    def ended(self, frame: int) -> frozenset[int]:
+        """Objects that have ended before a frame or in it, and were not drawn since."""
+        return frozenset(
+            id
+            for id, ends in self._ends.items()
+            if _latest(ends, frame) > _latest(self._seen[id], frame)
+        )
+
+    def of(self, ids: Collection[int], frame: int) -> frozenset[int]:
+        """Those of some objects that are not there: ended, or deleted altogether."""
+        return self.ended(frame).intersection(ids) | set(ids) - self._objects.keys()
+
+
+def _latest(frames: list[int], frame: int) -> int:
+    """The last of sorted frames that is not after a frame; -1 if there is none."""
+    at = bisect_right(frames, frame)
+    return frames[at - 1] if at else -1
 
 
 class Recipe(NamedTuple):
@@ -169,7 +206,7 @@ class Recipe(NamedTuple):
     Attributes:
       chain: Of the tracker's mask, if there is one.
       absent: Objects to leave out of that.
-      drawn: What comes over it.
+      drawn: What comes over it, to the pixel.
     """
 
     chain: str | None
@@ -216,7 +253,7 @@ class Maps:
     def keep(self, digests: set[str]) -> None:
         """Removes all maps but some."""
         for path in self._folder.glob("*.png"):
-            if path.stem not in digests:
+            if _DIGEST.fullmatch(path.stem) and path.stem not in digests:
                 path.unlink(missing_ok=True)
 
     def _path(self, digest: str) -> Path:
@@ -229,9 +266,9 @@ def merged(under: np.ndarray, given: np.ndarray, ids: tuple[int, ...]) -> np.nda
     return np.where(given > 0, given, labels)
 
 
-def without(labels: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
+def without(labels: np.ndarray, ids: Collection[int]) -> np.ndarray:
     """Labels with some objects left out."""
-    return np.where(np.isin(labels, ids), np.uint8(0), labels)
+    return np.where(np.isin(labels, list(ids)), np.uint8(0), labels)
 
 
 def difference(before: np.ndarray, after: np.ndarray) -> tuple[int, ...]:
@@ -247,15 +284,9 @@ def default_object(id: int) -> Object:
     return Object(id, f"object {id}", f"#{red:02x}{green:02x}{blue:02x}")
 
 
-def as_jpeg(frame: np.ndarray, width: int | None = None) -> bytes:
-    """A frame, uint8 `[H, W, 3]`, as JPEG, scaled down to a width if it is wider."""
-    image = Image.fromarray(frame)
-    if width is not None and width < image.width:
-        height = max(1, round(image.height * width / image.width))
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90)
-    return file.getvalue()
+def printable(text: str) -> str:
+    """A text that can be sent: what is no letter in it is a question mark."""
+    return text.encode(errors="replace").decode()
 
 
 def check_colour(colour: str) -> str:

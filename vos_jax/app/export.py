@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_jax.app.drawn import Drawing, Object, Recipe
-from vos_jax.app.project import STALE, Project
+from vos_jax.app.project import Project
+from vos_jax.app.shown import STALE
 from vos_jax.data.proposals.run_lengths import text_of
 from vos_jax.media import (
     FrameSource,
@@ -42,9 +43,10 @@ class Snapshot(NamedTuple):
     @classmethod
     def of(cls, project: Project) -> "Snapshot":
         """That of now."""
-        frames = project.frames_with_masks()
-        recipes = {frame: project.recipe(frame) for frame in frames}
-        stale = sum(project.status(frame) == STALE for frame in frames)
+        shown = project.shown
+        frames = shown.frames_with_masks()
+        recipes = {frame: shown.recipe(frame) for frame in frames}
+        stale = sum(shown.status(frame) == STALE for frame in frames)
         return cls(recipes, project.drawing, stale)
 
 
@@ -103,7 +105,7 @@ def _write_given(project: Project, snapshot: Snapshot) -> str:
     given = {
         project.names[frame]: drawn.labels
         for frame, drawn in snapshot.drawing.frames.items()
-        if drawn.labels
+        if drawn.seen
     }
     with MaskWriter(folder) as writer:
         for name, digest in given.items():

@@ -1,11 +1,14 @@
 """Any frame of a video by its index, with few of them in memory."""
 
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
+from PIL import Image
 
+from vos_jax.errors import InputError
 from vos_jax.media import FrameSource
 
 # Bytes of decoded frames that are kept.
@@ -53,7 +56,10 @@ class FrameReader:
             self._ahead = self._source.frames(self._next)
         try:
             while self._next <= index:
-                self._frames[self._next] = next(self._ahead)
+                frame = next(self._ahead, None)
+                if frame is None:
+                    raise InputError(f"frame {index}: the video ends before it")
+                self._frames[self._next] = frame
                 self._next += 1
         except BaseException:
             # The iterator has ended with its error: the next frame needs a new one.
@@ -61,3 +67,14 @@ class FrameReader:
             raise
         while len(self._frames) > self._room:
             self._frames.popitem(last=False)
+
+
+def as_jpeg(frame: np.ndarray, width: int | None = None) -> bytes:
+    """A frame, uint8 `[H, W, 3]`, as JPEG, scaled down to a width if it is wider."""
+    image = Image.fromarray(frame)
+    if width is not None and width < image.width:
+        height = max(1, round(image.height * width / image.width))
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()

@@ -7,9 +7,12 @@ from a page of this server, and nothing is read that is larger than it can be.
 """
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
+
+from vos_jax.app.address import proof
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,6 +32,7 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
+_PROOF = re.compile("/proof/[0-9a-f]{32}")
 _READ = {"GET", "HEAD"}
 _CHANGE = {"POST", "PUT"}
 
@@ -57,6 +61,10 @@ class Guard:
         """Serves one request, or one connection of a WebSocket."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] == "http" and self._asks_for_proof(scope):
+            nonce = scope["path"].rpartition("/")[2]
+            await _answer(send, 200, proof(self._token, nonce).encode())
             return
         status = self._refusal(scope)
         if status is not None:
@@ -91,13 +99,23 @@ class Guard:
         with suppress(_TooLarge):
             await self._app(inner, receive_on, send_on)
 
+    def _asks_for_proof(self, scope: Scope) -> bool:
+        """Whether a page asks if this is its server, before it says the token."""
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        return (
+            len(hosts) == 1
+            and hosts[0] in self._origins
+            and scope["method"] == "GET"
+            and _PROOF.fullmatch(scope["path"]) is not None
+        )
+
     def _refusal(self, scope: Scope) -> int | None:
         """The status to refuse with; None for what may pass."""
         headers = list(scope["headers"])
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or hosts[0] not in self._origins:
             return 403
-        first, slash, _ = scope["path"].removeprefix("/").partition("/")
+        first, slash, rest = scope["path"].removeprefix("/").partition("/")
         if not hmac.compare_digest(first.encode(), self._token.encode()) or not slash:
             return 403
         origins = [value for name, value in headers if name == b"origin"]
@@ -107,7 +125,10 @@ class Guard:
         if changes and len(origins) != 1:
             return 403
         sites = [value for name, value in headers if name == b"sec-fetch-site"]
-        if any(value not in (b"same-origin", b"none") for value in sites):
+        # Who knows the address may come from anywhere, as from a file that leads here.
+        comes = (b"sec-fetch-mode", b"navigate") in headers and not rest
+        allowed = (b"same-origin", b"none", *((b"cross-site",) if comes else ()))
+        if any(value not in allowed for value in sites):
             return 403
         if scope["type"] == "http" and scope["method"] not in _READ | _CHANGE:
             return 405
@@ -122,6 +143,10 @@ async def _refuse(scope: Scope, send: Send, status: int) -> None:
         # Before it is accepted, this is the status 403.
         await send({"type": "websocket.close", "code": 1008})
         return
+    await _answer(send, status, b"refused\n")
+
+
+async def _answer(send: Send, status: int, body: bytes) -> None:
     headers = [(b"content-type", b"text/plain"), (b"connection", b"close"), *_HEADERS]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"refused\n"})
+    await send({"type": "http.response.body", "body": body})

@@ -35,6 +35,7 @@ class Journal:
     Attributes:
       drawing: All that is drawn.
       revision: Grows with every change.
+      last_id: The highest id that any object has had.
     """
 
     def __init__(self, file: Path, video: Mapping[str, Any], first: Drawing) -> None:
@@ -48,7 +49,7 @@ class Journal:
         Raises:
           InputError: It is of another video, damaged, or cannot be written.
         """
-        self.drawing, self.revision = Drawing(), 0
+        self.drawing, self.revision, self.last_id = Drawing(), 0, 0
         self._file, self._video = file, dict(video)
         self._undo: list[Step] = []
         self._redo: list[Step] = []
@@ -112,9 +113,11 @@ class Journal:
 
     def _take(self, drawing: Drawing, undo: list[Step], redo: list[Step]) -> None:
         """Goes over to a drawing once it is on disk."""
+        last_id = max(self.last_id, *drawing.objects, 0)
         content = {
             "format": _FORMAT,
             "video": self._video,
+            "last_id": last_id,
             "now": Change.between(Drawing(), drawing).as_json(),
             "undo": [_as_json(step) for step in undo],
             "redo": [_as_json(step) for step in redo],
@@ -122,12 +125,14 @@ class Journal:
         with atomic_path(self._file) as temporary:
             temporary.write_text(json.dumps(content), encoding="utf-8")
         self.drawing, self._undo, self._redo = drawing, undo, redo
+        self.last_id = last_id
         self.revision += 1
 
     def _read(self) -> None:
         try:
             content = json.loads(self._file.read_text(encoding="utf-8"))
             version, video = content["format"], content["video"]
+            self.last_id = int(content["last_id"])
             self.drawing = Drawing().with_change(Change.from_json(content["now"]))
             self._undo, self._redo = (
                 [_from_json(step) for step in content[side]]
@@ -135,7 +140,7 @@ class Journal:
             )
         except Exception as error:
             raise InputError(
-                f"{self._file}: damaged; move it away, or use another --out"
+                f"{self._file}: damaged; put back a copy of it, or use another --out"
             ) from error
         if version != _FORMAT:
             raise InputError(

@@ -1,5 +1,6 @@
 """Opens what `vos-jax annotate` names: a video, a project, a model."""
 
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -123,5 +124,5 @@ def _identity(video: Path, source: FrameSource) -> dict[str, Any]:
     return {
         "frames": len(source),
         "size": list(source.size),
-        "fingerprint": f"{zlib.crc32(text.encode()):08x}",
+        "fingerprint": f"{zlib.crc32(os.fsencode(text)):08x}",
     }

@@ -5,10 +5,12 @@
 | `project.json` | what is drawn, undo and redo; written whole at every change |
 | `maps/` | label maps that were drawn, by digest |
 | `tracked/<chain>/<frame>.png` | masks that were computed, never changed |
-| `tracked/log.jsonl` | in which order, by which pass |
+| `tracked.jsonl` | in which order, by which pass |
+
+An export adds `masks/`, `given/`, `overlay.mp4` and `coco.json`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,13 @@ from vos_jax.app.drawn import (
     default_object,
     difference,
     merged,
+    printable,
     without,
 )
 from vos_jax.app.journal import Journal
-from vos_jax.app.passes import Log, Made, Pass, Plan, digest
+from vos_jax.app.log import Log
+from vos_jax.app.passes import FORWARD, Made, Pass
+from vos_jax.app.shown import Shown
 from vos_jax.errors import InputError
 from vos_jax.media import (
     FrameSource,
@@ -39,9 +44,8 @@ from vos_jax.media import (
 from vos_jax.types import MAX_OBJECTS
 
 _LONGEST_NAME = 80
-
-NO_MASK, MASK, STALE = ".", "m", "s"
-"""Of a frame: no mask; a mask that follows from what is drawn; one that did before."""
+_OWN = ("maps", "tracked", "masks", "given", "overlay.mp4", "coco.json")
+"""Names of which a new project finds none, so that nobody's files make way."""
 
 
 class Conflict(InputError):
@@ -59,6 +63,7 @@ class Project:
       size: Height and width of the frames.
       model: Identity of what computes masks; others' are stale.
       journal: Of what is drawn, with undo and redo.
+      shown: Which mask each frame shows.
     """
 
     def __init__(
@@ -84,16 +89,13 @@ class Project:
         """
         self.folder, self.model = folder, model
         self.names, self.size = source.names, source.size
-        self._plans: dict[Pass, Plan] = {}
         file = folder / "project.json"
         is_new = not file.exists()
-        if is_new and (folder / "masks").exists():
-            raise InputError(
-                f"{folder}: holds masks of something else; use another --out"
-            )
+        if is_new:
+            _check_unused(folder)
         self._maps = Maps(make_folder(folder / "maps"), self.size)
         self._tracked = make_folder(folder / "tracked")
-        self._log = Log(self._tracked / "log.jsonl")
+        self._log = Log(folder / "tracked.jsonl")
         if given and not is_new:
             raise InputError(
                 f"{folder}: has drawings already, which --mask would change; leave it"
@@ -101,32 +103,29 @@ class Project:
             )
         first = self._first_drawing(given or {}) if is_new else Drawing()
         self.journal = Journal(file, video, first)
-        # Maps that no step can bring back.
-        self._maps.keep(self.journal.maps() | {way.base for way in self._log.passes})
+        if not is_new:
+            # The others are maps that no step can bring back.
+            bases = {way.base for way in self._log.passes}
+            self._maps.keep(self.journal.maps() | bases)
+        self.shown = Shown(self.journal, self._log, len(self.names), model)
 
     @property
     def drawing(self) -> Drawing:
         """All that is drawn."""
         return self.journal.drawing
 
-    def recipe(self, frame: int) -> Recipe:
-        """What the mask of a frame is made of."""
-        made = self._shown(frame)
-        chain = None if made is None else made.chain
-        if made is not None and self._is_valid(frame, made):
-            return Recipe(chain)
-        absent = tuple(sorted(self.drawing.absent(frame)))
-        return Recipe(chain, absent, self.drawing.frames.get(frame))
-
     def compose(self, frame: int, recipe: Recipe) -> np.ndarray:
         """The mask of a recipe, uint8 `[H, W]`.
 
         Files that a recipe names are never changed, so this needs no lock.
+
+        Raises:
+          InputError: A file is damaged; the tracker will make it anew.
         """
         if recipe.chain is None:
             labels = np.zeros(self.size, np.uint8)
         else:
-            labels = read_labels(self._mask_file(recipe.chain, frame))
+            labels = self._tracked_labels(frame, recipe.chain)
         if recipe.absent:
             labels = without(labels, recipe.absent)
         drawn = recipe.drawn
@@ -136,27 +135,7 @@ class Project:
 
     def labels(self, frame: int) -> np.ndarray:
         """The mask of a frame as it is shown, uint8 `[H, W]`."""
-        return self.compose(frame, self.recipe(frame))
-
-    def version(self, frame: int) -> str:
-        """Names what `labels` gives: another mask, another version."""
-        return digest(*self.recipe(frame))
-
-    def status(self, frame: int) -> str:
-        """`NO_MASK`, `MASK` or `STALE`."""
-        made = self._shown(frame)
-        if made is not None and self._is_valid(frame, made):
-            return MASK
-        if frame in self.drawing.frames:
-            return MASK
-        return NO_MASK if made is None else STALE
-
-    def statuses(self) -> str:
-        """The status of every frame."""
-        letters = [NO_MASK] * len(self.names)
-        for frame in {*self._log.frames(), *self.drawing.frames}:
-            letters[frame] = self.status(frame)
-        return "".join(letters)
+        return self.compose(frame, self.shown.recipe(frame))
 
     def draw(self, frame: int, labels: np.ndarray, version: str, what: str) -> None:
         """Takes over the whole label map of a frame, of whose objects some changed.
@@ -171,21 +150,15 @@ class Project:
           Conflict: The frame has another version now.
           InputError: Labels are of no object.
         """
-        self.check_frame(frame)
-        if version != self.version(frame):
-            raise Conflict(
-                f"frame {self.names[frame]} was changed in another window; it is shown"
-                " as it is now"
-            )
+        self.check_version(frame, version)
         before = self.labels(frame)
         changed = difference(before, labels)
-        self._check_objects([id for id in changed if (labels == id).any()])
+        self.check_objects([id for id in changed if (labels == id).any()])
         if not changed:
             return
         had = self.drawing.frames.get(frame)
         ids = tuple(sorted({*changed, *(had.ids if had else ())}))
-        given = np.where(np.isin(labels, ids), labels, np.uint8(0))
-        drawn = Drawn(self._maps.put(given), ids)
+        drawn = Drawn.of(labels, ids, self._maps)
         self._change(
             f"{what} in frame {self.names[frame]}",
             frame,
@@ -208,10 +181,13 @@ class Project:
         Raises:
           InputError: There are as many as can be, or the colour is none.
         """
-        ids = (id for id in range(1, MAX_OBJECTS + 1) if id not in self.drawing.objects)
-        id = next(ids, None)
-        if id is None:
-            raise InputError(f"objects: {MAX_OBJECTS} are possible at most")
+        # An id that was another's would bring back that one's masks.
+        id = self.journal.last_id + 1
+        if id > MAX_OBJECTS:
+            raise InputError(
+                f"objects: a project can have {MAX_OBJECTS}, those that were deleted"
+                " among them"
+            )
         new = default_object(id)
         self._set_object(f"new object {id}", new, name, colour)
         return id
@@ -220,18 +196,19 @@ class Project:
         self, id: int, name: str | None = None, colour: str | None = None
     ) -> None:
         """Calls an object otherwise, or shows it in another colour."""
-        self._check_objects([id])
+        self.check_objects([id])
         self._set_object(f"change object {id}", self.drawing.objects[id], name, colour)
 
     def delete_object(self, id: int) -> None:
         """Takes an object out of all that was drawn."""
-        self._check_objects([id])
-        frames = {}
+        self.check_objects([id])
+        frames = {**self.drawing.frames}
         for at, drawn in self.drawing.frames.items():
-            ids = tuple(x for x in drawn.ids if x != id)
-            labels = self._maps.get(drawn.labels)
-            if ids:
-                frames[at] = Drawn(self._maps.put(without(labels, (id,))), ids)
+            if id not in drawn.ids:
+                continue
+            del frames[at]
+            if ids := tuple(x for x in drawn.ids if x != id):
+                frames[at] = Drawn.of(self._maps.get(drawn.labels), ids, self._maps)
         objects = {k: x for k, x in self.drawing.objects.items() if k != id}
         ended = frozenset((at, k) for at, k in self.drawing.ended if k != id)
         self._change(f"delete object {id}", None, Drawing(objects, frames, ended))
@@ -242,14 +219,7 @@ class Project:
         Raises:
           InputError: It is drawn in that very frame.
         """
-        self._check_objects([id])
-        self.check_frame(frame)
-        drawn = self.drawing.frames.get(frame)
-        if is_end and drawn is not None and id in drawn.ids:
-            raise InputError(
-                f"object {id} is drawn in frame {self.names[frame]}; say that it is"
-                " gone in the frame after it"
-            )
+        self.check_end(id, frame, is_end=is_end)
         words = f"object {id} gone from frame {self.names[frame]}"
         self._change(
             words if is_end else f"take back: {words}",
@@ -259,13 +229,13 @@ class Project:
 
     def undo(self) -> int | None:
         """Takes the latest change back; the frame to look at."""
-        self._plans.clear()
-        return self.journal.undo()
+        with self.shown.keeping():
+            return self.journal.undo()
 
     def redo(self) -> int | None:
         """Brings back what was taken back last; the frame to look at."""
-        self._plans.clear()
-        return self.journal.redo()
+        with self.shown.keeping():
+            return self.journal.redo()
 
     def way_from(self, frame: int, direction: str) -> Pass:
         """The pass that goes on through a frame, or a new one that begins there.
@@ -274,9 +244,9 @@ class Project:
           InputError: The frame shows no mask.
         """
         self.check_frame(frame)
-        before = frame + (-1 if direction == "forward" else 1)
+        before = frame + (-1 if direction == FORWARD else 1)
         for at in (frame, before if frame in self.drawing.frames else frame):
-            made = self._shown(at) if 0 <= at < len(self.names) else None
+            made = self.shown.made(at) if 0 <= at < len(self.names) else None
             if made is not None:
                 way = self._log.passes[made.number]
                 goes_on = (way.direction, way.model) == (direction, self.model)
@@ -290,14 +260,12 @@ class Project:
             )
         drawn = self.drawing.frames.get(frame)
         others = set(np.unique(labels).tolist()) - {0, *(drawn.ids if drawn else ())}
-        base = self._maps.put(labels) if others else NO_MAP
-        return Pass(direction, frame, base, tuple(sorted(others)), self.model)
-
-    def plan(self, way: Pass) -> Plan:
-        """What a pass meets, given all that is drawn."""
-        if way not in self._plans:
-            self._plans[way] = Plan(way, self.drawing)
-        return self._plans[way]
+        if not others:
+            return Pass(direction, frame, NO_MAP, (), None, self.model)
+        ids, base = tuple(sorted(others)), self._maps.put(labels)
+        made = self.shown.made(frame)
+        is_valid = made is not None and self.shown.is_valid(frame, made)
+        return Pass(direction, frame, base, ids, made if is_valid else None, self.model)
 
     def start_labels(self, way: Pass) -> np.ndarray:
         """The masks that a pass begins with."""
@@ -305,7 +273,8 @@ class Project:
         drawn = self.drawing.frames.get(way.start)
         if drawn is not None:
             labels = merged(labels, self._maps.get(drawn.labels), drawn.ids)
-        return without(labels, tuple(self.drawing.absent(way.start)))
+        absent = self.shown.absence.of(range(1, MAX_OBJECTS + 1), way.start)
+        return without(labels, absent)
 
     def map(self, digest: str) -> np.ndarray:
         """The label map of a digest, uint8 `[H, W]`."""
@@ -322,26 +291,55 @@ class Project:
           InputError: It cannot be written.
         """
         path = self._mask_file(chain, frame)
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         if not path.exists():
             write_labels(path, labels)
-        self.show_made(way, frame, chain)
+        self.show_made(way, [frame], chain)
 
-    def show_made(self, way: Pass, frame: int, chain: str) -> None:
-        """Notes that a mask is made, and is the latest of its frame.
+    def show_made(self, way: Pass, frames: Collection[int], chain: str) -> None:
+        """Notes that masks are made, and are the latest of their frames.
 
         Raises:
           InputError: It cannot be written.
         """
-        self._log.add(frame, Made(self._log.number(way), chain))
+        self._log.add(frames, Made(self._log.number(way), chain))
 
-    def frames_with_masks(self) -> Sequence[int]:
-        """Frames that have any mask, in their order."""
-        return sorted({*self._log.frames(), *self.drawing.frames})
+    def check_version(self, frame: int, version: str) -> None:
+        """Checks that a frame has a version.
 
-    def close(self) -> None:
-        """Closes the project's files."""
-        self._log.close()
+        Raises:
+          Conflict: It has another one now.
+        """
+        self.check_frame(frame)
+        if version != self.shown.version(frame):
+            raise Conflict(
+                f"frame {self.names[frame]} was changed in another window; it is shown"
+                " as it is now"
+            )
+
+    def check_objects(self, ids: Sequence[int]) -> None:
+        """Checks that there are objects.
+
+        Raises:
+          InputError: One of them is not there.
+        """
+        if unknown := [id for id in ids if id not in self.drawing.objects]:
+            raise InputError(f"object {unknown[0]}: there is none of that number")
+
+    def check_end(self, id: int, frame: int, *, is_end: bool) -> None:
+        """Checks that an object may be said to be gone from a frame on.
+
+        Raises:
+          InputError: It is drawn in that very frame, or not there.
+        """
+        self.check_objects([id])
+        self.check_frame(frame)
+        drawn = self.drawing.frames.get(frame)
+        if is_end and drawn is not None and id in drawn.seen:
+            raise InputError(
+                f"object {id} is drawn in frame {self.names[frame]}; say that it is"
+                " gone in the frame after it"
+            )
 
     def check_frame(self, frame: int) -> None:
         """Checks an index.
@@ -352,37 +350,33 @@ class Project:
         if not 0 <= frame < len(self.names):
             raise InputError(f"frame {frame}: the video has {len(self.names)}")
 
-    def _shown(self, frame: int) -> Made | None:
-        """The latest mask that still follows from what is drawn, or the latest."""
-        made = self._log.made(frame)
-        valid = (x for x in reversed(made) if self._is_valid(frame, x))
-        return next(valid, made[-1] if made else None)
-
-    def _is_valid(self, frame: int, made: Made) -> bool:
-        way = self._log.passes[made.number]
-        if way.model != self.model:
-            return False
-        return self.plan(way).chain(way.position(frame)) == made.chain
-
     def _mask_file(self, chain: str, frame: int) -> Path:
         return self._tracked / chain / f"{self.names[frame]}.png"
+
+    def _tracked_labels(self, frame: int, chain: str) -> np.ndarray:
+        path = self._mask_file(chain, frame)
+        try:
+            return read_labels(path)
+        except InputError as error:
+            path.unlink(missing_ok=True)
+            raise InputError(
+                f"the mask of frame {self.names[frame]} is gone or damaged; track on"
+                " through that frame to make it anew"
+            ) from error
 
     def _set_object(
         self, what: str, changed: Object, name: str | None, colour: str | None
     ) -> None:
         if name is not None:
-            changed = changed._replace(name=" ".join(name.split())[:_LONGEST_NAME])
+            line = " ".join(printable(name).split())
+            changed = changed._replace(name=line[:_LONGEST_NAME])
         if colour is not None:
             changed = changed._replace(colour=check_colour(colour))
         self._change(what, None, self.drawing.with_object(changed))
 
-    def _check_objects(self, ids: Sequence[int]) -> None:
-        if unknown := [id for id in ids if id not in self.drawing.objects]:
-            raise InputError(f"object {unknown[0]}: there is none of that number")
-
     def _change(self, what: str, frame: int | None, after: Drawing) -> None:
-        self.journal.change(what, frame, after)
-        self._plans.clear()
+        with self.shown.keeping():
+            self.journal.change(what, frame, after)
 
     def _first_drawing(self, given: Mapping[int, np.ndarray]) -> Drawing:
         drawing = Drawing()
@@ -391,6 +385,21 @@ class Project:
             for id in ids:
                 if id not in drawing.objects:
                     drawing = drawing.with_object(default_object(id))
-            kept = np.where(labels > MAX_OBJECTS, np.uint8(0), labels)
-            drawing = drawing.with_drawn(frame, Drawn(self._maps.put(kept), ids))
+            drawn = Drawn.of(labels, ids, self._maps)
+            drawing = drawing.with_drawn(frame, drawn)
         return drawing if drawing.objects else drawing.with_object(default_object(1))
+
+
+def _check_unused(folder: Path) -> None:
+    """Checks that a folder has nothing that a new project would take for its own.
+
+    Raises:
+      InputError: It has.
+    """
+    for name in _OWN:
+        path = folder / name
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise InputError(
+                f"{path}: was there before, and is no project's; use another"
+                " --out, or move it away"
+            )

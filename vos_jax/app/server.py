@@ -7,9 +7,11 @@ messages to the pages alone.
 import asyncio
 import inspect
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -39,6 +41,7 @@ _COMMANDS = (
 # A label map in the worst case takes two bytes a pixel; commands are short.
 _COMMAND_BYTES = 1 << 16
 _MOST_PAGES = 16
+_COMMANDS_AT_ONCE = 4
 # Messages that may wait for a page that does not read; then it has to come anew.
 _MOST_WAITING = 20_000
 
@@ -72,6 +75,7 @@ def guarded_app(session: Session, token: str, port: int) -> Guard:
 
 
 def _app(session: Session) -> Any:
+    from anyio import CapacityLimiter, to_thread
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.exceptions import HTTPException
@@ -82,6 +86,14 @@ def _app(session: Session) -> Any:
 
     files = _page_files()
     pages: set[WebSocket] = set()
+    limiters: list[CapacityLimiter] = []
+
+    async def ordered(function: Callable[..., Any], **given: Any) -> Any:
+        """Has a command done by one of few threads, so that frames are not kept."""
+        if not limiters:
+            limiters.append(CapacityLimiter(_COMMANDS_AT_ONCE))
+        work = partial(function, **given)
+        return await to_thread.run_sync(work, limiter=limiters[0])
 
     async def page(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
@@ -101,16 +113,14 @@ def _app(session: Session) -> Any:
             raise InputError(f"width={width[:20]!r}: one of {WIDTHS}")
         content = await run_in_threadpool(
             session.frame,
-            request.path_params["index"],
+            _index(request),
             None if width is None else int(width),
         )
         headers = {"cache-control": "private, max-age=86400, immutable"}
         return Response(content, media_type="image/jpeg", headers=headers)
 
     async def labels(request: Request) -> Response:
-        content, version = await run_in_threadpool(
-            session.labels, request.path_params["index"]
-        )
+        content, version = await run_in_threadpool(session.labels, _index(request))
         return Response(
             content,
             media_type="application/octet-stream",
@@ -118,12 +128,12 @@ def _app(session: Session) -> Any:
         )
 
     async def draw(request: Request) -> Response:
-        version = await run_in_threadpool(
+        version = await ordered(
             session.draw,
-            request.path_params["index"],
-            await request.body(),
-            request.headers.get("version", ""),
-            request.query_params.get("what", "brush"),
+            index=_index(request),
+            data=await request.body(),
+            version=request.headers.get("version", ""),
+            what=request.query_params.get("what", "brush"),
         )
         return JSONResponse({"version": version})
 
@@ -133,7 +143,7 @@ def _app(session: Session) -> Any:
             raise HTTPException(404)
         function = getattr(session, name)
         given = _arguments(function, name, await request.body())
-        return JSONResponse(await run_in_threadpool(function, **given))
+        return JSONResponse(await ordered(function, **given))
 
     async def events(page: WebSocket) -> None:
         if len(pages) >= _MOST_PAGES:
@@ -173,20 +183,35 @@ def _app(session: Session) -> Any:
         yield
         await run_in_threadpool(session.stop)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", page),
             Route("/page/{name}", page),
             Route("/project", project),
-            Route("/frames/{index:int}", frame),
-            Route("/labels/{index:int}", labels, methods=["GET"]),
-            Route("/labels/{index:int}", draw, methods=["PUT"]),
+            Route("/frames/{index}", frame),
+            Route("/labels/{index}", labels, methods=["GET"]),
+            Route("/labels/{index}", draw, methods=["PUT"]),
             Route("/commands/{name}", command, methods=["POST"]),
             WebSocketRoute("/events", events),
         ],
         exception_handlers={InputError: refuse},
         lifespan=lifespan,
     )
+    # It would lead to addresses without the token.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _index(request: Any) -> int:
+    """The index of a frame in a path.
+
+    Raises:
+      InputError: It is none.
+    """
+    index = request.path_params["index"]
+    if not re.fullmatch("[0-9]{1,9}", index):
+        raise InputError("frame: its index is a number from 0")
+    return int(index)
 
 
 async def _send_all(page: Any, queue: asyncio.Queue[Message], session: Session) -> None:

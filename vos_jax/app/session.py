@@ -8,13 +8,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vos_jax.app import runs
-from vos_jax.app.drawn import as_jpeg
+from vos_jax.app.drawn import printable
 from vos_jax.app.export import Snapshot, export
-from vos_jax.app.frame_reader import FrameReader
+from vos_jax.app.frame_reader import FrameReader, as_jpeg
 from vos_jax.app.passes import BACKWARD, FORWARD
 from vos_jax.app.project import Project
 from vos_jax.app.tracker import Model, Task, Tracker
@@ -34,9 +35,12 @@ class Busy(InputError):
 
 
 class _Running(NamedTuple):
-    task: Task
     thread: threading.Thread
     stop: threading.Event
+
+
+class _Ended(Exception):
+    """The session ends, and what is written with it."""
 
 
 class Session:
@@ -71,6 +75,7 @@ class Session:
         self._progress: Message | None = None
         self._exporting: Message | None = None
         self._export_thread: threading.Thread | None = None
+        self._has_ended = False
         self._listeners: list[Callable[[Message], None]] = []
 
     def listen(self, listener: Callable[[Message], None]) -> Callable[[], None]:
@@ -79,7 +84,7 @@ class Session:
             self._listeners.append(listener)
 
         def end() -> None:
-            with self._lock:
+            with self._lock, suppress(ValueError):
                 self._listeners.remove(listener)
 
         return end
@@ -95,8 +100,8 @@ class Session:
             project, drawing = self._project, self._project.drawing
             height, width = project.size
             state: Message = {
-                "video": self._video.name,
-                "out": str(project.folder),
+                "video": printable(self._video.name),
+                "out": printable(str(project.folder)),
                 "width": width,
                 "height": height,
                 "frames": len(project.names),
@@ -106,7 +111,7 @@ class Session:
                 "objects": [
                     each._asdict() for each in sorted(drawing.objects.values())
                 ],
-                "status": project.statuses(),
+                "status": project.shown.statuses(),
                 "drawn": sorted(drawing.frames),
                 "ended": sorted(drawing.ended),
                 "undo": project.journal.next_undo,
@@ -116,7 +121,7 @@ class Session:
                 "revision": project.journal.revision,
             }
             if names:
-                state["names"] = project.names
+                state["names"] = list(map(printable, project.names))
             return state
 
     def frame(self, index: int, width: int | None = None) -> bytes:
@@ -129,8 +134,8 @@ class Session:
         with self._lock:
             self._project.check_frame(index)
             recipe, version = (
-                self._project.recipe(index),
-                self._project.version(index),
+                self._project.shown.recipe(index),
+                self._project.shown.version(index),
             )
         return runs.encode(self._project.compose(index, recipe)), version
 
@@ -144,42 +149,61 @@ class Session:
         if what not in _WHAT:
             raise InputError(f"what={what[:20]!r}: one of {', '.join(_WHAT)}")
         labels = runs.decode(data, self._source.size)
-        self._edit(lambda: self._project.draw(index, labels, version, what))
-        with self._lock:
-            return self._project.version(index)
+
+        def change() -> str:
+            self._project.draw(index, labels, version, what)
+            return self._project.shown.version(index)
+
+        return str(
+            self._edit(change, lambda: self._project.check_version(index, version))
+        )
 
     def add_object(self, name: str | None = None, colour: str | None = None) -> Message:
         """A new object."""
-        return {"id": self._edit(lambda: self._project.add_object(name, colour))}
+        return {"id": self._edit(lambda: self._project.add_object(name, colour), None)}
 
     def change_object(
         self, id: int, name: str | None = None, colour: str | None = None
     ) -> Message:
         """Another name or colour."""
-        self._edit(lambda: self._project.change_object(id, name, colour), stops=False)
+        self._edit(lambda: self._project.change_object(id, name, colour), None)
         return {}
 
     def delete_object(self, id: int) -> Message:
         """Takes an object out of all that was drawn."""
-        self._edit(lambda: self._project.delete_object(id))
+        self._edit(
+            lambda: self._project.delete_object(id),
+            lambda: self._project.check_objects([id]),
+        )
         return {}
 
     def end_object(self, id: int, frame: int, undo_end: bool = False) -> Message:
         """An object is gone from a frame on; or not, after all."""
-        self._edit(lambda: self._project.end_object(id, frame, is_end=not undo_end))
+        is_end = not undo_end
+        self._edit(
+            lambda: self._project.end_object(id, frame, is_end=is_end),
+            lambda: self._project.check_end(id, frame, is_end=is_end),
+        )
         return {}
 
     def forget(self, frame: int) -> Message:
         """Takes back what was drawn in a frame."""
-        self._edit(lambda: self._project.forget(frame))
+        self._edit(
+            lambda: self._project.forget(frame),
+            lambda: self._project.check_frame(frame),
+        )
         return {}
 
     def undo(self) -> Message:
         """Takes the latest change back."""
+        if self._project.journal.next_undo is None:
+            return {"frame": None}
         return {"frame": self._edit(self._project.undo)}
 
     def redo(self) -> Message:
         """Brings it again."""
+        if self._project.journal.next_redo is None:
+            return {"frame": None}
         return {"frame": self._edit(self._project.redo)}
 
     def track(self, direction: str, frame: int, last: int | None = None) -> Message:
@@ -192,9 +216,16 @@ class Session:
         if direction not in (FORWARD, BACKWARD):
             raise InputError(f"direction={direction[:20]!r}: forward or backward")
         with self._order, self._lock:
+            self._check_has_not_ended()
             if self._running is not None:
                 raise Busy("tracking goes on already; stop it first")
             task, stop = self._tracker.task(frame, direction, last), threading.Event()
+            thread = threading.Thread(
+                target=self._track, args=(task, stop), name="tracker", daemon=True
+            )
+            # It waits for the lock before it says anything.
+            thread.start()
+            self._running = _Running(thread, stop)
             way = task.way
             self._progress = {
                 "direction": direction,
@@ -204,12 +235,7 @@ class Session:
                 "rate": None,
                 "phase": "compiling",
             }
-            thread = threading.Thread(
-                target=self._track, args=(task, stop), name="tracker", daemon=True
-            )
-            self._running = _Running(task, thread, stop)
             self._tell_track(None)
-            thread.start()
         return {}
 
     def stop(self) -> Message:
@@ -225,32 +251,53 @@ class Session:
           Busy: That goes on already.
         """
         with self._order, self._lock:
+            self._check_has_not_ended()
             if self._exporting is not None:
                 raise Busy("the export goes on already; wait for its end")
             snapshot = Snapshot.of(self._project)
             if not snapshot.recipes:
                 raise InputError("there is no mask yet; draw one first")
-            self._exporting = {"done": 0, "of": len(snapshot.recipes) * (1 + overlay)}
-            self._publish({"type": "export", "export": self._exporting, "told": None})
-            self._export_thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._export,
                 args=(snapshot, overlay, coco),
                 name="export",
                 daemon=True,
             )
-            self._export_thread.start()
+            thread.start()
+            self._export_thread = thread
+            self._exporting = {"done": 0, "of": len(snapshot.recipes) * (1 + overlay)}
+            self._publish({"type": "export", "export": self._exporting, "told": None})
         return {}
 
     def close(self) -> None:
-        """Ends what goes on; all is on disk."""
-        self.stop()
+        """Ends what goes on; what is drawn and tracked is on disk."""
+        with self._order:
+            self._has_ended = True
+            self._stop()
         if self._export_thread is not None:
             self._export_thread.join()
-        self._project.close()
 
-    def _edit(self, change: Callable[[], Any], *, stops: bool = True) -> Any:
+    def _check_has_not_ended(self) -> None:
+        if self._has_ended:
+            raise Busy("the server is ending; start it again")
+
+    def _edit(
+        self,
+        change: Callable[[], Any],
+        check: Callable[[], None] | None = lambda: None,
+    ) -> Any:
+        """Makes a change and tells all pages.
+
+        Args:
+          change: Changes the project; what it gives is given back.
+          check: Raises what `change` would, before the tracker is stopped. None for a
+            change of which the tracker knows nothing.
+        """
         with self._order:
-            if stops:
+            self._check_has_not_ended()
+            if check is not None:
+                with self._lock:
+                    check()
                 self._stop()
             with self._lock:
                 result = change()
@@ -265,6 +312,8 @@ class Session:
 
     def _track(self, task: Task, stop: threading.Event) -> None:
         told = None
+        with self._lock:
+            pass  # Until the command has said that this begins.
         try:
             last = self._tracker.run(task, stop, self._tracked)
             name = self._project.names[last]
@@ -294,8 +343,8 @@ class Session:
                 {
                     "type": "frame",
                     "index": frame,
-                    "version": self._project.version(frame),
-                    "status": self._project.status(frame),
+                    "version": self._project.shown.version(frame),
+                    "status": self._project.shown.status(frame),
                 }
             )
             self._tell_track(None)
@@ -305,6 +354,8 @@ class Session:
 
     def _export(self, snapshot: Snapshot, overlay: bool, coco: bool) -> None:
         told = None
+        with self._lock:
+            pass
         try:
             written = export(
                 *(self._project, snapshot, self._source, self._video),
@@ -318,6 +369,8 @@ class Session:
                     f"; {snapshot.stale} masks are older than a correction before"
                     " them: track on from it"
                 )
+        except _Ended:
+            told = "the export was stopped; what is written is whole"
         except InputError as error:
             told = str(error)
         except Exception as error:
@@ -329,10 +382,16 @@ class Session:
                 self._publish({"type": "export", "export": None, "told": told})
 
     def _exported(self, done: int, of: int) -> None:
+        if self._has_ended:
+            raise _Ended
         with self._lock:
             self._exporting = {"done": done, "of": of}
             self._publish({"type": "export", "export": self._exporting, "told": None})
 
     def _publish(self, message: Message) -> None:
         for listener in tuple(self._listeners):
-            listener(message)
+            try:
+                listener(message)
+            except Exception:
+                # A page that is gone is nothing to stop for.
+                self._listeners.remove(listener)

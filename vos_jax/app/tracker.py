@@ -18,6 +18,7 @@ from vos_jax.app.kept_states import KeptStates
 from vos_jax.app.passes import FORWARD, Event, Pass, Plan
 from vos_jax.app.project import Project
 from vos_jax.data.clip_inputs import InputReader
+from vos_jax.errors import InputError
 from vos_jax.inference.announce import plural
 from vos_jax.inference.capacity import DEFAULT_FRAMES, segmenting_remedy, state_bytes
 from vos_jax.inference.frame_inputs import with_inputs
@@ -40,7 +41,7 @@ class Model(NamedTuple):
       method: From `inference_form`.
       variables: Its weights.
       title: In words.
-      identity: Changes with everything that masks depend on.
+      identity: Changes with everything that masks depend on but the device.
       size: Shorter side to compute at; None for the frames' own.
       flip: Average with the mirrored video.
       inputs: Where what else the method takes is read.
@@ -113,7 +114,7 @@ class Tracker:
             last = len(self._source) - 1 if direction == FORWARD else 0
         self._project.check_frame(last)
         end, at = way.position(last), way.position(frame)
-        plan = self._project.plan(way)
+        plan = self._project.shown.plan(way)
         gaps = (p for p in range(at) if not self._is_made(way, plan, p))
         task = Task(way, next(gaps, at), max(at, end))
         self._check_memory(task)
@@ -131,7 +132,7 @@ class Tracker:
             per second once these are known.
 
         Returns:
-          The last frame that has its mask now.
+          The last frame that was looked at.
 
         Raises:
           InputError: A frame or what comes with it cannot be read, a mask cannot be
@@ -139,7 +140,7 @@ class Tracker:
         """
         way = task.way
         with self._lock:
-            plan = self._project.plan(way)
+            plan = self._project.shown.plan(way)
             begin = self._show_again(task, plan, told)
             saved = self.kept.nearest(way, plan, begin - 1)
         if begin > task.last:
@@ -156,13 +157,12 @@ class Tracker:
         self, task: Task, plan: Plan, told: Callable[[int, float | None], None]
     ) -> int:
         """Shows masks that were made before; the position of the first other one."""
-        way = task.way
-        for position in range(task.first, task.last + 1):
-            if not self._is_made(way, plan, position):
-                return position
-            self._project.show_made(way, way.frame(position), _chain(plan, position))
-            told(way.frame(position), None)
-        return task.last + 1
+        way, begin = task.way, task.first
+        while begin <= task.last and self._is_made(way, plan, begin):
+            self._project.show_made(way, [way.frame(begin)], _chain(plan, begin))
+            told(way.frame(begin), None)
+            begin += 1
+        return begin
 
     def _segmenter(self, task: Task, plan: Plan, saved: Saved | None) -> VideoSegmenter:
         model = self._model
@@ -189,21 +189,24 @@ class Tracker:
         way = task.way
         waiting: Pending | None = None
         times: list[float] = []
-        position = segmenter.index
-        for frame, inputs in self._read(way, segmenter.index, task.last):
-            position = segmenter.index
-            pending = self._advance(segmenter, plan, position, frame, inputs, way)
-            # The device works on this frame while the mask of the one before is stored.
+        position = segmenter.index - 1
+        try:
+            for frame, inputs in self._read(way, segmenter.index, task.last):
+                position += 1
+                pending = self._advance(segmenter, plan, position, frame, inputs, way)
+                # The device works on this frame while the mask before it is stored.
+                previous, waiting = waiting, pending
+                self._store(way, plan, previous, wanted, told, _rate(times))
+                times.append(time.monotonic())
+                ends = stop.is_set() or position == task.last
+                if ends or position % _KEEP_EVERY == _KEEP_EVERY - 1:
+                    self._keep(segmenter, way, plan, position)
+                if ends:
+                    break
+        finally:
+            # Also where the next frame cannot be read.
             self._store(way, plan, waiting, wanted, told, _rate(times))
-            waiting = pending
-            times.append(time.monotonic())
-            ends = stop.is_set() or position == task.last
-            if ends or position % _KEEP_EVERY == _KEEP_EVERY - 1:
-                self._keep(segmenter, way, plan, position)
-            if ends:
-                break
-        self._store(way, plan, waiting, wanted, told, _rate(times))
-        return way.frame(position)
+        return way.frame(max(position, 0))
 
     def _advance(
         self,
@@ -217,11 +220,12 @@ class Tracker:
         event = plan.event(position)
         if position == 0:
             with self._lock:
-                return segmenter(frame, self._project.start_labels(way))
-        labels, ids = None, None
+                labels = self._project.start_labels(way)
+            return segmenter(frame, labels)
+        given, ids = None, None
         if event is not None:
-            labels, ids = self._meet(segmenter, event)
-        return segmenter(frame, labels, ids, inputs)
+            given, ids = self._meet(segmenter, event)
+        return segmenter(frame, given, ids, inputs)
 
     def _meet(
         self, segmenter: VideoSegmenter, event: Event
@@ -278,7 +282,11 @@ class Tracker:
         read = source.frames if way.direction == FORWARD else source.reversed
         pairs = with_inputs(read(way.frame(begin)), inputs, model.size, begin=begin)
         ahead = prefetch(pairs, _AHEAD)
-        for _, pair in zip(range(begin, last + 1), ahead, strict=False):
+        for position in range(begin, last + 1):
+            pair = next(ahead, None)
+            if pair is None:
+                name = source.names[way.frame(position)]
+                raise InputError(f"{self._video}: ends before frame {name}")
             yield pair
 
     def _length(self, way: Pass) -> int:

@@ -1,7 +1,6 @@
 """`vos-jax annotate`: a page to draw masks on, and to correct what is tracked."""
 
 import argparse
-import math
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ SUMMARY = "Draw first masks and correct what is tracked, in a page in your brows
 EXAMPLE = "vos-jax annotate my.mp4 --method stm --weights stm.safetensors --size 480"
 
 _DEFAULT_METHOD = "hmmn-tiny"
+_MOST_GB = 1e6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,9 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Serves the page until it is interrupted."""
     options.positive(args, "size")
-    if not 0 <= args.state_memory < math.inf:
+    if not 0 <= args.state_memory <= _MOST_GB:
         raise InputError(f"--state-memory {args.state_memory}: use 0 or more, in GB")
-    from vos_jax.app.address import HOST, listen
+    from vos_jax.app.address import HOST, listen, page_file
     from vos_jax.app.open_project import AnnotateJob, check_packages, opened
     from vos_jax.app.server import serve
     from vos_jax.media import video_name
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
                 flush=True,
             )
             if args.browser:
-                _open(address)
+                _open(page_file(job.out, address).resolve().as_uri())
             serve(session, listening, token)
 
 

@@ -20,7 +20,7 @@ function meaning({ key, code, shiftKey }) {
 /** "Ctrl+Shift+Z" of an event. Shift is not told where it is part of the sign. */
 export function chord(event) {
   const key = meaning(event);
-  const sign = key.length === 1 && key === key.toLowerCase();
+  const sign = event.key.length === 1 && key.toUpperCase() === key.toLowerCase();
   // AltGr, which some keyboards need for [ and ], reads as Ctrl and Alt.
   const composed = event.getModifierState?.("AltGraph");
   let text = "";

@@ -26,13 +26,19 @@ export class Notices {
     const words = document.createElement("span");
     words.textContent = text;
     notice.append(words);
-    if (action) notice.append(this.#button(action.label, () => this.#act(key, action)));
+    if (action) {
+      const act = this.#button(action.label, () => this.#act(key, action));
+      act.className = "strong";
+      notice.append(act);
+    }
     const close = this.#button("Close", () => this.drop(key));
     notice.append(close);
     this.place.append(notice);
     const timer = seconds ? setTimeout(() => this.drop(key), 1000 * seconds) : null;
     this.shown.set(key, { notice, timer, action });
-    while (this.shown.size > 3) this.drop(this.shown.keys().next().value);
+    // What offers something, as a stroke that was not saved, waits for its answer.
+    const told = [...this.shown].filter(([, one]) => !one.action).map(([name]) => name);
+    for (const name of told.slice(0, -3)) this.drop(name);
   }
 
   drop(key) {
