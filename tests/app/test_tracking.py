@@ -299,6 +299,7 @@ def test_two_servers_do_not_share_a_project(network, video, tmp_path):
 
 def test_masks_of_something_else_are_not_taken_over(network, video, tmp_path):
     (tmp_path / "out" / "masks").mkdir(parents=True)
-    with pytest.raises(InputError, match="masks of something else"):
+    (tmp_path / "out" / "masks" / "mine.png").touch()
+    with pytest.raises(InputError, match="is no project's"):
         with annotating(network, video, tmp_path / "out"):
             pass
