@@ -8,14 +8,14 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--no-compile --constraint constraints.txt
 
-.PHONY: demo test check lint slow docs clean
+.PHONY: demo test check lint slow browser docs clean
 
 demo: .venv/.core
 	$(BIN)/vos-jax demo --out demo
 
 # Many processes import the same modules: also where nothing else is to be kept of them,
 # they are compiled once.
-check slow: export PYTHONDONTWRITEBYTECODE =
+check slow browser: export PYTHONDONTWRITEBYTECODE =
 
 # What lint does on one core, tests do not wait for.
 test: .venv/.dev
@@ -31,8 +31,12 @@ lint: .venv/.dev
 
 # Compiled by what compiles for users, not by what compiles quickly.
 slow: .venv/.dev .venv/.docs
-	XLA_FLAGS= $(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 2 \
-		--dist worksteal
+	XLA_FLAGS= $(BIN)/python -m pytest -m 'slow and not browser' \
+		--numprocesses auto --maxprocesses 2 --dist worksteal
+
+# Chromium and its driver are the system's: without them every test is skipped.
+browser: .venv/.browser
+	$(BIN)/python -m pytest -m browser
 
 # The site, in which every link was followed; warnings are errors.
 docs: .venv/.docs
@@ -62,7 +66,7 @@ clean:
 	@touch $@
 
 .venv/.others: .venv/.made pyproject.toml constraints.txt
-	@$(INSTALL) --no-warn-conflicts --editable ".[plot,proposals,test,train]"
+	@$(INSTALL) --no-warn-conflicts --editable ".[app,plot,proposals,test,train]"
 	@touch $@
 
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
@@ -70,6 +74,10 @@ clean:
 	@$(MAKE) --no-print-directory --jobs 2 .venv/.others .venv/.largest
 	@$(INSTALL) --editable ".[dev]"
 	@touch .venv/.core $@
+
+.venv/.browser: .venv/.dev
+	@$(INSTALL) --editable ".[browser]"
+	@touch $@
 
 .venv/.docs: .venv/.core
 	@echo "installing Sphinx into .venv"

@@ -19,6 +19,7 @@ LEVELS = [
     {"training"},
     {"bench"},
     {"reports"},
+    {"app"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -22,7 +22,7 @@ from vos_jax.methods.weights import export
 
 COMMANDS = [
     *("demo", "segment", "convert", "evaluate", "score", "train", "export", "data"),
-    "bench",
+    *("bench", "report"),
 ]
 
 

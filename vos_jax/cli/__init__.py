@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from vos_jax.cli import (
+    annotate,
     bench,
     convert,
     data,
@@ -14,6 +15,7 @@ from vos_jax.cli import (
     export_program,
     options,
     propose,
+    report,
     score,
     segment,
     segment_many,
@@ -25,9 +27,11 @@ _COMMANDS = (
     demo,
     segment,
     segment_many,
+    annotate,
     convert,
     evaluate,
     score,
+    report,
     train,
     export,
     export_program,

@@ -2,10 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vos_jax.cli import options
+from vos_jax.cli.about import with_maker
 from vos_jax.cli.score import print_report
 from vos_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from vos_jax.inference.dataset import Progressed
 
 SUMMARY = "Segment generated clips with the weights that ship; score and draw them."
 EXAMPLE = "vos-jax demo --out demo/"
@@ -49,15 +54,18 @@ def run(args: argparse.Namespace) -> None:
     method, variables = load_model(
         args.method, args.weights, **options.overrides_of(args)
     )
+    done: list[Progressed] = []
     try:
         report = run_demo(
             *(method, variables, args.out, args.clips),
             title=options.title(args.method, args.weights, args.inputs),
             inputs=args.inputs,
             theme=args.theme,
+            tell=done.append,
         )
     except OSError as error:
         raise InputError(f"{args.out}: {error.strerror}; use another --out") from error
+    report = with_maker(report, args.method, args.weights, method, done)
     print_report(report, args.out, args.json)
     if not args.json:
         print(f"\nlook at {args.out / 'sheet.png'} and {args.out / 'clip0.mp4'}")

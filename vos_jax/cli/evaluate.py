@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vos_jax.cli import options
+from vos_jax.cli.about import peak_memory, with_maker
 from vos_jax.cli.score import (
     add_dataset_options,
     check_measures,
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     )
     speeds = speed_rows(model.method, [speed for _, speed in timed])
     if speeds:
-        write_table(args.out, "speed", speeds)
+        write_table(args.out, "speed", speeds, {"memory": peak_memory()})
     if args.dataset != "davis2016":
         archive = args.out / "submission.zip"
         write_submission(masks, sequences, archive, args.dataset)
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
         )
     except InputError as error:
         raise InputError(f"masks are in {masks}, but not scored: {error}") from error
+    report = with_maker(report, args.method, args.weights, model.method, done)
     figures = {"speed": [row._asdict() for row in speeds]} if speeds else {}
     print_report(report, args.out, args.json, figures)
     if speeds and not args.json:

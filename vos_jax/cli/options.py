@@ -46,13 +46,17 @@ def load_experiment_of(args: argparse.Namespace) -> Any:
     return take_inputs(experiment, args.inputs)
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(
+    parser: argparse.ArgumentParser, default: str | None = None
+) -> None:
     """`--method`, `--weights` and what changes how a method computes."""
+    by_default = "" if default is None else f" ({default})"
     parser.add_argument(
         "--method",
-        required=True,
+        required=default is None,
+        default=default,
         metavar="NAME",
-        help=f"one of {', '.join(names.METHODS)}; {METHOD_FILE}",
+        help=f"one of {', '.join(names.METHODS)}; {METHOD_FILE}{by_default}",
     )
     add_weights_option(parser)
     parser.add_argument(

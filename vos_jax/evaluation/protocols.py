@@ -126,6 +126,13 @@ def score(
             f"temporal stability is a measure of davis2016, not of {dataset}; leave it "
             "out"
         )
+    about = {
+        "root": str(Path(root).resolve()),
+        "masks": str(Path(results).resolve()),
+        "resolution": resolution,
+        "drop_last": drop_last,
+        "seen": None if seen is None else sorted(seen),
+    }
     listed = read_dataset(
         dataset,
         root,
@@ -150,7 +157,8 @@ def score(
     ]
     _check_results(jobs)
     found = _run(jobs, workers or 1, progress)
-    return _report(dataset, split, drop_last, temporal, found)
+    report = _report(dataset, split, drop_last, temporal, found)
+    return replace(report, about=about)
 
 
 def _report(

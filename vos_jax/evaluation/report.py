@@ -62,6 +62,8 @@ class Report:
       temporal: Whether temporal stability T was asked for.
       unscored: By sequence, ids that scored annotations show and that are no objects
         by the rules.
+      about: Where masks and annotations were and how they were scored and, where that
+        is known, made, as JSON can hold it.
     """
 
     dataset: str
@@ -70,6 +72,7 @@ class Report:
     notes: tuple[str, ...] = ()
     temporal: bool = False
     unscored: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, float]:
         """The global scores by the official column names, in order.
@@ -253,6 +256,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "dataset": report.dataset,
         "split": report.split,
         "notes": list(report.notes),
+        "about": dict(report.about),
         "global": _scores_json(report.summary()),
         "global_without_absent": _scores_json(report.scores_of_the_present()),
         "unscored": {name: list(ids) for name, ids in report.unscored.items()},

@@ -1,6 +1,6 @@
 """The whole thing with nothing to download: generated clips, scores, pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from vos_jax.data.synthetic import Clip, generate_clip
 from vos_jax.evaluation import Report, read_dataset, score
-from vos_jax.inference.dataset import segment_dataset
+from vos_jax.inference.dataset import Progressed, segment_dataset
 from vos_jax.inference.files import write_overlay
 from vos_jax.inference.run_folder import DATASET_FILE, discard
 from vos_jax.media import blend, contact_sheet, open_frames, read_labels, write_labels
@@ -86,12 +86,13 @@ def run_demo(
     title: str | None = None,
     inputs: Path | None = None,
     theme: str = "world",
+    tell: Callable[[Progressed], None] | None = None,
 ) -> Report:
     """Generates, segments, scores and draws.
 
     Writes `data/` (DAVIS layout), `masks/`, `<clip>.mp4` overlays and `sheet.png`.
-    `title` and `inputs` are those of `segment_dataset`; without `inputs` what else the
-    method takes is made of the frames. `theme` is what the clips show, as
+    `title`, `inputs` and `tell` are those of `segment_dataset`; without `inputs` what
+    else the method takes is made of the frames. `theme` is what the clips show, as
     `vos_jax.data.synthetic.generate_clip` explains.
 
     Returns:
@@ -110,6 +111,7 @@ def run_demo(
         weights_id="demo",
         inputs=inputs or of_frames(method.inputs),
         title=title,
+        tell=tell,
         remedy=_REMEDY,
     )
     report = score("davis2017", data, SPLIT, masks)

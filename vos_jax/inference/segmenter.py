@@ -167,6 +167,11 @@ class VideoSegmenter:
         """Whether there has been a first frame, whose masks are given."""
         return bool(self._ids.size)
 
+    @property
+    def ids(self) -> list[int]:
+        """Ids of the objects that are followed."""
+        return [int(id) for id in self._ids if id]
+
     def remove(self, id: int) -> None:
         """Ends an object after the latest frame; its slot serves the next new one."""
         self._hold([remove_object(view, id) for view in self.views])

@@ -61,13 +61,19 @@ def overlay_colours() -> np.ndarray:
     return colours
 
 
-def blend(frame: np.ndarray, labels: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+def blend(
+    frame: np.ndarray,
+    labels: np.ndarray,
+    alpha: float = 0.5,
+    colours: np.ndarray | None = None,
+) -> np.ndarray:
     """Tints the objects of a frame; a bright rim and a dark line outside mark edges.
 
     Args:
       frame: `uint8 [H, W, 3]`, RGB.
       labels: `uint8 [H, W]`; 0 and 255 get no tint.
       alpha: Weight of the tint, from 0 (edges only) to 1.
+      colours: Of the labels, `uint8 [256, 3]`, RGB; by default `overlay_colours`.
 
     Returns:
       A new `uint8 [H, W, 3]`.
@@ -79,7 +85,7 @@ def blend(frame: np.ndarray, labels: np.ndarray, alpha: float = 0.5) -> np.ndarr
         raise ValueError(
             f"frame {list(frame.shape)} and labels {list(labels.shape)} differ in size"
         )
-    colours = overlay_colours()
+    colours = overlay_colours() if colours is None else colours
     inside = (labels > 0) & (labels < IGNORE)
     blended = frame.copy()
     weight = round(256 * alpha)

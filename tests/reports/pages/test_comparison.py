@@ -1,0 +1,114 @@
+"""What several results have in common, and how sure their differences are."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vos_jax.errors import InputError
+from vos_jax.reports.pages.comparison import (
+    bootstrap_interval,
+    common_part,
+    differences,
+    sequence_means,
+)
+from vos_jax.reports.pages.results import read_results
+
+
+@pytest.fixture
+def both(results):
+    return [read_results(folder, folder.name) for folder in results]
+
+
+def without(results, name):
+    kept = tuple(x for x in results.report.objects if x.sequence != name)
+    report = dataclasses.replace(results.report, objects=kept)
+    return dataclasses.replace(results, report=report)
+
+
+def plain_interval(values, groups, resamples, seed):
+    """One object after the other."""
+    rng = np.random.default_rng(seed)
+    names = sorted(set(groups))
+    means = []
+    for _ in range(resamples):
+        drawn = []
+        for place in rng.integers(len(names), size=len(names)):
+            drawn += [
+                v for v, g in zip(values, groups, strict=True) if g == names[place]
+            ]
+        means.append(sum(drawn) / len(drawn))
+    means.sort()
+
+    def percentile(share):
+        at = share * (len(means) - 1)
+        below = int(at)
+        above = min(below + 1, len(means) - 1)
+        return means[below] + (at - below) * (means[above] - means[below])
+
+    return percentile(0.025), percentile(0.975)
+
+
+def test_the_bootstrap_is_that_of_a_plain_loop():
+    rng = np.random.default_rng(3)
+    values = rng.normal(0.02, 0.1, 11)
+    groups = list("aabcccddeff")
+    found = bootstrap_interval(values, groups, resamples=500, seed=7)
+    assert found == pytest.approx(plain_interval(values, groups, 500, 7), abs=1e-12)
+
+
+def test_objects_of_one_sequence_come_together():
+    # If objects were drawn by themselves, the mean would often be neither.
+    values, groups = np.array([1.0, 1.0, 1.0, 0.0]), ["a", "a", "a", "a"]
+    assert bootstrap_interval(values, groups, resamples=50) == (0.75, 0.75)
+    assert bootstrap_interval(values, list("abcd"), resamples=200)[0] < 0.75
+
+
+def test_an_interval_repeats_itself():
+    values, groups = np.random.default_rng(5).normal(size=9), list("abcdefghi")
+    assert bootstrap_interval(values, groups) == bootstrap_interval(values, groups)
+    other = bootstrap_interval(values, groups, seed=1)
+    assert other != bootstrap_interval(values, groups)
+
+
+def test_the_difference_is_that_of_the_official_means(both):
+    near, far = both
+    found = {each.measure: each for each in differences(near, far)}
+    for measure, column in (("J&F", "J&F-Mean"), ("J", "J-Mean"), ("F", "F-Mean")):
+        expected = far.report.summary()[column] - near.report.summary()[column]
+        each = found[measure]
+        assert each.mean == pytest.approx(expected, abs=1e-12)
+        assert each.low <= each.mean <= each.high < 0
+
+
+def test_only_what_all_have_is_compared_and_what_is_left_out_is_said(both):
+    cut, told = common_part([both[0], without(both[1], "beta")])
+    assert "2 sequences" in told and "left out: beta" in told
+    for each in cut:
+        assert list(sequence_means(each.report.objects)) == ["alpha", "gamma"]
+    whole, nothing = common_part(both)
+    assert (whole, nothing) == (both, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"dataset": "davis2016"}, "is of dataset davis2016"),
+        ({"split": "train"}, "is of split train"),
+        ({"objects": ()}, "has no sequence of"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(both, change, found):
+    report = dataclasses.replace(both[1].report, **change)
+    other = dataclasses.replace(both[1], report=report)
+    with pytest.raises(InputError, match=found):
+        common_part([both[0], other])
+
+
+def test_scores_of_other_frames_are_refused(both):
+    first, *rest = both[1].report.objects
+    fewer = dataclasses.replace(first, frames=first.frames[1:], region=first.region[1:])
+    report = dataclasses.replace(both[1].report, objects=(fewer, *rest))
+    other = dataclasses.replace(both[1], report=report)
+    with pytest.raises(InputError, match="object alpha_1 was scored in other frames"):
+        common_part([both[0], other])

@@ -1,0 +1,171 @@
+"""Results of one split side by side: what all have, and how sure differences are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from vos_jax.errors import InputError
+from vos_jax.evaluation import ObjectScores, statistics
+from vos_jax.reports.pages.results import Results
+
+RESAMPLES = 10_000
+"""How often an interval draws its sample again."""
+
+SEED = 0
+"""Of what intervals draw."""
+
+FEW = 5
+"""With fewer sequences than this an interval means little."""
+
+
+class Difference(NamedTuple):
+    """By how much the mean of one measure is higher than that of a first result.
+
+    Attributes:
+      measure: "J&F", "J" or "F".
+      mean: Over objects, of their means over frames.
+      low: Lower end of the 95 % interval.
+      high: Upper end.
+    """
+
+    measure: str
+    mean: float
+    low: float
+    high: float
+
+
+def common_part(results: Sequence[Results]) -> tuple[list[Results], str]:
+    """The results cut down to the sequences that all have.
+
+    Returns:
+      The results, and a sentence of what was left out, "" if nothing.
+
+    Raises:
+      InputError: They are of different data sets or splits, have no sequence in
+        common, or were scored by different frames or objects.
+    """
+    first = results[0]
+    for other in results[1:]:
+        for what in ("dataset", "split"):
+            one, two = getattr(first.report, what), getattr(other.report, what)
+            if one != two:
+                raise InputError(
+                    f"{other.folder}: is of {what} {two}, {first.folder} of {one};"
+                    " compare results of the same"
+                )
+    own = [dict.fromkeys(x.sequence for x in each.report.objects) for each in results]
+    shared = [name for name in own[0] if all(name in each for each in own)]
+    if not shared:
+        raise InputError(f"{results[-1].folder}: has no sequence of {first.folder}")
+    dropped = sorted(set().union(*own) - set(shared))
+    cut = [_only(each, shared) for each in results] if dropped else list(results)
+    for other in cut[1:]:
+        _check_same_objects(cut[0], other)
+    if not dropped:
+        return cut, ""
+    return cut, (
+        f"Only the {len(shared)} sequences that all results have are compared; left"
+        f" out: {', '.join(dropped)}."
+    )
+
+
+def _only(results: Results, names: Sequence[str]) -> Results:
+    """With the objects of some sequences, in the order of `names`."""
+    kept = [x for name in names for x in results.report.objects if x.sequence == name]
+    return replace(results, report=replace(results.report, objects=tuple(kept)))
+
+
+def _check_same_objects(first: Results, other: Results) -> None:
+    def facts(results: Results) -> dict[str, tuple[str, ...]]:
+        return {entry.name: entry.frames for entry in results.report.objects}
+
+    one, two = facts(first), facts(other)
+    strange = [name for name in {**one, **two} if one.get(name) != two.get(name)]
+    if strange:
+        raise InputError(
+            f"{other.folder}: object {strange[0]} was scored in other frames than in"
+            f" {first.folder}; score both by the same annotations"
+        )
+
+
+def by_sequence(objects: Sequence[ObjectScores]) -> dict[str, list[ObjectScores]]:
+    """Objects by the name of their sequence, in their order."""
+    found: dict[str, list[ObjectScores]] = {}
+    for entry in objects:
+        found.setdefault(entry.sequence, []).append(entry)
+    return found
+
+
+def object_means(entry: ObjectScores) -> dict[str, float]:
+    """J&F, J and F of an object, means over its frames."""
+    region, contour = statistics(entry.region).mean, statistics(entry.contour).mean
+    return {"J&F": (region + contour) / 2, "J": region, "F": contour}
+
+
+def sequence_means(objects: Sequence[ObjectScores]) -> dict[str, dict[str, float]]:
+    """J&F, J and F of every sequence, means over its objects."""
+    return {
+        name: _mean_of([object_means(entry) for entry in entries])
+        for name, entries in by_sequence(objects).items()
+    }
+
+
+def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def differences(first: Results, other: Results) -> list[Difference]:
+    """What `other` has more than `first`, with intervals over sequences."""
+    pairs = list(zip(first.report.objects, other.report.objects, strict=True))
+    names = [one.sequence for one, _ in pairs]
+    found = []
+    for measure in ("J&F", "J", "F"):
+        changes = np.array(
+            [
+                object_means(two)[measure] - object_means(one)[measure]
+                for one, two in pairs
+            ]
+        )
+        interval = bootstrap_interval(changes, names)
+        found.append(Difference(measure, float(np.mean(changes)), *interval))
+    return found
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    groups: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of a mean over objects, when sequences are drawn anew.
+
+    Objects of one sequence share its difficulty, so whole sequences are drawn, with
+    replacement and as many as there are; every object of one comes along each time.
+    B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+
+    Args:
+      values: One for each object, float64 `[O]`.
+      groups: The sequence of each.
+      resamples: Draws.
+      seed: Of the draws.
+      level: Share of the draws' means between the ends.
+
+    Returns:
+      The ends of the interval.
+    """
+    _, place = np.unique(np.asarray(groups), return_inverse=True)
+    count = int(place.max()) + 1
+    sums = np.bincount(place, weights=values, minlength=count)
+    sizes = np.bincount(place, minlength=count)
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for draw in range(resamples):
+        drawn = rng.integers(count, size=count)
+        means[draw] = sums[drawn].sum() / sizes[drawn].sum()
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
