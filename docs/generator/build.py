@@ -65,7 +65,8 @@ def build(site: Path) -> int:
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
             status = sphinx.main([*options, *settings, "--jobs", "auto", *folders])
-        print(_of_the_repository(said.getvalue(), work / "pages"), file=sys.stderr)
+        if warnings := _of_the_repository(said.getvalue(), work / "pages"):
+            print(warnings, file=sys.stderr)
         if status:
             return status
         print("following every link", flush=True)
