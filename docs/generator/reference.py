@@ -54,7 +54,7 @@ GROUPS = {
 }
 """In which order the first page describes what `import vos_jax` offers."""
 
-_LONGEST_VALUE = 60
+_LONGEST_VALUE = 90
 # Literal, and the types of arrays: their strings are no types.
 _WITH_TEXT = {"Literal", "Float", "Int", "UInt", "Num", "Real", "Bool", "Shaped", "Key"}
 
