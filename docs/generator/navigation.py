@@ -39,7 +39,7 @@ SECTIONS = {
     "Extend": ("through-time", "write-your-own-read", "architecture"),
     "Measured": ("benchmarks",),
     "Reference": ("command-line", "reference/index"),
-    "Project": ("developing", "contributing", "citing", "changelog"),
+    "Project": ("developing", "contributing", "changelog", "citing"),
 }
 
 

@@ -5,17 +5,21 @@ import { fromBase64, sameRuns, toBase64 } from "./runs.js";
 import * as server from "./server.js";
 
 /**
- * Events: "change" (more or fewer are unsent), "saved" {index, runs, version},
+ * Events: "change" (more or fewer are unsent), "adopted", "saved" {index, runs, version},
  * "conflict" {index, what, before, after, now} and "refused" {index, message}, after which the
  * edits of that frame are gone; "unkept" when the browser has no room for them.
  */
 export class Edits extends EventTarget {
-  constructor(place) {
+  /** `prefix` begins the names of all places of localStorage for this project. */
+  constructor(prefix, place) {
     super();
-    this.place = place; // of localStorage
+    this.prefix = prefix;
+    this.place = place; // of this window
+    this.begun = false;
     this.queue = []; // {index, what, runs, before, version}
     this.sending = false;
     this.present = true;
+    this.leaving = false; // the page is about to be closed
     this.waiters = [];
   }
 
@@ -36,15 +40,36 @@ export class Edits extends EventTarget {
     this.#send();
   }
 
-  /** Takes over what a page that was closed could not send. */
-  adopt(text) {
-    for (const edit of JSON.parse(text)) {
-      edit.runs = fromBase64(edit.runs);
-      edit.before = fromBase64(edit.before);
-      this.queue.push(edit);
+  /** Takes over what this window, before it was reloaded, or a closed one has left. */
+  async adopt() {
+    const others = Object.keys(localStorage).filter(
+      (place) => place.startsWith(`${this.prefix}:`) && place !== this.place,
+    );
+    if (!this.begun) this.#take(this.place);
+    this.begun = true;
+    for (const place of others) {
+      if (!(await hold(place))) continue;
+      this.#take(place);
+      localStorage.removeItem(place);
     }
+  }
+
+  #take(place) {
+    let left = [];
+    try {
+      left = JSON.parse(localStorage.getItem(place) ?? "[]").map((edit) => ({
+        ...edit,
+        runs: fromBase64(edit.runs),
+        before: fromBase64(edit.before),
+      }));
+    } catch {
+      // Nobody can make anything of it.
+    }
+    if (!left.length) return;
+    this.queue.push(...left);
     this.#store();
     this.#emit("change");
+    this.#emit("adopted");
     this.#send();
   }
 
@@ -97,7 +122,7 @@ export class Edits extends EventTarget {
           edit.what,
           edit.runs,
           edit.version ?? "",
-          document.visibilityState === "hidden",
+          this.leaving,
         );
         this.#saved(edit, version);
       } catch (error) {
@@ -138,31 +163,25 @@ export class Edits extends EventTarget {
   }
 }
 
-/**
- * The place for the unsent edits of this window, and those of windows that are closed:
- * {place, orphans}. A window holds a lock as long as it is open.
- */
-export async function places(prefix) {
-  const hold = (name) =>
-    new Promise((resolve) => {
-      navigator.locks
-        .request(name, { ifAvailable: true }, (lock) => {
-          resolve(lock !== null);
-          return lock && new Promise(() => {});
-        })
-        .catch(() => resolve(true)); // no locks here: then as if alone
-    });
-  let place = sessionStorage.getItem(prefix);
+/** Takes a lock that is held until the window is closed; whether it was free. */
+function hold(name) {
+  return new Promise((resolve) => {
+    navigator.locks
+      .request(name, { ifAvailable: true }, (lock) => {
+        resolve(lock !== null);
+        return lock && new Promise(() => {});
+      })
+      .catch(() => resolve(true)); // no locks here: then as if alone
+  });
+}
+
+/** The place for the unsent edits of this window, which is the same after a reload. */
+export async function ownPlace(prefix) {
+  const before = sessionStorage.getItem(prefix);
   // A duplicated window has the session storage of the other one.
-  if (!place || !(await hold(place))) {
-    place = `${prefix}:${crypto.randomUUID()}`;
-    await hold(place);
-    sessionStorage.setItem(prefix, place);
-  }
-  const orphans = [];
-  for (const key of Object.keys(localStorage)) {
-    if (!key.startsWith(`${prefix}:`)) continue;
-    if (key === place || (await hold(key))) orphans.push(key);
-  }
-  return { place, orphans };
+  if (before && (await hold(before))) return before;
+  const place = `${prefix}:${crypto.randomUUID()}`;
+  await hold(place);
+  sessionStorage.setItem(prefix, place);
+  return place;
 }

@@ -6,9 +6,8 @@ const LIMIT = 300e6; // bytes of decoded frames that are kept
 const AT_ONCE = 3; // requests; browsers allow six, masks and commands need some
 
 export class Frames {
-  constructor(width, height) {
+  constructor(width) {
     this.width = width;
-    this.height = height;
     this.kept = new Map(); // key -> {bitmap, bytes}, the latest used at the end
     this.coming = new Map(); // key -> {promise, controller}
     this.plan = [];
@@ -18,11 +17,6 @@ export class Frames {
 
   #key(index, width) {
     return `${index}/${width}`;
-  }
-
-  /** The best bitmap that is there at once, of any width, or null. */
-  peek(index, width) {
-    return this.kept.get(this.#key(index, 0)) ?? this.kept.get(this.#key(index, width)) ?? null;
   }
 
   /** The frame; rejects with AbortError if it is no longer wanted. */
@@ -41,7 +35,8 @@ export class Frames {
   want(plan) {
     this.plan = plan;
     const keys = new Set(plan.map(([index, width]) => this.#key(index, width)));
-    for (const [key, { controller }] of this.coming) if (!keys.has(key)) controller.abort();
+    for (const [key, { controller }] of this.coming)
+      if (!keys.has(key)) controller.abort();
     this.#ahead();
   }
 

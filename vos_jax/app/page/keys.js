@@ -1,17 +1,32 @@
 // From the keyboard and the buttons to actions; from actions to the list of keys.
 
-const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
+const NAMES = {
+  " ": "Space",
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+};
+
+/** What a key stands for. Alphabets without Latin letters, and rows without digits,
+ * go by the place of the key. */
+function meaning({ key, code, shiftKey }) {
+  if (key.length !== 1) return NAMES[key] ?? key;
+  if (key > "~" && /^Key[A-Z]$/.test(code)) return code.at(-1);
+  if (!shiftKey && /^Digit[1-9]$/.test(code)) return code.at(-1);
+  return NAMES[key] ?? key.toUpperCase();
+}
 
 /** "Ctrl+Shift+Z" of an event. Shift is not told where it is part of the sign. */
 export function chord(event) {
-  const key = NAMES[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
-  const sign = event.key.length === 1 && event.key.toUpperCase() === event.key.toLowerCase();
+  const key = meaning(event);
+  const sign = key.length === 1 && key === key.toLowerCase();
   // AltGr, which some keyboards need for [ and ], reads as Ctrl and Alt.
   const composed = event.getModifierState?.("AltGraph");
   let text = "";
   if ((event.ctrlKey || event.metaKey) && !composed) text += "Ctrl+";
   if (event.altKey && !composed) text += "Alt+";
-  if (event.shiftKey && (!sign || key === "Space")) text += "Shift+";
+  if (event.shiftKey && !sign) text += "Shift+";
   return text + key;
 }
 
@@ -45,7 +60,8 @@ export function bind(actions, space) {
   }
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) {
-      if (event.key === "?" && !typing(event.target)) document.querySelector("dialog[open]").close();
+      if (event.key === "?" && !typing(event.target))
+        document.querySelector("dialog[open]").close();
       return;
     }
     const key = chord(event);
@@ -70,10 +86,13 @@ export function bind(actions, space) {
     button.addEventListener("click", () => action.run());
   }
   // A control that was used with the pointer gives the keyboard back.
-  document.addEventListener("click", (event) => {
-    const control = event.target.closest?.("button, input");
-    if (control && event.detail > 0 && !typing(control) && !control.closest("dialog")) control.blur();
-  });
+  for (const type of ["click", "change"]) {
+    document.addEventListener(type, ({ target }) => {
+      const control = target.closest("button, input");
+      if (!control || typing(control) || control.closest("dialog")) return;
+      if (!control.matches(":focus-visible")) control.blur();
+    });
+  }
   return byName;
 }
 
@@ -106,7 +125,9 @@ export function list(place, actions, more) {
         sign.textContent = key;
         which.append(sign);
       });
-      table.append(what, which);
+      const row = document.createElement("div");
+      row.append(what, which);
+      table.append(row);
     }
     section.append(title, table);
     place.append(section);

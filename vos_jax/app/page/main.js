@@ -1,7 +1,7 @@
 // The page of `vos-jax annotate`: makes the parts and connects them.
 
 import { App } from "./app.js";
-import { places } from "./edits.js";
+import { Edits, ownPlace } from "./edits.js";
 import * as server from "./server.js";
 
 async function open() {
@@ -18,5 +18,5 @@ async function open() {
 }
 
 const project = await open();
-const { place, orphans } = await places(`vos-jax-edits:${location.pathname}`);
-new App(project, place).start(orphans);
+const prefix = `vos-jax-edits:${location.pathname}`;
+new App(project, new Edits(prefix, await ownPlace(prefix))).start();

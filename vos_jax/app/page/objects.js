@@ -15,6 +15,7 @@ export class ObjectList extends EventTarget {
 
   /** `ended` is [[frame, id], ...]. */
   show(objects, ended, selected, hidden) {
+    const moved = selected !== this.selected;
     Object.assign(this, { selected, hidden });
     const ids = new Set(objects.map((one) => one.id));
     for (const [id, row] of this.rows) {
@@ -29,6 +30,7 @@ export class ObjectList extends EventTarget {
       }
       this.#fill(row, object, place, ended);
     });
+    if (moved) this.rows.get(selected)?.item.scrollIntoView({ block: "nearest" });
   }
 
   focusName(id) {
@@ -48,7 +50,11 @@ export class ObjectList extends EventTarget {
     item.dataset.object = id;
     const number = element("button", "number", { type: "button" });
     const colour = element("input", "colour", { type: "color" });
-    const name = element("input", "name", { type: "text", maxLength: 80, spellcheck: false });
+    const name = element("input", "name", {
+      type: "text",
+      maxLength: 80,
+      spellcheck: false,
+    });
     const eye = iconButton("eye", "eye", "Show or hide");
     const gone = iconButton("gone", "gone", "Gone from this frame on (X)");
     const remove = iconButton("delete", "delete", "Delete the object (Shift+Delete)");
@@ -60,7 +66,9 @@ export class ObjectList extends EventTarget {
 
     number.addEventListener("click", () => this.#emit("select", { id }));
     item.addEventListener("pointerdown", () => this.#emit("select", { id }));
-    colour.addEventListener("change", () => this.#emit("change", { id, colour: colour.value }));
+    colour.addEventListener("change", () =>
+      this.#emit("change", { id, colour: colour.value }),
+    );
     name.addEventListener("focus", () => this.#emit("select", { id }));
     name.addEventListener("change", () => {
       const text = name.value.trim();

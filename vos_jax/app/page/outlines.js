@@ -23,7 +23,11 @@ export class Outlines {
   renew(labels, { left, top, right, bottom }) {
     for (let row = Math.floor(Math.max(0, top - 1) / TILE); row < this.rows; row++) {
       if (row * TILE > bottom) break;
-      for (let column = Math.floor(Math.max(0, left - 1) / TILE); column < this.columns; column++) {
+      for (
+        let column = Math.floor(Math.max(0, left - 1) / TILE);
+        column < this.columns;
+        column++
+      ) {
         if (column * TILE > right) break;
         this.tiles[row * this.columns + column] = this.#trace(labels, column, row);
       }

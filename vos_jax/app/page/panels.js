@@ -12,7 +12,8 @@ const HINTS = {
   fill: "Click into an enclosed region; with Shift a region is taken away",
 };
 
-const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
+const count = (number, word) =>
+  `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
 export class Panels {
   constructor(app) {
@@ -21,10 +22,11 @@ export class Panels {
 
   start() {
     const { app } = this;
-    const { project, settings, tools } = app;
+    const { project, tools } = app;
     document.title = `${project.video} – annotate`;
     byId("video").textContent = project.video;
-    byId("video").title = `${project.width} × ${project.height}, ${count(project.frames, "frame")}`;
+    byId("video").title =
+      `${project.width} × ${project.height}, ${count(project.frames, "frame")}`;
     byId("model").textContent = project.model;
     byId("model").title = project.model;
     byId("of").textContent = `/ ${project.frames - 1}`;
@@ -32,9 +34,11 @@ export class Panels {
     byId("size").addEventListener("input", (event) => {
       tools.setSize(LARGEST ** (event.target.value / 100));
     });
-    byId("opacity").addEventListener("input", (event) => app.setOpacity(event.target.value / 100));
+    byId("opacity").addEventListener("input", (event) =>
+      app.setOpacity(event.target.value / 100),
+    );
     byId("follow").addEventListener("change", (event) => {
-      settings.follow = event.target.checked;
+      app.follow(event.target.checked);
     });
     const frame = byId("frame");
     frame.addEventListener("change", () => {
@@ -46,12 +50,15 @@ export class Panels {
       if (event.key === "Escape") frame.value = app.player.target;
       if (event.key === "Escape" || event.key === "Enter") frame.blur();
     });
-    byId("export-form").addEventListener("submit", (event) => {
-      if (event.submitter?.value !== "write") return;
+    byId("export-cancel").addEventListener("click", () =>
+      byId("export-dialog").close(),
+    );
+    byId("export-form").addEventListener("submit", () => {
       const overlay = byId("export-overlay").checked;
       app.command("export", { overlay, coco: byId("export-coco").checked });
     });
     this.view();
+    this.zoom();
     this.position();
   }
 
@@ -66,11 +73,16 @@ export class Panels {
       text = unsent ? `Server away: ${count(unsent, "edit")} kept here` : "Server away";
     } else if (app.project.track) {
       state = "tracking";
-      text = "Tracking";
+      const { phase, frame } = app.project.track;
+      text =
+        phase === "compiling"
+          ? "Getting the tracker ready…"
+          : `Tracking, frame ${frame}`;
     } else if (unsent || app.commands) {
       state = "saving";
       text = "Saving…";
     }
+    if (document.body.dataset.state !== state) this.here();
     document.body.dataset.state = state;
     document.body.dataset.revision = app.project.revision;
     byId("saved").textContent = text;
@@ -78,24 +90,30 @@ export class Panels {
   }
 
   project() {
-    const { project, settings, present } = this.app;
+    const { project, following, present } = this.app;
     const { track } = project;
     for (const name of ["undo", "redo"]) {
       const button = byId(name);
       const word = name === "undo" ? "Undo" : "Redo";
       button.disabled = !project[name] || !present;
-      describe(button, project[name] ? `${word}: ${project[name]}` : word, this.app.actions.get(name));
+      describe(
+        button,
+        project[name] ? `${word}: ${project[name]}` : word,
+        this.app.actions.get(name),
+      );
     }
     byId("stop").disabled = !track;
     for (const id of ["track-forward", "track-backward"]) {
       byId(id).disabled = Boolean(track) || !project.can_track || !present;
     }
-    byId("follow").checked = settings.follow;
+    byId("follow").checked = following;
     byId("track-text").textContent = track ? describeTrack(track) : "";
     byId("track-text").title = byId("track-text").textContent;
     const { export: writing } = project;
     byId("export").disabled = Boolean(writing) || !present;
-    byId("export-label").textContent = writing ? `${writing.done} of ${writing.of}` : "Export";
+    byId("export-label").textContent = writing
+      ? `${writing.done} of ${writing.of}`
+      : "Export";
     byId("no-objects").hidden = project.objects.length > 0;
     this.state();
     this.here();
@@ -109,12 +127,17 @@ export class Panels {
     const text = `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
     byId("time").textContent = project.fps ? text : "";
     const name = project.names?.[player.target];
-    byId("timeline").setAttribute("aria-valuetext", `frame ${player.target}, ${name ?? ""}`);
+    byId("timeline").setAttribute(
+      "aria-valuetext",
+      `frame ${player.target}, ${name ?? ""}`,
+    );
     this.here();
   }
 
   playing(playing) {
-    byId("play").querySelector("use").setAttribute("href", playing ? "#i-pause" : "#i-play");
+    byId("play")
+      .querySelector("use")
+      .setAttribute("href", playing ? "#i-pause" : "#i-play");
     byId("play").setAttribute("aria-pressed", playing);
   }
 
@@ -125,22 +148,28 @@ export class Panels {
     const drawn = project.drawn.includes(index);
     const letter = project.status[index];
     let text = "No mask.";
-    if (drawn) text = "Drawn by hand.";
-    else if (letter === "s") text = "Tracked, but older than a change. Track on from there.";
+    if (this.app.edits.latest(index)) text = "Drawn by hand, not saved yet.";
+    else if (drawn) text = "Drawn by hand.";
+    else if (letter === "s")
+      text = "Tracked, but older than a change: track on from that.";
     else if (letter !== ".") text = "Tracked.";
     const object = project.objects.find((one) => one.id === selected);
     const found = view.extents.get(selected);
+    let about = "";
     if (object && player.shown === index) {
-      text += found
-        ? ` ${object.name}: ${count(found.area, "pixel")}.`
-        : ` ${object.name} is not here.`;
+      about = found
+        ? `${object.name}: ${count(found.area, "pixel")}`
+        : `${object.name} is not here.`;
     }
-    if (byId("here-text").textContent !== text) byId("here-text").textContent = text;
+    const name = project.names?.[index];
+    write("here-title", Number(name) === index ? "This frame" : `This frame: ${name}`);
+    write("here-text", text);
+    write("here-object", about);
     byId("clear").disabled = !found;
     byId("copy").disabled = !found;
     byId("forget").disabled = !drawn;
-    byId("paste").disabled = !this.app.clipboard;
-    const untouched = !project.objects.length && !project.drawn.length;
+    byId("paste").disabled = !this.app.drawing.clipboard;
+    const untouched = !project.drawn.length && !/[^.]/.test(project.status);
     byId("empty").hidden = !untouched;
     byId("empty").textContent = untouched
       ? "Paint an object in this frame, then press T to track it. Press ? for all keys."
@@ -155,7 +184,8 @@ export class Panels {
     byId("lock").setAttribute("aria-pressed", lock);
     byId("size").value = (100 * Math.log(size)) / Math.log(LARGEST);
     byId("size-value").textContent = `${size} px`;
-    byId("hint").textContent = HINTS[tool] + (lock ? ". Only background is painted on." : "");
+    byId("hint").textContent =
+      HINTS[tool] + (lock ? ". Only background is painted on." : "");
     byId("size-option").hidden = tool === "polygon" || tool === "fill";
   }
 
@@ -170,7 +200,9 @@ export class Panels {
   }
 
   zoom() {
-    byId("zoom").textContent = `${Math.round(100 * this.app.view.scale * this.app.view.ratio)} %`;
+    const { scale, ratio, x, y } = this.app.view;
+    byId("zoom").textContent = `${Math.round(100 * scale * ratio)} %`;
+    byId("marks").dataset.view = `${scale} ${x} ${y}`;
   }
 
   openExport() {
@@ -182,9 +214,16 @@ export class Panels {
     const notes = [];
     if (missing) notes.push(`${count(missing, "frame")} without a mask`);
     if (stale) notes.push(`${count(stale, "frame")} older than a change`);
-    byId("export-note").textContent = notes.length ? `There are ${notes.join(" and ")}.` : "";
+    byId("export-note").textContent = notes.length
+      ? `There are ${notes.join(" and ")}.`
+      : "";
     byId("export-dialog").showModal();
   }
+}
+
+/** Writes only what is new: it may be read aloud. */
+function write(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
 function describeTrack({ direction, frame, last, rate, phase }) {

@@ -2,6 +2,7 @@
 // in order: a slow machine plays slower, but shows every frame.
 
 import { sameRuns } from "./runs.js";
+import { Refused } from "./server.js";
 
 const WIDTHS = [320, 640, 960, 1280]; // that the server scales frames to
 const SCRUB = 960;
@@ -38,6 +39,12 @@ export class Player extends EventTarget {
     this.#emit("seek");
     if (!scrubbing && this.shown !== target) this.#plan(target, this.#width());
     this.#run();
+  }
+
+  /** Stays at the frame that is shown, whatever was on its way. */
+  stay() {
+    this.pause();
+    if (this.shown >= 0 && this.shown !== this.target) this.seek(this.shown);
   }
 
   /** Ends scrubbing: the frame comes with all of its pixels. */
@@ -119,7 +126,8 @@ export class Player extends EventTarget {
       const next = index + step * this.direction;
       if (next >= 0 && next < this.count) plan.push([next, width]);
     }
-    if (!this.playing && !this.scrubbing && index > 0) plan.push([index - this.direction, width]);
+    if (!this.playing && !this.scrubbing && index > 0)
+      plan.push([index - this.direction, width]);
     this.frames.want(plan.filter(([one]) => one >= 0 && one < this.count));
     if (this.playing) this.labels.ahead(plan.slice(0, 4).map(([one]) => one));
   }
@@ -168,6 +176,8 @@ export class Player extends EventTarget {
       } catch (error) {
         if (error.name === "AbortError") continue;
         this.#emit("fail", { index, error });
+        // A refusal is not asked for again before the user goes elsewhere.
+        if (error instanceof Refused) break;
         await until(performance.now() + AGAIN);
       }
     }
@@ -185,5 +195,7 @@ export class Player extends EventTarget {
 }
 
 function until(time) {
-  return new Promise((resolve) => setTimeout(resolve, Math.max(0, time - performance.now())));
+  return new Promise((resolve) =>
+    setTimeout(resolve, Math.max(0, time - performance.now())),
+  );
 }

@@ -61,7 +61,10 @@ export function paintLine(map, a, b, size, label, may) {
 
 /** A line of single pixels: the disc of one pixel often holds no centre. */
 function paintThin({ labels, width, height }, a, b, label, may, box) {
-  const steps = Math.max(1, Math.ceil(2 * Math.max(Math.abs(b.x - a.x), Math.abs(b.y - a.y))));
+  const steps = Math.max(
+    1,
+    Math.ceil(2 * Math.max(Math.abs(b.x - a.x), Math.abs(b.y - a.y))),
+  );
   for (let step = 0; step <= steps; step++) {
     const x = Math.floor(a.x + ((b.x - a.x) * step) / steps);
     const y = Math.floor(a.y + ((b.y - a.y) * step) / steps);
@@ -130,7 +133,12 @@ export function region({ labels, width, height }, x, y) {
     seen.fill(1, start, stop);
     spans.push(start, stop);
     area += stop - start;
-    box = union(box, { left: start - first, top: row, right: stop - first, bottom: row + 1 });
+    box = union(box, {
+      left: start - first,
+      top: row,
+      right: stop - first,
+      bottom: row + 1,
+    });
     for (const step of [-width, width]) {
       if ((step < 0 && row === 0) || (step > 0 && row === height - 1)) continue;
       for (let near = start + step; near < stop + step; near++) {

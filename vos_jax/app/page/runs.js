@@ -4,7 +4,7 @@
 export function encode(labels) {
   let bytes = new Uint8Array(4096);
   let end = 0;
-  for (let start = 0; start < labels.length; ) {
+  for (let start = 0; start < labels.length;) {
     const label = labels[start];
     let stop = start + 1;
     while (stop < labels.length && labels[stop] === label) stop++;
@@ -28,7 +28,7 @@ export function encode(labels) {
 /** Calls visit(label, start, stop) for every run, start and stop in pixels. */
 export function eachRun(bytes, visit) {
   let start = 0;
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const label = bytes[at++];
     let length = 0;
     for (let shift = 0; ; shift += 7) {
@@ -66,7 +66,7 @@ export function extents(bytes, width) {
       one = { area: 0, left: width, top: 2 ** 31, right: 0, bottom: 0, x: 0, y: 0 };
       found.set(label, one);
     }
-    for (let from = start; from < stop; ) {
+    for (let from = start; from < stop;) {
       const row = Math.floor(from / width);
       const to = Math.min(stop, (row + 1) * width);
       const left = from - row * width;

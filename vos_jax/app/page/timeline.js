@@ -80,8 +80,10 @@ export class Timeline extends EventTarget {
     const { canvas } = this;
     const ratio = window.devicePixelRatio || 1;
     const { width, height } = canvas.getBoundingClientRect();
-    if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
-    if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
+    if (canvas.width !== Math.round(width * ratio))
+      canvas.width = Math.round(width * ratio);
+    if (canvas.height !== Math.round(height * ratio))
+      canvas.height = Math.round(height * ratio);
     const context = canvas.getContext("2d");
     this.context = context;
     this.step = (width - 2 * SIDE) / this.frames;
@@ -105,7 +107,11 @@ export class Timeline extends EventTarget {
     context.fillRect(SIDE, BAR.top, width - 2 * SIDE, BAR.height);
     // One rectangle for each run of frames, and never less than a pixel wide, so that a
     // single frame among thousands is seen.
-    for (const [letter, colour] of [["m", COLOURS.mask], ["d", COLOURS.mask], ["s", COLOURS.stale]]) {
+    for (const [letter, colour] of [
+      ["m", COLOURS.mask],
+      ["d", COLOURS.mask],
+      ["s", COLOURS.stale],
+    ]) {
       for (const [from, to] of spans(project.status, letter)) {
         const [x, wide] = [this.#x(from), Math.max(1, (to - from) * this.step)];
         context.fillStyle = colour;
@@ -146,7 +152,10 @@ export class Timeline extends EventTarget {
     context.textBaseline = "top";
     const least = 64 / this.step;
     const scale = 10 ** Math.floor(Math.log10(least));
-    const every = Math.max(1, [1, 2, 5, 10].map((k) => k * scale).find((k) => k >= least));
+    const every = Math.max(
+      1,
+      [1, 2, 5, 10].map((k) => k * scale).find((k) => k >= least),
+    );
     for (let index = 0; index < this.frames; index += every) {
       const x = this.#x(index + 0.5);
       context.textAlign = x < 20 ? "left" : "center";
@@ -247,7 +256,7 @@ export class Timeline extends EventTarget {
 
 /** [from, to) of each run of one letter. */
 function* spans(text, letter) {
-  for (let from = text.indexOf(letter); from >= 0; ) {
+  for (let from = text.indexOf(letter); from >= 0;) {
     let to = from;
     while (text[to] === letter) to++;
     yield [from, to];

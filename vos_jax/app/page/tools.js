@@ -81,7 +81,9 @@ export class Tools extends EventTarget {
         const box = canvas.getBoundingClientRect();
         const pixels = event.deltaMode === 1 ? 33 * event.deltaY : event.deltaY;
         const at = { x: event.clientX - box.left, y: event.clientY - box.top };
-        this.view.zoom(Math.exp(-Math.max(-300, Math.min(300, pixels)) / 500), at);
+        // Two fingers on a touchpad come as a wheel with Ctrl, in small steps.
+        const speed = event.ctrlKey ? 100 : 500;
+        this.view.zoom(Math.exp(-Math.max(-300, Math.min(300, pixels)) / speed), at);
       },
       { passive: false },
     );
@@ -143,7 +145,12 @@ export class Tools extends EventTarget {
   // Brush and eraser.
 
   #begin(erase, any) {
-    const stroke = { what: erase ? "eraser" : "brush", points: [this.at], drawn: 0, may: null };
+    const stroke = {
+      what: erase ? "eraser" : "brush",
+      points: [this.at],
+      drawn: 0,
+      may: null,
+    };
     stroke.before = this.view.map.labels.slice();
     stroke.size = this.size;
     this.stroke = stroke;
@@ -163,7 +170,9 @@ export class Tools extends EventTarget {
 
   #may(id, erase, any) {
     if (erase) return raster.changeable((label) => any || label === id);
-    return raster.changeable((label) => !this.lock || label === BACKGROUND || label === id);
+    return raster.changeable(
+      (label) => !this.lock || label === BACKGROUND || label === id,
+    );
   }
 
   #draw() {
@@ -174,7 +183,14 @@ export class Tools extends EventTarget {
     for (; stroke.drawn < points.length; stroke.drawn++) {
       const b = points[stroke.drawn];
       const a = points[Math.max(0, stroke.drawn - 1)];
-      const part = raster.paintLine(this.view.map, a, b, stroke.size, stroke.label, stroke.may);
+      const part = raster.paintLine(
+        this.view.map,
+        a,
+        b,
+        stroke.size,
+        stroke.label,
+        stroke.may,
+      );
       box = raster.union(box, part);
     }
     this.view.labelsChanged(box);
@@ -243,7 +259,8 @@ export class Tools extends EventTarget {
     if (!this.points.length) return false;
     // A double click has set its point twice.
     const points = this.points.filter(
-      (point, k, all) => !k || Math.hypot(point.x - all[k - 1].x, point.y - all[k - 1].y) > 0.01,
+      (point, k, all) =>
+        !k || Math.hypot(point.x - all[k - 1].x, point.y - all[k - 1].y) > 0.01,
     );
     if (points.length < 3) {
       this.#emit("say", { message: "A polygon needs three points or more." });
@@ -279,7 +296,8 @@ export class Tools extends EventTarget {
     if (x < 0 || y < 0 || x >= map.width || y >= map.height) return;
     const say = (message) => this.#emit("say", { message });
     const found = raster.region(map, x, y);
-    if (erase && found.label === BACKGROUND) return say("There is no mask to take away here.");
+    if (erase && found.label === BACKGROUND)
+      return say("There is no mask to take away here.");
     if (!erase && found.label === BACKGROUND && found.area > map.labels.length / 2) {
       return say("This is not enclosed: draw a closed line first, then fill it.");
     }
@@ -305,11 +323,20 @@ export class Tools extends EventTarget {
     context.clearRect(0, 0, marks.width, marks.height);
     const moving = this.space || this.pan;
     const round = !moving && (this.tool === "brush" || this.tool === "eraser");
-    marks.dataset.cursor = moving ? (this.pan ? "moving" : "move") : round ? "round" : this.tool;
+    marks.dataset.cursor = moving
+      ? this.pan
+        ? "moving"
+        : "move"
+      : round
+        ? "round"
+        : this.tool;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const toScreen = (point) => [view.x + point.x * scale, view.y + point.y * scale];
     const twice = (draw) => {
-      for (const [colour, width] of [["rgb(0 0 0 / 80%)", 3], ["#ffffff", 1.25]]) {
+      for (const [colour, width] of [
+        ["rgb(0 0 0 / 80%)", 3],
+        ["#ffffff", 1.25],
+      ]) {
         context.strokeStyle = colour;
         context.lineWidth = width;
         draw();

@@ -143,7 +143,9 @@ export class View {
     this.colours.fill(0);
     for (const { id, colour } of objects) {
       if (hidden.has(id)) continue;
-      const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+      const [red, green, blue] = [1, 3, 5].map((at) =>
+        parseInt(colour.slice(at, at + 2), 16),
+      );
       // ImageData is little-endian wherever there are browsers.
       this.colours[id] = ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
     }
@@ -164,7 +166,15 @@ export class View {
         words[at] = colours[labels[at]];
       }
     }
-    this.maskContext.putImageData(this.pixels, 0, 0, left, top, right - left, bottom - top);
+    this.maskContext.putImageData(
+      this.pixels,
+      0,
+      0,
+      left,
+      top,
+      right - left,
+      bottom - top,
+    );
   }
 
   // Painting, once for each picture of the screen.
@@ -205,7 +215,12 @@ export class View {
     const right = (this.x + box.right * this.scale + around) * ratio;
     const bottom = (this.y + box.bottom * this.scale + around) * ratio;
     context.beginPath();
-    context.rect(Math.floor(x), Math.floor(y), Math.ceil(right - x), Math.ceil(bottom - y));
+    context.rect(
+      Math.floor(x),
+      Math.floor(y),
+      Math.ceil(right - x),
+      Math.ceil(bottom - y),
+    );
     context.clip();
   }
 
