@@ -7,6 +7,8 @@ of the package is imported.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import shutil
 import sys
@@ -57,9 +59,14 @@ def build(site: Path) -> int:
             return 1
         print(f"building {count} pages, which takes a minute", flush=True)
         options = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet"]
+        options.append("--no-color")
         folders = [str(work / "pages"), str(work / "site")]
         settings = ["--conf-dir", str(HERE), "--doctree-dir", str(work / "doctrees")]
-        status = sphinx.main([*options, *settings, "--jobs", "auto", *folders])
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            status = sphinx.main([*options, *settings, "--jobs", "auto", *folders])
+        if warnings := _of_the_repository(said.getvalue(), work / "pages"):
+            print(warnings, file=sys.stderr)
         if status:
             return status
         print("following every link", flush=True)
@@ -78,6 +85,13 @@ def build(site: Path) -> int:
     print(f"{count} pages, {followed} links followed, {took:.0f} s")
     print(f"open {(site / 'index.html').resolve().as_uri()}")
     return 0
+
+
+def _of_the_repository(text: str, copies: Path) -> str:
+    """Messages about copies as messages about the files that they are of."""
+    for file, name in Pages(ROOT).names.items():
+        text = text.replace(f"{copies / name}.md:", f"{file}:")
+    return text.replace(f"{copies}/", "").rstrip()
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """The page of the command line, from the parsers themselves."""
 
 import argparse
+import re
 from collections.abc import Iterator
 
 from vos_jax.cli import make_parser
@@ -115,9 +116,9 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
         )
         said.append(f"`{' '.join(map(str, values))}` by default.")
     if action.required and action.option_strings:
-        said.append("Required.")
+        said.append("(required)")
     return "\n".join(
-        [f":::::{{option}} {', '.join(names)}", "", "\n\n".join(said), "", ":::::", ""]
+        [f":::::{{option}} {', '.join(names)}", "", " ".join(said), "", ":::::", ""]
     )
 
 
@@ -145,6 +146,7 @@ def _folded(command: str, width: int = 78) -> str:
 def _prose(text: str | None) -> str:
     """Text of a terminal as a sentence of a page."""
     text = " ".join((text or "").split())
-    for special in "\\`*_<>[]$|#{}":
-        text = text.replace(special, f"\\{special}")
+    parts = re.split(r"(`[^`]+`)", text)
+    parts[::2] = [re.sub(r"([\\`*_<>\[\]$|#{}])", r"\\\1", x) for x in parts[::2]]
+    text = "".join(parts)
     return text[:1].upper() + text[1:]

@@ -54,7 +54,9 @@ GROUPS = {
 }
 """In which order the first page describes what `import vos_jax` offers."""
 
-_LONGEST_VALUE = 60
+_LONGEST_VALUE = 90
+# Literal, and the types of arrays: their strings are no types.
+_WITH_TEXT = {"Literal", "Float", "Int", "UInt", "Num", "Real", "Bool", "Shaped", "Key"}
 
 _INTRODUCTION = """\
 # API reference
@@ -318,11 +320,25 @@ def _signature(node: ast.AST, *, method: bool) -> tuple[str, str]:
 
 
 class _Shapes(ast.NodeTransformer):
-    """Shapes without the blank that tells linters that they are no names."""
+    """Annotations as people read them.
 
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+    Shapes lose the blank that tells linters that they are no names, and types that are
+    quoted because they come later in their file lose the quotes.
+    """
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
+        texts = [x for x in ast.walk(node.slice) if isinstance(x, ast.Constant)]
+        if ast.unparse(node.value) in _WITH_TEXT:
+            for text in texts:
+                if isinstance(text.value, str):
+                    text.value = text.value.strip()
+            return node
+        self.generic_visit(node)
+        return node
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, str):
-            return ast.Constant(node.value.strip())
+            return ast.parse(node.value, mode="eval").body
         return node
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from tests.clips import moving_clip
 from vos_jax.app.frame_reader import FrameReader
+from vos_jax.errors import InputError
 from vos_jax.media import VideoWriter, open_frames
 
 
@@ -72,7 +73,7 @@ def test_threads_get_their_frames(source):
 def test_an_error_is_told_every_time_and_spoils_nothing(source):
     reader = FrameReader(source)
     for _ in range(2):
-        with pytest.raises(StopIteration):
+        with pytest.raises(InputError, match="frame 200: the video ends before it"):
             reader.read(200)
     assert (reader.read(7) == 7).all()
 

@@ -1,13 +1,23 @@
 import numpy as np
 import pytest
 
-from vos_jax.app.drawn import Drawing, Drawn
+from vos_jax.app.drawn import Absence, Drawing, Drawn, default_object
 from vos_jax.app.kept_states import KeptStates
 from vos_jax.app.passes import FORWARD, Pass, Plan
 from vos_jax.inference.resume import Saved
 
-WAY = Pass(FORWARD, 0, "", (), "model")
-PLAN = Plan(WAY, Drawing(frames={0: Drawn("a", (1,))}))
+WAY = Pass(FORWARD, 0, "", (), None, "model")
+
+
+def plan(**frames):
+    drawing = Drawing(
+        {1: default_object(1)},
+        {int(at[1:]): Drawn(labels, (1,), (1,)) for at, labels in frames.items()},
+    )
+    return Plan(WAY, drawing, Absence(drawing))
+
+
+PLAN = plan(_0="a")
 
 
 def state(position, size=100):
@@ -30,7 +40,7 @@ def test_the_nearest_state_before_a_frame_is_found():
 def test_a_state_of_another_history_is_none_until_that_is_back():
     kept = KeptStates(1000)
     keep(kept, 9, 19)
-    corrected = Plan(WAY, Drawing(frames={0: Drawn("a", (1,)), 12: Drawn("b", (1,))}))
+    corrected = plan(_0="a", _12="b")
     assert kept.nearest(WAY, corrected, 25).position == 10
     keep(kept, 19, plan=corrected)
     assert kept.nearest(WAY, corrected, 25).position == 20

@@ -12,7 +12,7 @@ from tests.app.annotating import annotating
 from tests.app.client import Client
 from tests.optional import needs
 from vos_jax.app import server
-from vos_jax.app.address import listen
+from vos_jax.app.address import listen, page_file, proof
 from vos_jax.app.guard import Guard
 
 needs("uvicorn")
@@ -112,7 +112,8 @@ def test_pages_are_told_what_changes(client, drawn):
             kinds.append(message["type"])
             if message["type"] == "track" and message["track"] is None:
                 break
-        assert kinds.count("frame") == 4
+        # Frame 3 is what is drawn there, and not made.
+        assert kinds.count("frame") == 3
         assert message["told"] == "tracked to frame 00006"
 
 
@@ -300,10 +301,11 @@ def test_a_server_that_starts_again_is_found_where_it_was(tmp_path):
     second, again = listen(tmp_path, None)
     with second:
         assert (second.getsockname()[1], again) == (port, token)
-        # Somebody else has the port now.
-        third, _ = listen(tmp_path, None)
-        third.close()
-    assert third is not second
+        # Somebody else has the port now, and may be told the token of before.
+        third, other = listen(tmp_path, None)
+        with third:
+            assert third.getsockname()[1] != port
+            assert other != token
 
 
 def test_a_token_that_others_could_read_is_not_taken_again(tmp_path):
@@ -318,3 +320,40 @@ def test_a_token_that_others_could_read_is_not_taken_again(tmp_path):
 def test_a_guard_lets_nothing_pass_that_it_does_not_know():
     guard = Guard(None, "token", 80, 10)
     assert guard._refusal({"type": "http", "headers": [], "path": "/token/"}) == 403
+
+
+def test_the_server_proves_that_it_is_the_one(client):
+    nonce = 32 * "a"
+    answer, content = client.ask("GET", "", token=f"proof/{nonce}")
+    assert answer.status == 200
+    assert content.decode() == proof(client.token, nonce)
+    assert client.token.encode() not in content
+    for wrong in ("", "a", 33 * "a", 32 * "G"):
+        assert client.ask("GET", "", token=f"proof/{wrong}")[0].status == 403
+    assert client.ask("GET", "", token=f"proof/{nonce}", host="evil")[0].status == 403
+
+
+def test_a_file_leads_to_the_page_and_is_for_the_user_alone(client, tmp_path):
+    address = f"http://127.0.0.1:{client.port}/{client.token}/"
+    path = page_file(tmp_path, address)
+    assert path.stat().st_mode & 0o077 == 0
+    assert address in path.read_text()
+    # So a browser comes from a file.
+    comes = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=comes)[0].status == 200
+    assert client.get("/project", headers=comes)[0].status == 403
+
+
+def test_a_frame_with_a_strange_number_is_none(client):
+    for index in ("x", "٣".encode().hex(), "9" * 5000, "1.0"):
+        assert client.get(f"/frames/{index}")[0].status == 400
+
+
+def test_no_address_leads_out_of_the_token(client):
+    assert client.get("/project/")[0].status == 404
+
+
+def test_a_name_that_cannot_be_written_is_sent_all_the_same(client):
+    body = b'{"name": "a\\ud83d"}'
+    assert client.ask("POST", "/commands/add_object", body)[0].status == 200
+    assert any(x["name"] == "a?" for x in client.project()["objects"])

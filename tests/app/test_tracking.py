@@ -1,5 +1,9 @@
 """What a person does with a video, and which masks that gives: exactly those."""
 
+import json
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -299,6 +303,137 @@ def test_two_servers_do_not_share_a_project(network, video, tmp_path):
 
 def test_masks_of_something_else_are_not_taken_over(network, video, tmp_path):
     (tmp_path / "out" / "masks").mkdir(parents=True)
-    with pytest.raises(InputError, match="masks of something else"):
+    (tmp_path / "out" / "masks" / "mine.png").touch()
+    with pytest.raises(InputError, match="is no project's"):
         with annotating(network, video, tmp_path / "out"):
             pass
+
+
+def test_a_stroke_after_undo_is_over_what_was_shown(long_clip, page):
+    page.draw(0, long_clip[1][0])
+    page.track(0)
+    before = page.all_labels()
+    page.draw(3, patched(before[3], 1))
+    page.track(3)
+    page.session.undo()
+    drawn = patched(page.labels(8), 2)
+    page.draw(8, drawn)
+    assert np.array_equal(page.labels(8), drawn)
+    assert np.array_equal(page.all_labels()[9:], before[9:])
+
+
+def test_a_deleted_object_is_nowhere_and_its_number_is_not_given_again(long_clip, page):
+    page.draw(0, long_clip[1][0])
+    page.track(0)
+    page.session.delete_object(2)
+    assert not (page.all_labels() == 2).any()
+    assert page.session.add_object()["id"] == 3
+    page.export(overlay=False)
+    read = json.loads((Path(page.state["out"]) / "coco.json").read_text())
+    assert {each["category_id"] for each in read["annotations"]} == {1}
+    page.session.undo()
+    page.session.undo()
+    assert (page.labels(0) == 2).any()
+
+
+def test_an_undone_first_drawing_is_gone(long_clip, page):
+    page.draw(0, long_clip[1][0])
+    page.track(0)
+    while page.session.undo()["frame"] is not None:
+        pass
+    assert not page.labels(0).any()
+    assert page.state["status"][0] == "."
+
+
+def test_a_pass_from_what_was_tracked_is_stale_with_that(long_clip, page):
+    page.draw(4, long_clip[1][4])
+    page.track(4, last=12)
+    page.track(12, "backward", last=0)
+    assert page.state["status"][:13] == 13 * "m"
+    page.session.forget(4)
+    assert "m" not in page.state["status"]
+
+
+def test_what_is_drawn_stays_to_the_pixel_at_another_size(
+    network, video, long_clip, tmp_path
+):
+    with annotating(network, video, tmp_path / "out", size=16) as page:
+        page.draw(0, long_clip[1][0])
+        page.track(0)
+        drawn = patched(np.where(page.labels(6) == 1, 0, page.labels(6)), 2)
+        page.draw(6, drawn.astype(np.uint8))
+        page.track(6)
+        assert np.array_equal(page.labels(6), drawn)
+        assert np.array_equal(page.labels(0), long_clip[1][0])
+
+
+def test_a_damaged_mask_is_made_anew(long_clip, page):
+    page.draw(0, long_clip[1][0])
+    page.track(0)
+    before = page.labels(5)
+    (mask,) = Path(page.state["out"]).glob("tracked/*/00005.png")
+    mask.write_bytes(b"no picture")
+    with pytest.raises(InputError, match="frame 00005 is gone or damaged; track on"):
+        page.labels(5)
+    page.track(9)
+    assert np.array_equal(page.labels(5), before)
+
+
+def test_files_of_others_are_not_taken_over(network, video, tmp_path):
+    for name in ("maps", "given", "tracked"):
+        (tmp_path / name / name).mkdir(parents=True)
+        (tmp_path / name / name / "mine.png").touch()
+        with pytest.raises(InputError, match="is no project's; use another --out"):
+            with annotating(network, video, tmp_path / name):
+                pass
+        assert (tmp_path / name / name / "mine.png").exists()
+
+
+def test_a_thread_that_cannot_start_leaves_all_as_it_was(long_clip, page, monkeypatch):
+    page.draw(0, long_clip[1][0])
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for command in (lambda: page.session.track("forward", 0), page.session.export):
+            with pytest.raises(RuntimeError):
+                command()
+    page.session.stop()
+    assert (page.state["track"], page.state["export"]) == (None, None)
+    assert page.track(0, last=3) == "tracked to frame 00003"
+
+
+def test_a_page_that_fails_is_forgotten(long_clip, page):
+    def fail(message):
+        raise RuntimeError("gone")
+
+    page.session.listen(fail)
+    page.draw(0, long_clip[1][0])
+    assert page.track(0, last=2) == "tracked to frame 00002"
+
+
+def test_what_is_refused_does_not_stop_the_tracker(long_clip, page):
+    page.draw(0, long_clip[1][0])
+    page._ended.clear()
+    page.session.track("forward", 0)
+    for refused in (
+        lambda: page.session.end_object(77, 3),
+        lambda: page.session.forget(99),
+        lambda: page.session.draw(5, b"", "x", "brush"),
+    ):
+        with pytest.raises(InputError):
+            refused()
+    assert page._wait() == "tracked to frame 00023"
+
+
+def test_a_session_that_has_ended_takes_nothing(long_clip, page):
+    page.session.close()
+    for command in (
+        lambda: page.draw(0, long_clip[1][0]),
+        lambda: page.session.track("forward", 0),
+        page.session.export,
+    ):
+        with pytest.raises(InputError, match="the server is ending"):
+            command()

@@ -87,8 +87,15 @@ def test_with_every_option_masks_are_those_of_segment(files, method, tmp_path):
     assert main([*command, "--out", str(theirs), *options]) == 0
     expected = read_masks(theirs / "masks")
     assert len(expected) == FRAMES
-    for name, labels in read_masks(out / "masks").items():
-        np.testing.assert_array_equal(labels, expected[name])
+    found = read_masks(out / "masks")
+    assert found.keys() == expected.keys()
+    for name in found:
+        labels = expected[name]
+        if name == "00002":
+            # What is drawn stays to the pixel, also where less is computed.
+            given = read_masks(out / "given")[name]
+            labels = np.where(labels == 1, given, labels)
+        np.testing.assert_array_equal(found[name], labels)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +152,7 @@ def test_a_server_that_is_killed_at_any_moment_loses_nothing(tmp_path):
     command += ["--method", "stm-tiny", "--out", str(tmp_path / "theirs")]
     assert main(command) == 0
     expected = read_masks(tmp_path / "theirs" / "masks")
-    assert len(expected) == 60
-    for name, labels in read_masks(tmp_path / "out" / "masks").items():
+    found = read_masks(tmp_path / "out" / "masks")
+    assert len(found) == len(expected) == 60
+    for name, labels in found.items():
         np.testing.assert_array_equal(labels, expected[name])

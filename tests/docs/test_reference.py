@@ -141,7 +141,7 @@ class Base:
 
     size: int = 4
 
-    def act(self, what: int) -> None:
+    def act(self, what: int) -> "Derived":
         """Acts."""
 
 class Derived(Base):
@@ -209,6 +209,10 @@ def test_classes_show_fields_and_take_what_they_inherit(small):
     assert ':::::{py:attribute} size\n:type: "int"\n:value: "4"' in inner
     assert "In pixels." in inner
     assert ':::::{py:property} double\n:type: "int"' in inner
+
+
+def test_types_that_come_later_are_shown_without_quotes(small):
+    assert "{py:method} act(what: int) -> Derived" in small["reference/small.inner"]
 
 
 def test_a_method_without_docstring_has_that_of_the_class_it_comes_from(small):

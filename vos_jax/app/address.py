@@ -20,6 +20,8 @@ from vos_jax.errors import InputError
 from vos_jax.media import atomic_path
 
 HOST = "127.0.0.1"
+"""This machine alone."""
+
 _FILE = ".address.json"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 

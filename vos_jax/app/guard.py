@@ -15,10 +15,19 @@ from typing import Any
 from vos_jax.app.address import proof
 
 Scope = MutableMapping[str, Any]
+"""What ASGI says of a request."""
+
 Message = MutableMapping[str, Any]
+"""An event of ASGI."""
+
 Receive = Callable[[], Awaitable[Message]]
+"""Waits for the next event of a request."""
+
 Send = Callable[[Message], Awaitable[None]]
+"""Sends an event of the answer."""
+
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An application as ASGI calls it."""
 
 _HEADERS = (
     (

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from vos_jax.app.drawn import NO_MAP, Absence, Drawing
 
 FORWARD, BACKWARD = "forward", "backward"
+"""In which direction a pass goes."""
 
 
 class Made(NamedTuple):

@@ -35,12 +35,7 @@ from vos_jax.app.log import Log
 from vos_jax.app.passes import FORWARD, Made, Pass
 from vos_jax.app.shown import Shown
 from vos_jax.errors import InputError
-from vos_jax.media import (
-    FrameSource,
-    make_folder,
-    read_labels,
-    write_labels,
-)
+from vos_jax.media import FrameSource, make_folder, read_labels, write_labels
 from vos_jax.types import MAX_OBJECTS
 
 _LONGEST_NAME = 80

@@ -28,6 +28,7 @@ WIDTHS = (320, 640, 960, 1280)
 _WHAT = ("brush", "eraser", "polygon", "fill", "clear", "paste")
 
 Message = dict[str, Any]
+"""What the page is sent, as JSON."""
 
 
 class Busy(InputError):

@@ -150,6 +150,8 @@ class Tracker:
             return self._segment(segmenter, task, plan, begin, stop, told)
 
     def _is_made(self, way: Pass, plan: Plan, position: int) -> bool:
+        if _is_drawn(way, position):
+            return True
         chain = plan.chain(position)
         return chain is not None and self._project.has_made(way.frame(position), chain)
 
@@ -159,8 +161,10 @@ class Tracker:
         """Shows masks that were made before; the position of the first other one."""
         way, begin = task.way, task.first
         while begin <= task.last and self._is_made(way, plan, begin):
-            self._project.show_made(way, [way.frame(begin)], _chain(plan, begin))
-            told(way.frame(begin), None)
+            if not _is_drawn(way, begin):
+                frames = [way.frame(begin)]
+                self._project.show_made(way, frames, _chain(plan, begin))
+                told(frames[0], None)
             begin += 1
         return begin
 
@@ -251,7 +255,7 @@ class Tracker:
         told: Callable[[int, float | None], None],
         rate: float | None,
     ) -> None:
-        if pending is None or pending.time < wanted:
+        if pending is None or pending.time < wanted or _is_drawn(way, pending.time):
             return
         result = pending.result()
         frame = way.frame(result.time)
@@ -308,6 +312,11 @@ class Tracker:
         )
         remedy = f"{segmenting_remedy(model.method)}; or track fewer frames"
         check_memory(what, needed * (1 + model.flip), remedy)
+
+
+def _is_drawn(way: Pass, position: int) -> bool:
+    """Whether a mask is nothing but what is drawn: it is not stored a second time."""
+    return position == 0 and not way.base
 
 
 def _chain(plan: Plan, position: int) -> str:

@@ -15,12 +15,37 @@ export class Away extends Error {
   }
 }
 
+// Whether whoever listens at this port is the server of this page. While that was away
+// another program may have come, which is not to learn the token of the address.
+let known = true;
+
+const hex = (bytes) => Array.from(bytes, (x) => x.toString(16).padStart(2, "0")).join("");
+
+/** Asks for what only a server that knows the token can answer. */
+async function prove() {
+  const text = new TextEncoder();
+  const token = text.encode(location.pathname.split("/")[1]);
+  const nonce = hex(crypto.getRandomValues(new Uint8Array(16)));
+  const kind = { name: "HMAC", hash: "SHA-256" };
+  try {
+    const key = await crypto.subtle.importKey("raw", token, kind, false, ["sign"]);
+    const expected = hex(new Uint8Array(await crypto.subtle.sign("HMAC", key, text.encode(nonce))));
+    const answer = await fetch(`/proof/${nonce}`, { cache: "no-store" });
+    known = answer.ok && (await answer.text()) === expected;
+  } catch {
+    known = false;
+  }
+  return known;
+}
+
 async function ask(path, options) {
+  if (!known && !(await prove())) throw new Away();
   let answer;
   try {
     answer = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    known = false;
     throw new Away();
   }
   if (answer.ok) return answer;
@@ -87,7 +112,11 @@ export async function command(name, body = {}) {
  */
 export function listen(heard, away, retry = 2000) {
   let present = true;
-  const connect = () => {
+  const connect = async () => {
+    if (!known && !(await prove())) {
+      setTimeout(connect, retry);
+      return;
+    }
     const address = new URL("events", document.baseURI);
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
@@ -96,6 +125,7 @@ export function listen(heard, away, retry = 2000) {
       heard(JSON.parse(event.data));
     };
     socket.onclose = () => {
+      known = false;
       if (present) away();
       present = false;
       setTimeout(connect, retry);

@@ -11,7 +11,11 @@ from vos_jax.evaluation import ObjectScores, statistics
 from vos_jax.reports.pages.results import Results
 
 RESAMPLES = 10_000
+"""How often an interval draws its sample again."""
+
 SEED = 0
+"""Of what intervals draw."""
+
 FEW = 5
 """With fewer sequences than this an interval means little."""
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from vos_jax.media.atomic import atomic_path, make_folder
 
 PAGE = "report.html"
+"""Name of the file in the folder of a report."""
 
 _LONG = 24
 """Characters of a cell that may take several lines."""
@@ -150,6 +151,7 @@ POINT = Markup(
     '<p class="small point">Point at a chart, or choose it and move with the arrow'
     " keys, to read its values.</p>"
 )
+"""How the values of a chart are read, for the reader of a page."""
 
 
 def chart(name: str, label: str) -> Markup:
