@@ -25,11 +25,13 @@ from vos_jax.nn.resnet import ResNetConfig
 
 # The emitters of fusions take half of the time of compilation, and a test that runs a
 # program once gains nothing by them; nor does one of several processes by parts that
-# are compiled side by side. `XLA_FLAGS= pytest` compiles as users do.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
-)
+# are compiled side by side. `XLA_FLAGS= pytest` compiles as users do. Newer versions
+# end the process over the first flag, which they do not have.
+if jax.__version_info__ < (0, 11):
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
 # One device: more of them share the same cores and only slow the tests down.
 jax.config.update("jax_num_cpu_devices", 1)
 jax.config.update("jax_numpy_rank_promotion", "raise")

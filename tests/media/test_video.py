@@ -194,6 +194,21 @@ def test_a_colon_in_the_name_is_no_protocol(tmp_path: Path, film, encode):
     assert len(VideoFrames(path)) == 2
 
 
+def test_a_title_that_is_no_text_is_nothing_to_stop_for(tmp_path: Path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "na\u00efve"
+        stream: Any = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 16, 24, "gray"
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 24), np.uint8), format="gray")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert content.count("\u00ef".encode()) == 1
+    path.write_bytes(content.replace("\u00ef".encode(), b"\xff\xff"))
+    assert len(VideoFrames(path)) == 1
+
+
 def spoil(path: Path, packet: int, filling: int | None = 0, part: int = 4) -> None:
     """Overwrites a packet, counted in decoding order, except for the first part."""
     with av.open(str(path)) as container:

@@ -266,8 +266,9 @@ class VideoFrames(FrameSource):
 
 def _open(path: Path) -> Any:
     # The prefix keeps a colon in the name from being read as a protocol, and broken
-    # titles or comments are nothing to stop for.
-    return av.open(f"file:{path}", metadata_errors="ignore")
+    # titles or comments are nothing to stop for, which PyAV 19 needs not be told.
+    old = int(av.__version__.partition(".")[0]) < 19
+    return av.open(f"file:{path}", **({"metadata_errors": "ignore"} if old else {}))
 
 
 def _stream(path: Path, container: Any) -> Any:

@@ -4,6 +4,7 @@ A block of threads holds two groups that compute and one that copies. It reads a
 of the filled slots of one object for 128 query cells and some of the channels.
 """
 
+from inspect import signature
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -22,6 +23,9 @@ TILE = 8
 
 GROUPS = 2
 """That compute. They share what is copied; three would lack registers for sums."""
+
+# What of a reference is loaded; JAX 0.12 always loads what it is given.
+_WHOLE = ((),) if "idx" in signature(plgpu.load).parameters else ()
 
 
 class Plan(NamedTuple):
@@ -279,7 +283,7 @@ class _Registers(NamedTuple):
     def load_row(self, row: Any) -> Array:
         if self.interpret:
             return row[...]
-        return plgpu.load(row, (), layout=plgpu.Layout.WGMMA.reduce(0))
+        return plgpu.load(row, *_WHOLE, layout=plgpu.Layout.WGMMA.reduce(0))
 
     def product(self, query: Any, keys: Any) -> Array:
         if self.interpret:
