@@ -18,8 +18,7 @@ LEVELS = [
     {"inference"},
     {"training"},
     {"bench"},
-    {"reports"},
-    {"app"},
+    {"reports", "app"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
