@@ -87,3 +87,12 @@ def test_the_release_is_named_everywhere(name, pattern):
     citation = (ROOT / "CITATION.cff").read_text()
     assert newest[1] == PROJECT["project"]["version"]
     assert f"date-released: {newest[2]}" in citation
+
+
+def test_extras_that_pages_name_are_there():
+    named = set()
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for several in re.findall(r'(?:vos_jax|\.)\[([a-z0-9,]+)\]"', page.read_text()):
+            named |= set(several.split(","))
+    assert {"app", "train", "data", "docs"} <= named
+    assert named <= PROJECT["project"]["optional-dependencies"].keys()

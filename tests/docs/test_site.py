@@ -38,7 +38,7 @@ def test_every_page_has_a_place_in_the_side_bar():
     pages = set(Pages(ROOT).names.values())
     assert pages - there == {"index"}
     generated = {command_line.PAGE, "reference/index"}
-    assert there - pages - generated <= {"contributing"}
+    assert there <= pages | generated
 
 
 def test_the_side_bar_names_no_page_twice():
