@@ -15,6 +15,7 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
+from vos_jax.app.drawn import printable
 from vos_jax.app.guard import Guard
 from vos_jax.app.project import Conflict
 from vos_jax.app.session import WIDTHS, Busy, Message, Session
@@ -176,7 +177,7 @@ def _app(session: Session) -> Any:
 
     def refuse(request: Request, error: Exception) -> Response:
         status = 409 if isinstance(error, Conflict | Busy) else 400
-        return JSONResponse({"error": str(error)}, status_code=status)
+        return JSONResponse({"error": printable(str(error))}, status_code=status)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -107,8 +107,7 @@ class Session:
                 "height": height,
                 "frames": len(project.names),
                 "fps": self._source.fps,
-                "model": self._model.title,
-                "can_track": True,
+                "model": printable(self._model.title),
                 "objects": [
                     each._asdict() for each in sorted(drawing.objects.values())
                 ],
@@ -321,7 +320,7 @@ class Session:
             ended = last == task.way.frame(task.last)
             told = f"tracked to frame {name}" if ended else f"stopped at frame {name}"
         except InputError as error:
-            told = str(error)
+            told = printable(str(error))
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             told = f"tracking failed: {type(error).__name__}: {error}"
@@ -357,6 +356,7 @@ class Session:
         told = None
         with self._lock:
             pass
+        folder = self._project.folder
         try:
             written = export(
                 *(self._project, snapshot, self._source, self._video),
@@ -364,7 +364,7 @@ class Session:
                 coco=coco,
                 told=self._exported,
             )
-            told = f"wrote {', '.join(written)} to {self._project.folder}"
+            told = f"wrote {', '.join(written)} to {printable(str(folder))}"
             if snapshot.stale:
                 told += (
                     f"; {snapshot.stale} masks are older than a correction before"
@@ -373,7 +373,7 @@ class Session:
         except _Ended:
             told = "the export was stopped; what is written is whole"
         except InputError as error:
-            told = str(error)
+            told = printable(str(error))
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             told = f"export failed: {type(error).__name__}: {error}"

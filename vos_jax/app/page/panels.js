@@ -104,7 +104,7 @@ export class Panels {
     }
     byId("stop").disabled = !track;
     for (const id of ["track-forward", "track-backward"]) {
-      byId(id).disabled = Boolean(track) || !project.can_track || !present;
+      byId(id).disabled = Boolean(track) || !present;
     }
     byId("follow").checked = following;
     byId("track-text").textContent = track ? describeTrack(track) : "";
