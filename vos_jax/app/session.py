@@ -311,23 +311,15 @@ class Session:
             running.thread.join()
 
     def _track(self, task: Task, stop: threading.Event) -> None:
-        told = None
-        with self._lock:
-            pass  # Until the command has said that this begins.
-        try:
+        def work() -> str:
             last = self._tracker.run(task, stop, self._tracked)
-            name = self._project.names[last]
-            ended = last == task.way.frame(task.last)
-            told = f"tracked to frame {name}" if ended else f"stopped at frame {name}"
-        except InputError as error:
-            told = printable(str(error))
-        except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            told = f"tracking failed: {type(error).__name__}: {error}"
-        finally:
-            with self._lock:
-                self._running = self._progress = None
-                self._tell_track(told)
+            done = "tracked to" if last == task.way.frame(task.last) else "stopped at"
+            return f"{done} frame {self._project.names[last]}"
+
+        told = self._told("tracking", work)
+        with self._lock:
+            self._running = self._progress = None
+            self._tell_track(told)
 
     def _tracked(self, frame: int, rate: float | None) -> None:
         """A mask was stored."""
@@ -353,34 +345,25 @@ class Session:
         self._publish({"type": "track", "track": self._progress, "told": told})
 
     def _export(self, snapshot: Snapshot, overlay: bool, coco: bool) -> None:
-        told = None
-        with self._lock:
-            pass
-        folder = self._project.folder
-        try:
+        def work() -> str:
             written = export(
                 *(self._project, snapshot, self._source, self._video),
                 overlay=overlay,
                 coco=coco,
                 told=self._exported,
             )
-            told = f"wrote {', '.join(written)} to {printable(str(folder))}"
+            told = f"wrote {', '.join(written)} to {self._project.folder}"
             if snapshot.stale:
                 told += (
                     f"; {snapshot.stale} masks are older than a correction before"
                     " them: track on from it"
                 )
-        except _Ended:
-            told = "the export was stopped; what is written is whole"
-        except InputError as error:
-            told = printable(str(error))
-        except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            told = f"export failed: {type(error).__name__}: {error}"
-        finally:
-            with self._lock:
-                self._exporting = None
-                self._publish({"type": "export", "export": None, "told": told})
+            return told
+
+        told = self._told("export", work)
+        with self._lock:
+            self._exporting = None
+            self._publish({"type": "export", "export": None, "told": told})
 
     def _exported(self, done: int, of: int) -> None:
         if self._has_ended:
@@ -388,6 +371,21 @@ class Session:
         with self._lock:
             self._exporting = {"done": done, "of": of}
             self._publish({"type": "export", "export": self._exporting, "told": None})
+
+    def _told(self, what: str, work: Callable[[], str]) -> str:
+        """Does the work of a thread; what there is to say when it has ended."""
+        with self._lock:
+            pass  # Until the command has said that this begins.
+        try:
+            told = work()
+        except _Ended:
+            told = f"{what} was stopped; what is written is whole"
+        except InputError as error:
+            told = str(error)
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            told = f"{what} failed: {type(error).__name__}: {error}"
+        return printable(told)
 
     def _publish(self, message: Message) -> None:
         for listener in tuple(self._listeners):

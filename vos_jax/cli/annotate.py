@@ -54,11 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="open the page in the browser (the default)",
     )
-    parser.add_argument(
-        "--allow-damaged",
-        action="store_true",
-        help="go on past damaged frames of a video, with a note that names them",
-    )
+    options.add_damaged_option(parser)
     parser.set_defaults(run=run)
 
 

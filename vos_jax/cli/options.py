@@ -131,6 +131,15 @@ def add_inputs_option(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_damaged_option(parser: argparse.ArgumentParser) -> None:
+    """`--allow-damaged`."""
+    parser.add_argument(
+        "--allow-damaged",
+        action="store_true",
+        help="go on past damaged frames of a video, with a note that names them",
+    )
+
+
 def add_cache_option(parser: argparse.ArgumentParser) -> None:
     """`--no-compilation-cache`, and what it takes back."""
     parser.add_argument(

@@ -66,11 +66,7 @@ def add_job_options(parser: argparse.ArgumentParser, folder: str) -> None:
     parser.add_argument(
         "--overlay", action="store_true", help=f"write {folder}/overlay.mp4 as well"
     )
-    parser.add_argument(
-        "--allow-damaged",
-        action="store_true",
-        help="go on past damaged frames of a video, with a note that names them",
-    )
+    options.add_damaged_option(parser)
 
 
 def job_fields(args: argparse.Namespace) -> dict[str, Any]:
