@@ -36,17 +36,18 @@ def listen(folder: Path, port: int | None) -> tuple[socket.socket, str]:
     Raises:
       InputError: The port is not free, or the note cannot be written.
     """
+    if port is not None and not 0 < port < 1 << 16:
+        raise InputError(f"--port {port}: use 1 to 65535, or none for any that is free")
     before, token = _read(folder)
     wanted = before if port is None else port
     listening = None
     try:
         listening = _bind(wanted or 0)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         if port is not None:
-            reason = getattr(error, "strerror", None) or str(error)
             raise InputError(
-                f"--port {port}: {reason}; use another one, or none for any that is"
-                " free"
+                f"--port {port}: {error.strerror}; use another one, or none for any"
+                " that is free"
             ) from error
         listening = _bind(0)
     found = listening.getsockname()[1]
