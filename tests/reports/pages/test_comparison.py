@@ -86,8 +86,36 @@ def test_only_what_all_have_is_compared_and_what_is_left_out_is_said(both):
     assert "2 sequences" in told and "left out: beta" in told
     for each in cut:
         assert list(sequence_means(each.report.objects)) == ["alpha", "gamma"]
+    cut, told = common_part([both[0], without(without(both[1], "beta"), "alpha")])
+    assert told.startswith("Only the one sequence that all results have is compared")
     whole, nothing = common_part(both)
-    assert (whole, nothing) == (both, "")
+    assert [len(each.report.objects) for each in whole] == [6, 6] and nothing == ""
+
+
+def changed(results, **change):
+    report = dataclasses.replace(results.report, **change)
+    return dataclasses.replace(results, report=report)
+
+
+def test_objects_are_paired_by_their_names_and_not_by_their_places(both):
+    near, far = both
+    turned = changed(far, objects=far.report.objects[::-1])
+    with pytest.raises(ValueError, match="in another order"):
+        differences(near, turned)
+    found, told = common_part([near, turned])
+    assert told == ""
+    assert [x.name for x in found[1].report.objects] == [
+        x.name for x in near.report.objects
+    ]
+    assert differences(*found) == differences(near, far)
+
+
+def test_an_object_that_one_lacks_is_named(both):
+    near, far = both
+    fewer = changed(far, objects=far.report.objects[:-1])
+    for pair in ([near, fewer], [fewer, near]):
+        with pytest.raises(InputError, match="far: has no object gamma_2, which .*near"):
+            common_part(pair)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,21 @@ def test_the_parts_that_all_have_are_said(results, report, davis, tmp_path):
     assert {x["name"] for x in page.data["sequences"]} == {"alpha", "gamma"}
 
 
+def test_the_order_of_a_list_changes_nothing(results, report, davis, tmp_path):
+    printed, before, _, _ = report(*results)
+    lists = davis / "ImageSets" / "2017" / "val.txt"
+    lists.write_text("\n".join(NAMES[::-1]))
+    scored(davis, tmp_path / "masks" / "far", results[1])
+    # As it was, so that only what was written has the other order.
+    (davis / "ImageSets").rename(tmp_path / "lists")
+    again, page, _, _ = report(*results)
+    assert again["differences"] == printed["differences"]
+    for what in ("sequences", "histogram"):
+        assert page.data[what] == before.data[what]
+    rows = [text for _, text in before.all("tr")]
+    assert [text for _, text in page.all("tr")][-9:] == rows[-9:]
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -37,10 +37,11 @@ class Difference(NamedTuple):
 
 
 def common_part(results: Sequence[Results]) -> tuple[list[Results], str]:
-    """The results cut down to the sequences that all have.
+    """The results cut down to the sequences that all have, in the first one's order.
 
     Returns:
-      The results, and a sentence of what was left out, "" if nothing.
+      The results, whose objects are the same, one after the other, and a sentence of
+      what was left out, "" if nothing.
 
     Raises:
       InputError: They are of different data sets or splits, have no sequence in
@@ -60,34 +61,47 @@ def common_part(results: Sequence[Results]) -> tuple[list[Results], str]:
     if not shared:
         raise InputError(f"{results[-1].folder}: has no sequence of {first.folder}")
     dropped = sorted(set().union(*own) - set(shared))
-    cut = [_only(each, shared) for each in results] if dropped else list(results)
+    cut = [_only(each, shared) for each in results]
     for other in cut[1:]:
         _check_same_objects(cut[0], other)
     if not dropped:
         return cut, ""
-    return cut, (
-        f"Only the {len(shared)} sequences that all results have are compared; left"
-        f" out: {', '.join(dropped)}."
+    only = (
+        f"the {len(shared)} sequences that all results have are"
+        if len(shared) > 1
+        else "the one sequence that all results have is"
     )
+    return cut, f"Only {only} compared; left out: {', '.join(dropped)}."
 
 
 def _only(results: Results, names: Sequence[str]) -> Results:
-    """With the objects of some sequences, in the order of `names`."""
-    kept = [x for name in names for x in results.report.objects if x.sequence == name]
+    """With the objects of some sequences, in the order of `names` and of their ids."""
+    place = {name: number for number, name in enumerate(names)}
+    kept = [x for x in results.report.objects if x.sequence in place]
+    kept.sort(key=lambda x: (place[x.sequence], x.object_id))
     return replace(results, report=replace(results.report, objects=tuple(kept)))
 
 
 def _check_same_objects(first: Results, other: Results) -> None:
-    def facts(results: Results) -> dict[str, tuple[str, ...]]:
-        return {entry.name: entry.frames for entry in results.report.objects}
+    def facts(results: Results) -> dict[tuple[str, int], ObjectScores]:
+        return {(x.sequence, x.object_id): x for x in results.report.objects}
 
     one, two = facts(first), facts(other)
-    strange = [name for name in {**one, **two} if one.get(name) != two.get(name)]
-    if strange:
-        raise InputError(
-            f"{other.folder}: object {strange[0]} was scored in other frames than in"
-            f" {first.folder}; score both by the same annotations"
-        )
+    for mine, yours, lacking, having in (
+        (one, two, other, first),
+        (two, one, first, other),
+    ):
+        if missing := [entry.name for key, entry in mine.items() if key not in yours]:
+            raise InputError(
+                f"{lacking.folder}: has no object {missing[0]}, which {having.folder}"
+                " has; score both by the same annotations"
+            )
+    for key, entry in one.items():
+        if entry.frames != two[key].frames:
+            raise InputError(
+                f"{other.folder}: object {entry.name} was scored in other frames than"
+                f" in {first.folder}; score both by the same annotations"
+            )
 
 
 def by_sequence(objects: Sequence[ObjectScores]) -> dict[str, list[ObjectScores]]:
@@ -117,8 +131,18 @@ def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def differences(first: Results, other: Results) -> list[Difference]:
-    """What `other` has more than `first`, with intervals over sequences."""
+    """What `other` has more than `first`, with intervals over sequences.
+
+    Raises:
+      ValueError: They are not of the same objects in the same order; `common_part`
+        makes them so.
+    """
     pairs = list(zip(first.report.objects, other.report.objects, strict=True))
+    if any(
+        (one.sequence, one.object_id) != (two.sequence, two.object_id)
+        for one, two in pairs
+    ):
+        raise ValueError("results of other objects, or in another order")
     names = [one.sequence for one, _ in pairs]
     found = []
     for measure in ("J&F", "J", "F"):
