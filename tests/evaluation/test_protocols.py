@@ -167,6 +167,32 @@ def test_a_prediction_on_void_pixels_is_a_false_positive(davis, tmp_path):
     assert j[1] == 1
 
 
+def test_annotations_that_were_scored_are_known_by_their_digests(davis, tmp_path):
+    where = "davis2017", davis, "val", tmp_path / "results"
+    before = score(*where).about["annotations"]
+    assert list(before) == [
+        x.sequence for x in score(*where).objects if x.object_id < 2
+    ]
+    path = sorted((davis / "Annotations" / "480p" / "gamma").glob("*.png"))[1]
+    Image.open(path).save(path, compress_level=1)
+    assert score(*where).about["annotations"] == before
+    change_result(path, lambda labels: np.roll(labels, 1, axis=1))
+    after = score(*where).about["annotations"]
+    assert {name for name in before if before[name] != after[name]} == {"gamma"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"), [(0, "as are all 38;"), (37, "the only one of 38;")]
+)
+def test_how_many_results_are_missing_is_plain(davis, tmp_path, kept, told):
+    report = score("davis2017", davis, "val", tmp_path / "results")
+    read = {(x.sequence, stem) for x in report.objects for stem in x.frames}
+    for name, stem in sorted(read)[kept:]:
+        (tmp_path / "results" / name / f"{stem}.png").unlink()
+    with pytest.raises(InputError, match=f"is missing, {told}"):
+        score("davis2017", davis, "val", tmp_path / "results")
+
+
 def test_missing_results_are_named_and_counted_before_anything_is_scored(
     davis, tmp_path
 ):

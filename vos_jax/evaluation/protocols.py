@@ -5,6 +5,7 @@ which objects and which means count is all that differs between the protocols. F
 are read one pair at a time; sequences are independent and may go to several processes.
 """
 
+import hashlib
 from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -66,10 +67,12 @@ class _Scored(NamedTuple):
     Attributes:
       objects: With their scores; those without a frame to score have no scores.
       unscored: Ids that scored annotations show and that are no objects by the rules.
+      digest: Of the scored annotations, as they were read.
     """
 
     objects: list[ObjectScores]
     unscored: tuple[int, ...]
+    digest: str
 
 
 def score(
@@ -158,7 +161,8 @@ def score(
     _check_results(jobs)
     found = _run(jobs, workers or 1, progress)
     report = _report(dataset, split, drop_last, temporal, found)
-    return replace(report, about=about)
+    digests = {name: scored.digest for name, scored in found.items()}
+    return replace(report, about={**about, "annotations": digests})
 
 
 def _report(
@@ -215,8 +219,8 @@ def _check_results(jobs: list[_Job]) -> None:
     paths = [job.result(stem) for job, stem in wanted]
     if missing := [path for path in paths if not path.is_file()]:
         raise InputError(
-            f"result mask {missing[0]} is missing, one of {len(missing)} of "
-            f"{len(wanted)}; run the inference again or check the results folder"
+            f"result mask {missing[0]} is missing, {_among(missing, wanted)}; run the"
+            " inference again or check the results folder"
         )
     for job, stem in wanted:
         height, width = read_size(job.sequence.annotations[stem])
@@ -226,6 +230,15 @@ def _check_results(jobs: list[_Job]) -> None:
                 f"annotation is {width}x{height} (width x height); write masks of the "
                 "original size"
             )
+
+
+def _among(missing: list[Path], wanted: list[tuple[_Job, str]]) -> str:
+    """Whether a missing mask is one of several."""
+    if len(missing) == len(wanted):
+        return f"as are all {len(wanted)}"
+    if len(missing) == 1:
+        return f"the only one of {len(wanted)}"
+    return f"one of {len(missing)} of {len(wanted)}"
 
 
 def _candidates(job: _Job) -> tuple[str, ...]:
@@ -284,10 +297,12 @@ def _score_sequence(job: _Job) -> _Scored:
     contours: dict[int, list[float]] = {label: [] for label in frames}
     present: set[int] = set()
     unscored: set[int] = set()
+    digest = hashlib.sha256()
     for stem in _in_order(job, frames):
         labels = [label for label in frames if stem in frames[label]]
         predicted = _read_result(job, stem, frames.keys())
         annotated = _read_annotation(sequence, stem)
+        digest.update(f"{stem} {annotated.shape}".encode() + annotated.tobytes())
         shown = _ids(annotated)
         present |= shown.intersection(labels)
         unscored |= shown.difference(frames)
@@ -310,7 +325,7 @@ def _score_sequence(job: _Job) -> _Scored:
         )
         for label, stems in frames.items()
     ]
-    return _Scored(objects, tuple(sorted(unscored)))
+    return _Scored(objects, tuple(sorted(unscored)), digest.hexdigest()[:16])
 
 
 def _changes(job: _Job, stems: tuple[str, ...]) -> np.ndarray:

@@ -63,7 +63,8 @@ class Report:
       unscored: By sequence, ids that scored annotations show and that are no objects
         by the rules.
       about: Where masks and annotations were and how they were scored and, where that
-        is known, made, as JSON can hold it.
+        is known, made, as JSON can hold it. `annotations` has, for each sequence, a
+        digest of those that were scored.
     """
 
     dataset: str

@@ -110,11 +110,54 @@ def test_objects_are_paired_by_their_names_and_not_by_their_places(both):
     assert differences(*found) == differences(near, far)
 
 
+@pytest.mark.parametrize(
+    ("what", "value", "found"),
+    [
+        ("seen", False, "alpha_1 is of an unseen category, and in .*near it is of a s"),
+        ("given", False, "alpha_1 is not given by the first annotation, and in .*near"),
+        ("absent", True, "alpha_1 is in no scored annotation, and in .*near it is in"),
+    ],
+)
+def test_objects_of_other_kinds_are_refused(both, what, value, found):
+    near, far = both
+    first, *rest = far.report.objects
+    other = changed(far, objects=(dataclasses.replace(first, **{what: value}), *rest))
+    with pytest.raises(InputError, match=found):
+        common_part([near, other])
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "found"),
+    [
+        ("drop_last", True, "far: was scored without it, .*near with the last frame"),
+        ("temporal", True, "far: was scored with temporal stability, .*near without"),
+        ("resolution", "960p", "far: is of resolution 960p, .*near of 480p"),
+    ],
+)
+def test_results_by_other_rules_are_refused(both, rule, value, found):
+    near, far = both
+    near = dataclasses.replace(near, rules={**near.rules, "resolution": "480p"})
+    far = dataclasses.replace(far, rules={**far.rules, rule: value})
+    with pytest.raises(InputError, match=found):
+        common_part([near, far])
+
+
+def test_annotations_of_what_is_left_out_may_be_others(both):
+    near, far = both
+    other = {**far.annotations, "beta": "0" * 16}
+    far = dataclasses.replace(far, annotations=other)
+    with pytest.raises(InputError, match="sequence beta was scored by other annotat"):
+        common_part([near, far])
+    assert common_part([without(near, "beta"), far])[1].endswith("left out: beta.")
+
+
 def test_an_object_that_one_lacks_is_named(both):
     near, far = both
     fewer = changed(far, objects=far.report.objects[:-1])
     for pair in ([near, fewer], [fewer, near]):
-        with pytest.raises(InputError, match="far: has no object gamma_2, which .*near"):
+        with pytest.raises(
+            InputError, match=r"far: has no object gamma_2, which .*near"
+        ):
             common_part(pair)
 
 

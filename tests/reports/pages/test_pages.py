@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html import escape
 from html.parser import HTMLParser
 
@@ -12,6 +13,7 @@ from PIL import Image
 from tests.clips import write_davis, write_frames, write_masks
 from tests.reports.pages.conftest import NAMES, scored, write_results
 from vos_jax.cli import main
+from vos_jax.media import read_labels, write_labels
 from vos_jax.reports.pages.evaluation import PAGE_BYTES
 from vos_jax.reports.pages.html import json_in_html
 
@@ -220,6 +222,76 @@ def test_the_parts_that_all_have_are_said(results, report, davis, tmp_path):
     _, page, text, err = report(results[0], again)
     assert "left out: beta" in text and "left out: beta" in err
     assert {x["name"] for x in page.data["sequences"]} == {"alpha", "gamma"}
+
+
+def other_annotations(davis, folder, resize=1):
+    """The data set with objects that are shifted, or larger."""
+    shutil.copytree(davis, folder)
+    for path in (folder / "Annotations").glob("*/*/*.png"):
+        labels = np.roll(read_labels(path), 3, axis=1)
+        if resize > 1:
+            labels = labels.repeat(resize, 0).repeat(resize, 1)
+        write_labels(path, labels)
+    return folder
+
+
+def test_results_by_other_annotations_are_refused(results, report, davis, tmp_path):
+    other = other_annotations(davis, tmp_path / "other")
+    again = scored(other, tmp_path / "masks" / "far", tmp_path / "again")
+    err = report(results[0], again, status=2)
+    said = "again: sequence alpha was scored by other annotations, or in another reso"
+    assert said in err and err.splitlines()[-1].startswith("vos-jax: error: ")
+    # What was noted is known without them, too.
+    shutil.rmtree(other)
+    assert said in report(results[0], again, status=2)
+    # Of an earlier version it is not, and is said.
+    path = again / "results-val.json"
+    content = json.loads(path.read_text())
+    del content["about"]["annotations"]
+    path.write_text(json.dumps(content))
+    _, _, text, err = report(results[0], again)
+    told = "again: whether the annotations were those of the others is not known"
+    assert told in text and told in err
+
+
+def test_results_of_another_resolution_are_refused(results, report, davis, tmp_path):
+    large = other_annotations(davis, tmp_path / "large", 2) / "Annotations"
+    shutil.copytree(large / "480p", davis / "Annotations" / "960p")
+    frames = davis / "JPEGImages"
+    shutil.copytree(frames / "480p", frames / "960p")
+    masks = tmp_path / "large" / "Annotations" / "480p"
+    again = scored(davis, masks, tmp_path / "again", "--resolution", "960p")
+    err = report(results[0], again, status=2)
+    assert "alpha was scored by other annotations, or in another resolution" in err
+
+
+def test_masks_are_drawn_over_their_own_frames(results, report, davis, tmp_path):
+    """Annotations may be the same and frames not."""
+    _, before, _, _ = report(*results)
+    shutil.copytree(davis, tmp_path / "grey")
+    for path in (tmp_path / "grey" / "JPEGImages").glob("*/*/*.png"):
+        Image.fromarray(np.full((32, 48, 3), 99, np.uint8)).save(path)
+    scored(tmp_path / "grey", tmp_path / "masks" / "far", results[1])
+    _, page, _, _ = report(*results)
+    for (one, _), (two, _) in zip(before.all("img"), page.all("img"), strict=True):
+        assert (one["src"] != two["src"]) == ("far" in one["alt"])
+
+
+def test_other_seen_categories_are_refused(report, tmp_path):
+    split = tmp_path / "yt" / "valid"
+    labels = np.zeros((4, 32, 48), np.uint8)
+    labels[:, 4:20, 6:22], labels[:, 4:20, 30:40] = 1, 2
+    named = {f"{place}": each for place, each in enumerate(labels)}
+    write_masks(split / "Annotations" / "clip", named)
+    kinds = {"1": {"category": "dog"}, "2": {"category": "okapi"}}
+    objects = {k: {**x, "frames": list(named)} for k, x in kinds.items()}
+    meta = {"videos": {"clip": {"objects": objects}}}
+    (split / "meta.json").write_text(json.dumps(meta))
+    command = ["--dataset", "youtube-vos", "--split", "valid", "--seen"]
+    where = tmp_path / "yt", split / "Annotations"
+    folders = [scored(*where, tmp_path / x, *command, x) for x in ("dog", "okapi")]
+    err = report(*folders, status=2)
+    assert "okapi: object clip_1 is of an unseen category, and in" in err
 
 
 def test_the_order_of_a_list_changes_nothing(results, report, davis, tmp_path):

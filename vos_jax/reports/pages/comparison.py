@@ -20,6 +20,17 @@ FEW = 5
 """With fewer sequences than this an interval means little."""
 
 
+_RULES = {
+    "drop_last": ("with the last frame of each video", "without it"),
+    "temporal": ("without temporal stability", "with temporal stability"),
+}
+_KINDS = {
+    "seen": ("is of an unseen category", "is of a seen category"),
+    "given": ("is not given by the first annotation", "is given by it"),
+    "absent": ("is in scored annotations", "is in no scored annotation"),
+}
+
+
 class Difference(NamedTuple):
     """By how much the mean of one measure is higher than that of a first result.
 
@@ -45,7 +56,7 @@ def common_part(results: Sequence[Results]) -> tuple[list[Results], str]:
 
     Raises:
       InputError: They are of different data sets or splits, have no sequence in
-        common, or were scored by different frames or objects.
+        common, or were scored by different rules, annotations, frames or objects.
     """
     first = results[0]
     for other in results[1:]:
@@ -63,6 +74,8 @@ def common_part(results: Sequence[Results]) -> tuple[list[Results], str]:
     dropped = sorted(set().union(*own) - set(shared))
     cut = [_only(each, shared) for each in results]
     for other in cut[1:]:
+        _check_same_rules(cut[0], other)
+        _check_same_annotations(cut[0], other)
         _check_same_objects(cut[0], other)
     if not dropped:
         return cut, ""
@@ -80,6 +93,50 @@ def _only(results: Results, names: Sequence[str]) -> Results:
     kept = [x for x in results.report.objects if x.sequence in place]
     kept.sort(key=lambda x: (place[x.sequence], x.object_id))
     return replace(results, report=replace(results.report, objects=tuple(kept)))
+
+
+def _check_same_rules(first: Results, other: Results) -> None:
+    for rule, words in _RULES.items():
+        one, two = bool(first.rules[rule]), bool(other.rules[rule])
+        if one != two:
+            raise InputError(
+                f"{other.folder}: was scored {words[two]}, {first.folder}"
+                f" {words[one]}; score both alike"
+            )
+    sizes = [each.rules["resolution"] for each in (first, other)]
+    if all(sizes) and sizes[0] != sizes[1]:
+        raise InputError(
+            f"{other.folder}: is of resolution {sizes[1]}, {first.folder} of"
+            f" {sizes[0]}, and F depends on it; compare results of the same"
+        )
+
+
+def _check_same_annotations(first: Results, other: Results) -> None:
+    """As far as both are known; `unknown_annotations` has the others."""
+    for name, digest in first.annotations.items():
+        if other.annotations.get(name, digest) != digest and any(
+            entry.sequence == name for entry in first.report.objects
+        ):
+            raise InputError(
+                f"{other.folder}: sequence {name} was scored by other annotations, or"
+                f" in another resolution, than in {first.folder}; score both by the"
+                " same annotations"
+            )
+
+
+def unknown_annotations(results: Sequence[Results]) -> str:
+    """Says whose annotations may be others than those of the rest, "" if none."""
+    unknown = [
+        each.name
+        for each in results
+        if any(x.sequence not in each.annotations for x in each.report.objects)
+    ]
+    if len(results) == 1 or not unknown:
+        return ""
+    return (
+        f"{', '.join(unknown)}: whether the annotations were those of the others is not"
+        " known, for they were not noted and the masks were not scored anew."
+    )
 
 
 def _check_same_objects(first: Results, other: Results) -> None:
@@ -102,6 +159,13 @@ def _check_same_objects(first: Results, other: Results) -> None:
                 f"{other.folder}: object {entry.name} was scored in other frames than"
                 f" in {first.folder}; score both by the same annotations"
             )
+        for what, words in _KINDS.items():
+            kind, its = getattr(entry, what), getattr(two[key], what)
+            if kind != its:
+                raise InputError(
+                    f"{other.folder}: object {entry.name} {words[its]}, and in"
+                    f" {first.folder} it {words[kind]}; score both alike"
+                )
 
 
 def by_sequence(objects: Sequence[ObjectScores]) -> dict[str, list[ObjectScores]]:

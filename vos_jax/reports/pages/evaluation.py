@@ -13,6 +13,7 @@ from vos_jax.reports.pages.comparison import (
     by_sequence,
     common_part,
     differences,
+    unknown_annotations,
 )
 from vos_jax.reports.pages.examples import (
     draw_examples,
@@ -70,7 +71,8 @@ def write_evaluation(results: Sequence[Results], folder: Path) -> Written:
     found = {each.name: differences(first, each) for each in others}
     data = _data(results)
     examples = draw_examples(results)
-    notes = [*filter(None, [left_out]), *_missing(results)]
+    notes = [*filter(None, [left_out, unknown_annotations(results)])]
+    notes += _missing(results)
     title = f"{', '.join(each.name for each in results)} on {_split(first)}"
     limit = PAGE_BYTES - _ROOM - len(json.dumps(data))
     body = [

@@ -73,7 +73,9 @@ def draw_frame(name: str, stem: str, results: Sequence[Results]) -> list[np.ndar
     Args:
       name: Of the sequence.
       stem: Of the frame.
-      results: Those that are drawn; all have masks, the first has frames.
+      results: Those that are drawn; all have masks and were scored by the same
+        annotations. Masks are drawn over the frames beside their own annotations, and
+        where there are none over those of the first, which has frames.
 
     Returns:
       One and two for each result, uint8 `[H, W, 3]`. Objects that are not scored
@@ -84,24 +86,32 @@ def draw_frame(name: str, stem: str, results: Sequence[Results]) -> list[np.ndar
     """
     first = results[0]
     sequence = first.sequences[name]
-    (path,) = (x for x in sequence.frames if x.stem == stem)
-    frame = np.array(load_image(path).convert("RGB"))
     ids = [
         entry.object_id
         for entry in first.report.objects
         if entry.sequence == name and stem in entry.frames
     ]
     truth = _labels(sequence, sequence.annotations[stem], ids)
-    if frame.shape[:2] != truth.shape:
-        # The frames of a release may be larger than its annotations.
-        size = truth.shape[1], truth.shape[0]
-        frame = np.array(Image.fromarray(frame).resize(size, Image.Resampling.BOX))
+    frame = _frame(sequence, stem, truth.shape)
     pictures = [blend(frame, truth)]
     for each in results:
         assert each.masks is not None
+        frame = _frame(each.sequences.get(name, sequence), stem, truth.shape)
         labels = _labels(sequence, each.masks / name / f"{stem}.png", ids)
         pictures += [blend(frame, labels), draw_errors(frame, labels, truth)]
     return pictures
+
+
+def _frame(
+    sequence: evaluation.Sequence, stem: str, shape: tuple[int, ...]
+) -> np.ndarray:
+    (path,) = (x for x in sequence.frames if x.stem == stem)
+    frame = np.array(load_image(path).convert("RGB"))
+    if frame.shape[:2] == shape:
+        return frame
+    # The frames of a release may be larger than its annotations.
+    size = shape[1], shape[0]
+    return np.array(Image.fromarray(frame).resize(size, Image.Resampling.BOX))
 
 
 def _labels(

@@ -38,6 +38,9 @@ class Results:
       masks: Their folder. None where the scores could not be found anew.
       sequences: With their frames, by name; empty where these are not there.
       unseen: Why there are no pictures; empty where there are.
+      annotations: A digest of those it was scored by, by sequence; empty where results
+        of an earlier version could not be scored anew.
+      rules: How it was scored, in the words of `score`'s arguments.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Results:
     masks: Path | None
     sequences: Mapping[str, evaluation.Sequence]
     unseen: str
+    annotations: Mapping[str, str]
+    rules: Mapping[str, Any]
 
 
 def is_results(folder: Path) -> bool:
@@ -94,6 +99,11 @@ def read_results(
     known = _first_folder(about.get("root"), settings.get("root"), folder / "data")
     root = _must_be("--root", root) or known
     resolution = about.get("resolution", settings.get("resolution"))
+    rules = {
+        "resolution": resolution,
+        "drop_last": about.get("drop_last", _dropped(written, dataset)),
+        "temporal": "T-Mean" in written.get("global", {}),
+    }
     found, reason = None, _what_is_missing(masks, root)
     if masks is not None and root is not None:
         try:
@@ -101,10 +111,8 @@ def read_results(
                 *(dataset, root, split, masks),
                 workers=workers,
                 progress=progress,
-                resolution=resolution,
-                drop_last=about.get("drop_last", _dropped(written, dataset)),
                 seen=about.get("seen"),
-                temporal="T-Mean" in written.get("global", {}),
+                **rules,
             )
         except InputError as error:
             if not written:
@@ -130,6 +138,8 @@ def read_results(
         masks=None if found is None else masks,
         sequences=sequences,
         unseen="" if sequences else reason,
+        annotations=(about if found is None else found.about).get("annotations", {}),
+        rules=rules,
     )
 
 
