@@ -41,6 +41,12 @@ def test_a_page_of_what_evaluate_leaves(files, weights, capsys, speed):
     assert written["memory"]["process_peak_bytes"] > 2**26
     assert f">{written['memory']['process_peak_bytes'] / 2**20:.0f}<" in page
     assert page.count("<img ") >= 6
+    other = files / "davis" / "Annotations" / "480p"
+    page = page_of(files / "out", files / "page", "--masks", str(other))
+    for name in ("method", "weights", "computed at", "type", "device", "versions"):
+        assert "these are other masks than those of the run" in table_row(page, name)
+    assert "videos of the run" not in page and "warm, frame by frame" not in page
+    assert "Most memory in use" not in page and "No speed was noted" not in page
     # A run that finds all masks there has timed none of them.
     assert main(command) == 0
     written = json.loads((files / "out" / "results-val.json").read_text())["about"]

@@ -10,6 +10,7 @@ from tests.clips import write_masks
 from tests.reports.pages.conftest import NAMES, scored, write_results
 from vos_jax.errors import InputError
 from vos_jax.evaluation import score
+from vos_jax.media import read_labels, write_labels
 from vos_jax.reports.pages.results import names_of, read_results
 
 
@@ -69,6 +70,94 @@ def test_masks_that_are_not_complete_are_no_reason_to_trust_them(results, tmp_pa
     assert found.masks is None
 
 
+def test_what_is_named_must_be_what_can_be_scored(results, davis, tmp_path):
+    """Else old scores would be shown of masks that nobody has looked at."""
+    (tmp_path / "masks" / "near" / "alpha" / "00002.png").unlink()
+    for options in ({"masks": tmp_path / "masks" / "near"}, {"root": davis}):
+        with pytest.raises(InputError, match=r"00002\.png is missing"):
+            read_results(results[0], "near", **options)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        read_results(results[1], "far", root=tmp_path / "empty")
+    davis.rename(tmp_path / "gone")
+    masks = tmp_path / "masks" / "far"
+    with pytest.raises(InputError, match=r"--masks .*far: cannot be scored: the data"):
+        read_results(results[1], "far", masks=masks)
+
+
+def test_global_scores_that_are_not_those_of_the_frames_are_said_to_be_others(
+    results, tmp_path
+):
+    (tmp_path / "masks").rename(tmp_path / "gone")
+    edited(results[0], lambda x: x["global"].update({"J-Mean": 0.9876}))
+    found = read_results(results[0], "near")
+    assert found.taken.startswith(
+        "found from those of the frames in results-val.json, where the global ones are"
+        " others (J-Mean 0.988), and not checked"
+    )
+
+
+RUN = {
+    "method": "stm",
+    "weights": "stm.safetensors",
+    "type": "float32",
+    "segmented": [{"name": "alpha", "frames": 5, "frames_per_second": 3.0}],
+    "memory": {"process_peak_bytes": 5},
+}
+
+
+@pytest.fixture
+def run(davis, tmp_path):
+    """What `evaluate` leaves, as far as it is read."""
+    masks = write_results(tmp_path / "run" / "masks")
+    settings = {"dataset": "davis2017", "split": "val", "method": "OwnConfig()"}
+    (masks / "run.json").write_text(json.dumps(settings))
+    scored(davis, masks, tmp_path / "run")
+    (tmp_path / "run" / "speed.json").write_text('{"rows": []}')
+    return edited(tmp_path / "run", lambda x: x["about"].update(RUN))
+
+
+def assert_nothing_of_the_run(found, words="other masks than those of the run"):
+    assert not set(RUN) & set(found.about) and found.speed is None
+    assert words in found.others
+
+
+def test_a_run_is_told_of_beside_its_own_masks(run, tmp_path):
+    found = read_results(run, "run")
+    assert {name: found.about[name] for name in RUN} == RUN and found.others == ""
+    named = read_results(run, "run", masks=run / "masks")
+    assert named.about == found.about and named.speed == {"rows": []}
+    run.rename(tmp_path / "moved")
+    moved = read_results(tmp_path / "moved", "run")
+    assert (moved.about, moved.speed) == (found.about, {"rows": []})
+
+
+def test_nothing_of_a_run_is_told_of_other_masks(run, results, tmp_path):
+    found = read_results(run, "run", masks=tmp_path / "masks" / "far")
+    assert_nothing_of_the_run(found)
+    assert found.settings == {}
+    # What is noted beside them is of them.
+    noted = write_results(tmp_path / "noted")
+    (noted / "run.json").write_text('{"method": "OtherConfig()"}')
+    found = read_results(run, "run", masks=noted)
+    assert_nothing_of_the_run(found)
+    assert found.settings["method"] == "OtherConfig()"
+
+
+def test_nothing_of_a_run_is_told_of_masks_that_were_replaced(run):
+    write_results(run / "masks", shift=4)
+    found = read_results(run, "run")
+    assert_nothing_of_the_run(found)
+    assert found.settings == {} and "has others" in found.taken
+
+
+def test_nothing_of_a_run_is_told_where_annotations_were_replaced(run, davis):
+    path = davis / "Annotations" / "480p" / "alpha" / "00002.png"
+    write_labels(path, np.roll(read_labels(path), 5, axis=1))
+    found = read_results(run, "run")
+    assert_nothing_of_the_run(found, "masks or annotations are others")
+
+
 def test_frames_that_are_not_there_cost_the_pictures_alone(results, davis):
     shutil.rmtree(davis / "JPEGImages")
     found = read_results(results[0], "near")
@@ -117,7 +206,9 @@ def test_one_of_several_splits_is_named(results, davis, tmp_path):
 def test_damaged_results_are_refused(results, davis, tmp_path, text):
     shutil.rmtree(tmp_path / "masks")
     (results[0] / "results-val.json").write_text(text)
-    with pytest.raises(InputError, match=r"damaged|no scores"):
+    with pytest.raises(
+        InputError, match=r"is not what evaluate writes \(.*\); make it again"
+    ):
         read_results(results[0], "near", root=davis)
 
 

@@ -1,5 +1,6 @@
 """Results of one split side by side: what all have, and how sure differences are."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -36,7 +37,8 @@ class Difference(NamedTuple):
 
     Attributes:
       measure: "J&F", "J" or "F".
-      mean: Over objects, of their means over frames.
+      mean: Over objects, of their means over frames. NaN, as the next two, where a
+        score is missing.
       low: Lower end of the 95 % interval.
       high: Upper end.
     """
@@ -216,7 +218,9 @@ def differences(first: Results, other: Results) -> list[Difference]:
                 for one, two in pairs
             ]
         )
-        interval = bootstrap_interval(changes, names)
+        interval = (math.nan, math.nan)
+        if np.isfinite(changes).all():
+            interval = bootstrap_interval(changes, names)
         found.append(Difference(measure, float(np.mean(changes)), *interval))
     return found
 

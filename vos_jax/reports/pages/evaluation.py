@@ -1,6 +1,7 @@
 """The page of one evaluation, or of several of one split."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,7 +166,7 @@ def _differences_parts(
     if not found:
         return []
     ends = [abs(x) for each in found.values() for y in each for x in (y.low, y.high)]
-    limit = max(*ends, 1e-3)
+    limit = max([1e-3, *filter(math.isfinite, ends)])
     parts = [
         tables.differences_part(results[0], each, found[each.name], limit)
         for each in results[1:]

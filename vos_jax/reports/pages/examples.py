@@ -104,7 +104,8 @@ def draw_examples(results: Sequence[Results]) -> Examples:
 def worst_sequences(results: Sequence[Results]) -> list[str]:
     """Sequences by their J&F, of several results by the mean of it, lowest first."""
     table = _scores(results)
-    return sorted(table, key=lambda name: (np.mean(table[name]), name))
+    # Sequences with a missing score come last.
+    return sorted(table, key=lambda x: (np.nan_to_num(np.mean(table[x]), nan=2), x))
 
 
 def _scores(results: Sequence[Results]) -> dict[str, list[float]]:

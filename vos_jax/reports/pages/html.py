@@ -54,7 +54,9 @@ def number(value: float | None, digits: int = 3) -> Cell:
 
 
 def signed(value: float) -> Cell:
-    """A difference, with its sign."""
+    """A difference, with its sign; "-" where there is none."""
+    if not math.isfinite(value):
+        return Cell("-")
     return Cell(f"{value:+.3f}".replace("-", "−"), value)
 
 

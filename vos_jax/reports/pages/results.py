@@ -2,25 +2,37 @@
 
 Figures are found anew wherever masks and annotations are there, so that none is shown
 that belongs to other masks. Where they are not, those that were written are taken, and
-said to be.
+said to be. What was noted of a run is shown beside its own masks alone.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from vos_jax import evaluation
 from vos_jax.errors import InputError
-from vos_jax.evaluation import ObjectScores, Report, read_dataset, score
+from vos_jax.evaluation import Report, read_dataset, score
 from vos_jax.evaluation.notes import protocol_note
 from vos_jax.evaluation.protocols import Progress
+from vos_jax.reports.pages.written import (
+    Written,
+    read_scores,
+    read_settings,
+    read_speed,
+)
 
 _MASKS, _SETTINGS = "masks", "run.json"
+_OF_THE_RUN = ("method", "weights", "type", "machine", "segmented", "memory")
+_OTHER_MASKS = "not known: these are other masks than those of the run"
+
+
+class _Given(NamedTuple):
+    """Where things are by the options, None without."""
+
+    root: Path | None
+    masks: Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +48,14 @@ class Results:
       settings: Of the masks, from `masks/run.json`; empty where that is not there.
       speed: What `evaluate` has timed, as in `speed.json`; None without.
       masks: Their folder. None where the scores could not be found anew.
+      root: The data set's folder that was scored by, or that was noted.
       sequences: With their frames, by name; empty where these are not there.
       unseen: Why there are no pictures; empty where there are.
       annotations: A digest of those it was scored by, by sequence; empty where results
         of an earlier version could not be scored anew.
       rules: How it was scored, in the words of `score`'s arguments.
+      others: Why nothing is known of the run, where these are not its masks; else
+        empty.
     """
 
     name: str
@@ -51,10 +66,12 @@ class Results:
     settings: Mapping[str, Any]
     speed: Mapping[str, Any] | None
     masks: Path | None
+    root: Path | str | None
     sequences: Mapping[str, evaluation.Sequence]
     unseen: str
     annotations: Mapping[str, str]
     rules: Mapping[str, Any]
+    others: str
 
 
 def is_results(folder: Path) -> bool:
@@ -84,62 +101,70 @@ def read_results(
       progress: As `score` calls it.
 
     Raises:
-      InputError: There are no results of the split, they are damaged, or there is
-        nothing to score them by.
+      InputError: There are no results of the split, they are damaged, there is
+        nothing to score them by, or what `root` or `masks` name cannot be scored.
     """
-    settings = _read_json(folder / _MASKS / _SETTINGS) or {}
-    written, file = _read_written(folder, split, settings)
-    # Results of an earlier version say nothing of themselves.
-    about: Mapping[str, Any] = written.get("about", {})
-    dataset = str(written.get("dataset") or settings.get("dataset"))
-    split = str(written.get("split") or settings.get("split"))
-    masks = _must_be("--masks", masks) or _masks_of(folder, about)
+    settings = read_settings(folder / _MASKS)
+    file, split = _scores_file(folder, split, settings)
+    written = None if split is None else read_scores(file, split)
+    about = written.report.about if written else {}
+    dataset = str(written.report.dataset if written else settings.get("dataset"))
+    places = _Given(_must_be("--root", root), _must_be("--masks", masks))
+    masks = places.masks or _masks_of(folder, about)
     if masks is not None and masks.resolve() != (folder / _MASKS).resolve():
-        settings = _read_json(masks / _SETTINGS) or {}
+        settings = read_settings(masks)
     known = _first_folder(about.get("root"), settings.get("root"), folder / "data")
-    root = _must_be("--root", root) or known
-    resolution = about.get("resolution", settings.get("resolution"))
+    root = places.root or known
     rules = {
-        "resolution": resolution,
+        "resolution": about.get("resolution", settings.get("resolution")),
         "drop_last": about.get("drop_last", _dropped(written, dataset)),
-        "temporal": "T-Mean" in written.get("global", {}),
+        "temporal": written is not None and written.report.temporal,
     }
     found, reason = None, _what_is_missing(masks, root)
     if masks is not None and root is not None:
         try:
             found = score(
-                *(dataset, root, split, masks),
+                *(dataset, root, str(split), masks),
                 workers=workers,
                 progress=progress,
                 seen=about.get("seen"),
                 **rules,
             )
         except InputError as error:
-            if not written:
+            if written is None or any(places):
                 raise
             reason = str(error)
-    if found is None and not written:
+    elif places.masks is not None:
+        raise InputError(f"--masks {masks}: cannot be scored: {reason}")
+    if found is None and written is None:
         raise InputError(f"{folder}: {reason}, and no scores were written there")
+    others = _other_masks(places.masks, folder, found, written)
     sequences: Mapping[str, evaluation.Sequence] = {}
     if found is not None and root is not None:
         try:
-            listed = read_dataset(dataset, root, split, resolution=resolution)
+            listed = read_dataset(
+                *(dataset, root, str(split)), resolution=rules["resolution"]
+            )
             sequences = {each.name: each for each in listed if each.frames}
         except InputError as error:
             reason = str(error)
+    report = found or (written and written.report)
+    assert report is not None
     return Results(
         name=name,
         folder=folder,
-        report=_read_report(written, file) if found is None else found,
+        report=report,
         taken=_taken(found, written, file.name, reason),
-        about=about,
-        settings=settings,
-        speed=_read_speed(folder, masks),
+        about={k: x for k, x in about.items() if not (others and k in _OF_THE_RUN)},
+        settings={} if others and places.masks is None else settings,
+        speed=None if others else _speed_of(folder, masks),
         masks=None if found is None else masks,
+        root=root or about.get("root") or settings.get("root"),
         sequences=sequences,
         unseen="" if sequences else reason,
-        annotations=(about if found is None else found.about).get("annotations", {}),
+        annotations=report.about.get("annotations", {}),
         rules=rules,
+        others=others,
     )
 
 
@@ -153,10 +178,10 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     raise InputError(f"{folders[0]}: is given twice; give each folder once")
 
 
-def _read_written(
+def _scores_file(
     folder: Path, split: str | None, settings: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], Path]:
-    """The scores that were written, empty if none were, and their file."""
+) -> tuple[Path, str | None]:
+    """The file of the scores, whether or not it is there, and their split."""
     there = {x.stem.removeprefix("results-"): x for x in folder.glob("results-*.json")}
     if split is None and len(there) > 1:
         raise InputError(
@@ -170,20 +195,7 @@ def _read_written(
             f"{folder}: has no results of split {split}; there are"
             f" {', '.join(sorted(there)) or settings.get('split') or 'none'}"
         )
-    file = folder / f"results-{split}.json"
-    return _read_json(file) or {}, file
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged; score or evaluate again") from error
-    return found
+    return folder / f"results-{split}.json", split
 
 
 def _masks_of(folder: Path, about: Mapping[str, Any]) -> Path | None:
@@ -196,12 +208,39 @@ def _masks_of(folder: Path, about: Mapping[str, Any]) -> Path | None:
     return _first_folder(own, noted) if "type" in about else _first_folder(noted, own)
 
 
-def _read_speed(folder: Path, masks: Path | None) -> dict[str, Any] | None:
+def _speed_of(folder: Path, masks: Path | None) -> dict[str, Any] | None:
     """What was timed with the masks beside it; None where the scores are of others."""
     own = folder / _MASKS
     if masks is not None and masks.resolve() != own.resolve():
         return None
-    return _read_json(folder / "speed.json")
+    return read_speed(folder) or None
+
+
+def _other_masks(
+    given: Path | None, folder: Path, found: Report | None, written: Written | None
+) -> str:
+    """What to say of the run that is noted where the masks are not its own.
+
+    Args:
+      given: The folder of masks that was asked for.
+      folder: That of the results.
+      found: The scores of the masks.
+      written: Those that were there.
+    """
+    if found is None or written is None:
+        return ""
+    about = written.report.about
+    noted = [Path(about["masks"])] if about.get("masks") else []
+    if "type" in about or not noted:
+        noted.append(folder / _MASKS)
+    if given is not None and given.resolve() not in [each.resolve() for each in noted]:
+        return _OTHER_MASKS
+    if _same_scores(found, written):
+        return ""
+    before = about.get("annotations")
+    if before and before != found.about["annotations"]:
+        return "not known: masks or annotations are others than those of the run"
+    return _OTHER_MASKS
 
 
 def _first_folder(*places: Any) -> Path | None:
@@ -224,62 +263,46 @@ def _what_is_missing(masks: Path | None, root: Path | None) -> str:
     return ""
 
 
-def _dropped(written: Mapping[str, Any], dataset: str) -> bool:
+def _dropped(written: Written | None, dataset: str) -> bool:
     """Whether results of an earlier version left the last frame out."""
-    notes = written.get("notes", ())
+    notes = written.report.notes if written else ()
     notes_of = [protocol_note(dataset, dropped) for dropped in (False, True)]
     return notes_of[0] != notes_of[1] and notes_of[1] in notes
 
 
 def _taken(
-    found: Report | None, written: Mapping[str, Any], file: str, reason: str
+    found: Report | None, written: Written | None, file: str, reason: str
 ) -> str:
-    if found is None:
-        return f"taken from {file} and not checked, for they cannot be: {reason}"
-    if not written:
+    if written is None:
         return "found from masks and annotations"
-    own = found.summary()
-    theirs = {name: written.get("global", {}).get(name) for name in own}
-    if all(_same(own[name], theirs[name]) for name in own):
-        return f"found anew from masks and annotations; {file} has the same"
-    name = next(iter(own))
-    was = "no number" if theirs[name] is None else f"{theirs[name]:.3f}"
-    return (
-        f"found anew from masks and annotations; {file} has others ({name} {was}),"
-        " which are not those of these masks and annotations"
-    )
-
-
-def _same(own: float, theirs: float | None) -> bool:
-    return math.isnan(own) if theirs is None else own == theirs
-
-
-def _read_report(written: Mapping[str, Any], file: Path) -> Report:
-    """What `write_report` has written."""
-    temporal = "T-Mean" in written.get("global", {})
-    try:
-        return Report(
-            dataset=written["dataset"],
-            split=written["split"],
-            objects=tuple(_read_object(each, temporal) for each in written["objects"]),
-            notes=tuple(written["notes"]),
-            temporal=temporal,
+    was = _other_score(found or written.report, written)
+    if found is None:
+        unchecked = f"not checked, for they cannot be: {reason}"
+        if not was:
+            return f"taken from {file} and {unchecked}"
+        return (
+            f"found from those of the frames in {file}, where the global ones are"
+            f" others ({was}), and {unchecked}"
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: damaged; score or evaluate again") from error
-
-
-def _read_object(each: Mapping[str, Any], temporal: bool) -> ObjectScores:
-    changes = each.get("T_pairs") if temporal else None
-    return ObjectScores(
-        sequence=each["sequence"],
-        object_id=each["object"],
-        frames=tuple(each["frames"]),
-        region=np.array(each["J_frames"], np.float64),
-        contour=np.array(each["F_frames"], np.float64),
-        seen=each["seen"],
-        # None becomes NaN.
-        changes=None if changes is None else np.array(changes, np.float64),
-        given=each.get("given", True),
-        absent=each.get("absent", False),
+    if not was:
+        return f"found anew from masks and annotations; {file} has the same"
+    return (
+        f"found anew from masks and annotations; {file} has others ({was}), which are"
+        " not those of these masks and annotations"
     )
+
+
+def _other_score(report: Report, written: Written) -> str:
+    """A global score that is not as it was written, "" if all are."""
+    for name, value in report.summary().items():
+        was = written.summary.get(name)
+        told = "no number" if was is None else f"{was:.3f}"
+        if not math.isclose(
+            *(value, math.nan if was is None else was), rel_tol=0, abs_tol=1e-9
+        ) and not (math.isnan(value) and was is None):
+            return f"{name} {told}"
+    return ""
+
+
+def _same_scores(found: Report, written: Written) -> bool:
+    return not _other_score(found, written)

@@ -1,5 +1,6 @@
 """The tables of an evaluation's page: what was compared, scores, speed, differences."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,10 @@ def compared_table(results: Sequence[Results]) -> Markup:
     names = dict.fromkeys(name for column in columns for name in column)
     rows: list[_Row] = []
     for name in names:
-        cells = [str(column.get(name) or "not noted") for column in columns]
+        cells = [
+            str(column.get(name) or each.others or "not noted")
+            for column, each in zip(columns, results, strict=True)
+        ]
         rows.append([name, *cells])
     return table(["", *named(results)], rows, caption="What was compared", quiet=True)
 
@@ -53,7 +57,7 @@ def _facts_of(results: Results) -> dict[str, Any]:
     about, settings = results.about, results.settings
     machine = about.get("machine") or (results.speed or {}).get("machine", {})
     rows = (results.speed or {}).get("rows", [])
-    config = settings.get("method", "")
+    config = settings.get("method") or ""
     found: dict[str, Any] = {
         "method": about.get("method") or config.partition("(")[0],
         "weights": _weights(about, settings),
@@ -103,11 +107,10 @@ def places(results: Sequence[Results]) -> Markup:
     """Where everything was, and the methods' whole configurations, folded."""
     parts = []
     for name, each in zip(named(results), results, strict=True):
-        root = each.about.get("root") or each.settings.get("root")
         known = {
             "results": each.folder,
             "masks": each.masks or each.about.get("masks"),
-            "data set": root,
+            "data set": each.root,
             "configuration": each.settings.get("method"),
         }
         parts.append(Markup(f"<h3>{name}</h3>{facts(known)}"))
@@ -140,7 +143,10 @@ def speed_table(results: Sequence[Results]) -> Markup:
     if memory:
         titles = ["result", "of the process, MiB", "of the device, MiB"]
         parts.append(table(titles, memory, caption="Most memory in use"))
-    quiet = [each.name for each in results if not list(_speeds(each))]
+    for each in results:
+        if each.others:
+            parts.append(paragraph(f"{each.name}: {each.others}."))
+    quiet = [each.name for each in results if not (list(_speeds(each)) or each.others)]
     if quiet:
         parts.append(paragraph(f"No speed was noted with {', '.join(quiet)}."))
     return Markup("\n".join(parts))
@@ -186,10 +192,8 @@ def sequence_table(results: Sequence[Results]) -> Markup:
     ]
     if len(results) > 1:
         head += [f"{x.name} − {results[0].name}" for x in results[1:]]
-    limit = max(
-        (abs(x[name]["J&F"] - means[0][name]["J&F"]) for x in means for name in x),
-        default=0.0,
-    )
+    changes = [abs(x[n]["J&F"] - means[0][n]["J&F"]) for x in means for n in x]
+    limit = max(filter(math.isfinite, changes), default=0.0)
     rows: list[_Row] = []
     for name, objects in sequences.items():
         frames = len(dict.fromkeys(x for entry in objects for x in entry.frames))
@@ -212,6 +216,9 @@ def _with_bar(value: float, limit: float, place: int) -> Cell:
       limit: Of the longest bar.
       place: Of the result.
     """
+    cell = signed(value)
+    if cell.value is None:
+        return cell
     end = 32 + 30 * value / (limit or 1.0)
     left, width = min(32.0, end), abs(end - 32)
     kind = f"bar series{place % 6 if value > 0 else 0}"
@@ -220,7 +227,6 @@ def _with_bar(value: float, limit: float, place: int) -> Cell:
         f'<rect class="{kind}" x="{left:.1f}" y="1" width="{width:.1f}" height="8"/>'
         '<line class="zero" x1="32" x2="32" y1="0" y2="10"/></svg>'
     )
-    cell = signed(value)
     return Cell(Markup(cell.content + bar), cell.value)
 
 
@@ -294,15 +300,17 @@ def _in_words(first: Results, other: Results, found: Sequence[Difference]) -> st
     better, worse = sum(x > 0 for x in changes), sum(x < 0 for x in changes)
     count = len(changes)
     both = next(each for each in found if each.measure == "J&F")
+    if not math.isfinite(both.mean):
+        return "Of J&F scores are missing, so that which is better cannot be told."
     sure = both.low > 0 or both.high < 0
     words = (
         f"In J&F {other.name} is better than {first.name} in {better} of {count}"
-        f" sequences and worse in {worse}. The interval of J&F"
+        f" sequence{'s' * (count > 1)} and worse in {worse}. The interval of J&F"
         f" {'does not hold' if sure else 'holds'} 0"
         f"{'' if sure else ', so which is better is not settled by these sequences'}."
     )
     if count < FEW:
-        words += f" With {count} sequences it means little."
+        words += f" With {count} sequence{'s' * (count > 1)} it means little."
     return words
 
 
@@ -317,6 +325,8 @@ def how_drawn() -> str:
 
 def _interval(each: Difference, limit: float) -> Markup:
     """The interval as a line, with the mean on it and a tick at 0."""
+    if not math.isfinite(each.mean):
+        return Markup("-")
 
     def place(value: float) -> str:
         return f"{60 + 56 * max(-1.0, min(1.0, value / limit)):.1f}"
