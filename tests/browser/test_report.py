@@ -130,6 +130,66 @@ def test_a_window_of_any_width_needs_no_sideways_scrolling(opened, results, widt
     assert window == width and wide <= window
 
 
+def test_a_long_name_takes_several_lines(opened, results):
+    browser = opened(*results, "--name", "n" * 4000, "--name", "other")
+    script = "return [document.documentElement.scrollWidth, innerWidth]"
+    wide, window = browser.execute_script(script)
+    assert wide <= window
+    script = "return Math.max(...[...document.querySelectorAll('table')].map((x) => x"
+    assert browser.execute_script(f"{script}.scrollWidth))") < 2 * window
+
+
+def test_scores_that_are_missing_come_last(opened, results, tmp_path):
+    (tmp_path / "masks").rename(tmp_path / "gone")
+    path = results[0] / "results-val.json"
+    content = json.loads(path.read_text())
+    for entry in content["objects"][:2]:
+        entry["J_frames"] = [None] * 4
+    path.write_text(json.dumps(content))
+    browser = opened(results[0])
+    button = find(browser, "#sequences table thead button")[3]
+    rows = "#sequences table:first-of-type tbody th"
+    for expected in (["gamma", "beta", "alpha"], ["beta", "gamma", "alpha"]):
+        press(button, "ENTER")
+        assert texts(browser, rows)[:3] == expected
+
+
+def test_a_histogram_tells_how_many_bars_it_has(opened, results):
+    browser = opened(results[0])
+    (svg,) = find(browser, '[data-chart="histogram"] > svg')
+    press(svg, "END")
+    assert svg.get_attribute("aria-valuenow") == "19"
+    assert svg.get_attribute("aria-valuemax") == "19"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0.25] * 3, [0.0] * 3, [-1e308, 1e308, 0.0], [1e308] * 3, [1.79e308, 1.0, 2.0]],
+)
+def test_any_curve_lies_within_its_axes(opened, tmp_path, values):
+    rows = [{"step": step, "loss": loss} for step, loss in enumerate(values)]
+    (tmp_path / "run").mkdir()
+    log = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (tmp_path / "run" / "log.jsonl").write_text(log)
+    browser = opened(tmp_path / "run")
+    heights = [float(x.get_attribute("cy")) for x in find(browser, "circle")]
+    assert len(heights) == 3
+    assert all(9 < height < 187 for height in heights)
+    if len(set(values)) == 1:
+        assert all(50 < height < 150 for height in heights)
+    path = find(browser, "path")[0].get_attribute("d")
+    assert "NaN" not in path and "Infinity" not in path
+    assert len(find(browser, ".grid")) >= 2
+
+
+def test_a_long_log_is_drawn(opened, tmp_path):
+    (tmp_path / "run").mkdir()
+    rows = (f'{{"step": {step}, "loss": {1 / step}}}\n' for step in range(1, 200_001))
+    (tmp_path / "run" / "log.jsonl").write_text("".join(rows))
+    browser = opened(tmp_path / "run")
+    assert find(browser, "path")[0].get_attribute("d").count("L") == 199_999
+
+
 def test_names_do_not_run(opened, tmp_path):
     from tests.clips import write_davis
     from tests.reports.pages.conftest import scored, write_results

@@ -23,7 +23,7 @@ const told = (value) => (value === null ? "–" : String(Number(value.toPrecisio
 
 // Round values between two ends, about `count` of them.
 function ticks(low, high, count) {
-  const rough = (high - low) / count;
+  const rough = (high / 2 - low / 2) * (2 / count);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
   const found = [];
@@ -87,7 +87,7 @@ class Chart {
       item.append(` ${each.name}`);
     });
     svg.setAttribute("aria-valuemin", 0);
-    svg.setAttribute("aria-valuemax", spec.places.length - 1);
+    svg.setAttribute("aria-valuemax", spec.places.length - (spec.bars ? 2 : 1));
     this.move(this.cursor);
   }
 
@@ -99,8 +99,9 @@ class Chart {
     const reach = last - first || 1;
     this.x = (value) =>
       MARGIN.left + ((value - first) / reach) * (right - MARGIN.left);
+    // By halves, for the difference of the largest numbers is none.
     this.y = (value) =>
-      bottom - ((value - low) / (high - low)) * (bottom - MARGIN.top);
+      bottom - ((value / 2 - low / 2) / (high / 2 - low / 2)) * (bottom - MARGIN.top);
   }
 
   axes() {
@@ -311,6 +312,20 @@ function showEvaluation() {
   });
 }
 
+// Of an axis that has room for all values, from 0 on where that is not far; a curve of
+// one value lies in the middle.
+function ends(known) {
+  let [least, most] = [Infinity, -Infinity];
+  for (const value of known) {
+    least = Math.min(least, value);
+    most = Math.max(most, value);
+  }
+  const room = (most / 2 - least / 2) * 0.1 || Math.abs(most) * 0.05 || 1;
+  const low = least >= 0 && least < most / 2 ? 0 : least - room;
+  const farthest = 1.79e308;
+  return [Math.max(low, -farthest), Math.min(most + room, farthest)];
+}
+
 function showTraining() {
   for (const [name, curves] of Object.entries(data.curves)) {
     const places = [...new Set(curves.flatMap((each) => each.steps))];
@@ -320,10 +335,7 @@ function showTraining() {
       const row = places.map((step) => known.get(step) ?? null);
       return { name: data.names[k], values: row, bridge: true };
     });
-    const known = finite(series.flatMap((each) => each.values));
-    const [least, most] = [Math.min(...known), Math.max(...known)];
-    const low = least >= 0 && least < most / 2 ? 0 : least - (most - least) * 0.05;
-    const high = most + (most - low || Math.abs(most) || 1) * 0.05;
+    const [low, high] = ends(finite(series.flatMap((each) => each.values)));
     charts.get(name).show({
       places,
       names: places.map((step) => `step ${step}`),
@@ -349,17 +361,23 @@ function makeSortable(table) {
       for (const each of titles) each.removeAttribute("aria-sort");
       title.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
       const rows = [...body.rows].map((row) => [keyOf(row.cells[column]), row]);
-      rows.sort(([a], [b]) => sign * compare(a, b));
+      rows.sort(([a], [b]) => missingLast(a, b) || sign * compare(a, b));
       body.append(...rows.map(([, row]) => row));
     });
   });
 }
 
-const keyOf = (cell) =>
-  "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent;
+// A number, a text, or null for the number of a cell that has none.
+function keyOf(cell) {
+  if ("value" in cell.dataset) return Number(cell.dataset.value);
+  return cell.classList.contains("number") ? null : cell.textContent;
+}
+
+const missingLast = (a, b) => (a === null) - (b === null);
 
 // Numbers by size, texts by their parts, so that clip2 comes before clip10.
 function compare(a, b) {
+  if (a === null) return 0;
   if (typeof a === "number" && typeof b === "number") return a - b;
   return String(a).localeCompare(String(b), "en", { numeric: true });
 }

@@ -91,7 +91,23 @@ def _names(args: argparse.Namespace) -> Sequence[str]:
             )
     if len(set(args.name)) < len(args.name):
         raise InputError("--name: names two folders alike; give each its own name")
+    if not all(name.strip() for name in args.name):
+        raise InputError("--name: is empty; give a name that can be seen")
+    for what in (*args.folders, *args.name, args.out):
+        _check_text(str(what))
     return args.name or names_of(args.folders)
+
+
+def _check_text(name: str) -> None:
+    """A page is UTF-8, and what it calls things must be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode(errors="backslashreplace").decode()
+        raise InputError(
+            f"{shown}: is not UTF-8, as a page is; rename it, or link to it by a name"
+            " that is"
+        ) from error
 
 
 def _are_runs(folders: Sequence[Path]) -> bool:
@@ -126,8 +142,17 @@ def _report_runs(args: argparse.Namespace, names: Sequence[str]) -> None:
                 f"--{option}: is for results, and {args.folders[0]} is a training run;"
                 " leave it out"
             )
-    path, figures = write_training(args.folders, names, args.out)
-    _tell(path, {"runs": figures}, args.json)
+    written = write_training(args.folders, names, args.out)
+    figures: dict[str, Any] = {"runs": written.newest}
+    if written.no_number:
+        figures["no_number"] = {
+            run: {
+                name: {"rows": some, "of": every} for name, (some, every) in x.items()
+            }
+            for run, x in written.no_number.items()
+        }
+    _note(written.notes)
+    _tell(written.path, figures, args.json)
 
 
 def _report_results(args: argparse.Namespace, names: Sequence[str]) -> None:
@@ -157,9 +182,13 @@ def _report_results(args: argparse.Namespace, names: Sequence[str]) -> None:
             name: {each.measure: each._asdict() for each in found}
             for name, found in written.differences.items()
         }
-    for note in written.notes:
-        print(f"vos-jax: note: {note}", file=sys.stderr)
+    _note(written.notes)
     _tell(written.path, figures, args.json)
+
+
+def _note(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"vos-jax: note: {note}", file=sys.stderr)
 
 
 def _tell(path: Path, figures: dict[str, Any], as_json: bool) -> None:

@@ -318,6 +318,8 @@ def test_the_order_of_a_list_changes_nothing(results, report, davis, tmp_path):
         (["near", "run"], "is a training run, and others are results"),
         (["near", "--name", "a", "--name", "b"], "--name: given 2 times for 1"),
         (["near", "far", "--name", "a", "--name", "a"], "names two folders alike"),
+        (["near", "--name", ""], "--name: is empty"),
+        (["near", "--name", " "], "--name: is empty"),
         (["near", "far", "--masks", "empty"], "--masks: given 1 times for 2"),
         (["near", "--workers", "0"], "--workers 0: use at least 1"),
         (["run", "--root", "empty"], "--root: is for results"),
@@ -380,10 +382,72 @@ def test_figures_that_are_no_numbers_are_left_out(report, tmp_path):
     run = write_run(tmp_path / "run")
     with (run / "log.jsonl").open("a") as log:
         log.write('{"step": 7, "loss": NaN, "odd": NaN}\n')
-    printed, page, _, _ = report(run)
+        log.write('{"step": 8, "validation J&F": NaN}\n')
+        log.write('{"step": 9, "loss": -Infinity}\n')
+    printed, page, text, err = report(run)
     assert printed["runs"]["run"]["odd"] is None
+    assert printed["no_number"]["run"]["loss"] == {"rows": 2, "of": 8}
+    for place in text, err:
+        assert "run: loss was no number in 2 of 8 rows." in place
+        assert "run: odd was no number in 1 of 1 row." in place
+    assert set(printed["no_number"]["run"]) == {"loss", "odd", "validation J&F"}
     assert "odd" not in page.data["curves"]
     assert page.data["curves"]["loss"][0]["values"][-1] is None
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_best_validation_is_a_number(report, tmp_path, first):
+    rows = [{"step": 1, "validation J&F": 0.6}, {"step": 2, "validation J&F": 0.4}]
+    rows.insert(0 if first else 2, {"step": 3, "validation J&F": float("nan")})
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    _, _, text, _ = report(run)
+    best = r'scope="row">{}</th><td[^>]*title="([^"]*)"'
+    assert re.findall(best.format("best validation J&amp;F"), text) == ["0.6"]
+    assert re.findall(best.format("at step"), text) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("experiment.json", "[1]", "no JSON object"),
+        ("experiment.json", "{", "Expecting property name"),
+        ("log.jsonl", f'{{"step": 1, "x": 1{"0" * 400}}}', "int too large"),
+        ("log.jsonl", f'{{"step": 1{"0" * 400}}}', "int too large"),
+    ],
+)
+def test_files_of_a_run_that_train_does_not_write_are_refused(
+    report, tmp_path, name, content, found
+):
+    run = write_run(tmp_path / "run")
+    (run / name).write_text(content)
+    err = report(run, status=2)
+    assert f"{run / name}: is not what train writes ({found}" in err
+    assert err.count("\n") == 1
+
+
+def test_names_that_are_no_text_are_refused(report, tmp_path):
+    run = write_run(tmp_path / "run")
+    err = report(run, "--name", "a\udcffb", status=2)
+    assert "a\\udcffb: is not UTF-8" in err and err.count("\n") == 1
+    (run / "log.jsonl").write_text('{"step": 1, "\\ud800": 2}\n')
+    err = report(run, status=2)
+    assert "report.html: cannot be written, for a name in it is not UTF-8" in err
+    assert not (tmp_path / "page").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "results"])
+def test_folders_whose_names_are_no_text_are_refused(
+    command, results, report, tmp_path
+):
+    folder = tmp_path / "a\udcffb"
+    if command == "run":
+        write_run(tmp_path / "run").rename(folder)
+    else:
+        results[0].rename(folder)
+    err = report(folder, status=2)
+    assert "a\\udcffb: is not UTF-8" in err and err.count("\n") == 1
 
 
 def test_runs_share_their_charts(report, tmp_path):

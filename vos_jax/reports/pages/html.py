@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vos_jax.errors import InputError
 from vos_jax.media.atomic import atomic_path, make_folder
 
 PAGE = "report.html"
@@ -92,7 +93,7 @@ def table(
     """
     is_number = [isinstance(cell, Cell) for cell in rows[0]]
     titles = "".join(
-        f'<th scope="col"{_class("number" if right else "")}>{text(title)}</th>'
+        f'<th scope="col"{_class(_kind_of_title(title, right))}>{text(title)}</th>'
         for title, right in zip(head, is_number, strict=True)
     )
     lines = "\n".join(
@@ -110,6 +111,12 @@ def table(
         f"<caption{_class('quiet' if quiet else '')}>{escape(caption)}</caption>\n"
         f"<thead><tr>{titles}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>"
     )
+
+
+def _kind_of_title(title: str, is_number: bool) -> str:
+    if isinstance(title, Markup) or len(title) <= _LONG:
+        return "number" if is_number else ""
+    return "number words" if is_number else "words"
 
 
 def _cell(cell: Cell | str, tag: str) -> str:
@@ -182,9 +189,18 @@ def write_page(
     Raises:
       InputError: It cannot be written.
     """
+    try:
+        content = page(title, body, data).encode()
+    except UnicodeEncodeError as error:
+        part = error.object[max(0, error.start - 40) : error.end + 40]
+        shown = part.encode(errors="backslashreplace").decode()
+        raise InputError(
+            f"{folder / PAGE}: cannot be written, for a name in it is not UTF-8"
+            f" ({' '.join(shown.split())}); rename it"
+        ) from error
     path = make_folder(folder) / PAGE
     with atomic_path(path) as temporary:
-        temporary.write_text(page(title, body, data), encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
     return path
 
 

@@ -26,6 +26,7 @@ from vos_jax.reports.pages.html import (
     write_page,
 )
 from vos_jax.reports.pages.pictures import Album
+from vos_jax.reports.pages.written import as_written, read_object
 
 _LOG, _EXPERIMENT = "log.jsonl", "experiment.json"
 _VALIDATION = "validation "
@@ -80,12 +81,11 @@ def read_run(folder: Path, name: str) -> Run:
         raise InputError(
             f"{folder / _LOG}: has no row yet; wait until the run has written one"
         )
-    experiment = {}
-    if (folder / _EXPERIMENT).is_file():
-        try:
-            experiment = json.loads((folder / _EXPERIMENT).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{folder / _EXPERIMENT}: damaged") from error
+    with as_written(folder / _LOG, "train"):
+        for figure in (x for row in rows for x in row.values()):
+            # A whole number may be larger than any that is drawn.
+            float(figure)
+    experiment = read_object(folder / _EXPERIMENT, "train")
     sheets = {
         int(step): path
         for path in (folder / "validation").glob("step_*.png")
@@ -99,13 +99,25 @@ def read_run(folder: Path, name: str) -> Run:
     )
 
 
-def write_training(
-    folders: Sequence[Path], names: Sequence[str], out: Path
-) -> tuple[Path, dict[str, Mapping[str, float]]]:
-    """Writes the page of runs, whose curves share their axes.
+class Written(NamedTuple):
+    """A page, and the figures it shows, each by the name of its run.
 
-    Returns:
-      The file, and the newest figures of each run by its name.
+    Attributes:
+      path: The file.
+      newest: The newest value of each figure.
+      no_number: Of each figure that was NaN or infinite somewhere, in how many of how
+        many rows.
+      notes: These, in words.
+    """
+
+    path: Path
+    newest: Mapping[str, Mapping[str, float]]
+    no_number: Mapping[str, Mapping[str, tuple[int, int]]]
+    notes: Sequence[str]
+
+
+def write_training(folders: Sequence[Path], names: Sequence[str], out: Path) -> Written:
+    """Writes the page of runs, whose curves share their axes.
 
     Raises:
       InputError: A log is damaged or empty, a picture cannot be read, or the page not
@@ -116,8 +128,15 @@ def write_training(
     data = {"kind": "training", "names": [run.name for run in runs], "curves": charts}
     title = f"Training of {', '.join(run.name for run in runs)}"
     is_score = {name: name.startswith(_VALIDATION) for name in charts}
+    no_number = {run.name: _no_number(run) for run in runs}
+    notes = [
+        f"{run}: {figure} was no number in {some} of {every} row{'s' * (every > 1)}."
+        for run, found in no_number.items()
+        for figure, (some, every) in found.items()
+    ]
     parts = [
         paragraph(_extent(runs), "lead"),
+        *(paragraph(note, "note") for note in notes),
         section("figures", "Newest figures", _newest_table(runs)),
         _curves("training", "Training", [x for x, own in is_score.items() if not own]),
         _curves("validation", "Validation", [x for x, own in is_score.items() if own]),
@@ -125,7 +144,8 @@ def write_training(
         section("about", "What was run", _about_table(runs), _whole(runs)),
     ]
     path = write_page(out, title, parts, data)
-    return path, {run.name: _newest(run) for run in runs}
+    newest = {run.name: _newest(run) for run in runs}
+    return Written(path, newest, {k: x for k, x in no_number.items() if x}, notes)
 
 
 def _extent(runs: Sequence[Run]) -> str:
@@ -142,6 +162,16 @@ def _newest(run: Run) -> dict[str, float]:
     found: dict[str, float] = {}
     for row in run.rows:
         found.update(row)
+    return found
+
+
+def _no_number(run: Run) -> dict[str, tuple[int, int]]:
+    """In how many of its rows a figure was none, of those where it was at times."""
+    found = {}
+    for name in dict.fromkeys(name for row in run.rows for name in row):
+        values = [row[name] for row in run.rows if name in row]
+        if none := sum(not math.isfinite(value) for value in values):
+            found[name] = none, len(values)
     return found
 
 
@@ -169,7 +199,7 @@ def _newest_table(runs: Sequence[Run]) -> Markup:
 
 def _best(run: Run) -> dict[str, float]:
     """The step that validated best, the last one of equals."""
-    found = [row for row in run.rows if "validation J&F" in row]
+    found = [x for x in run.rows if math.isfinite(x.get("validation J&F", math.nan))]
     if not found:
         return {}
     row = max(found, key=lambda row: (row["validation J&F"], row["step"]))

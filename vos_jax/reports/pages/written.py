@@ -60,7 +60,9 @@ def _refused(path: Path, maker: str, reason: str) -> InputError:
     return InputError(f"{path}: is not what {maker} writes ({told}); make it again")
 
 
-def read_object(path: Path, maker: str, check: Callable[[_Json], object]) -> _Json:
+def read_object(
+    path: Path, maker: str, check: Callable[[_Json], object] | None = None
+) -> _Json:
     """The JSON object of a file; empty where there is none.
 
     Args:
@@ -82,7 +84,8 @@ def read_object(path: Path, maker: str, check: Callable[[_Json], object]) -> _Js
             ) from error
         if not isinstance(found, dict):
             raise TypeError("no JSON object")
-        check(found)
+        if check is not None:
+            check(found)
     return found
 
 
