@@ -294,6 +294,17 @@ def test_other_seen_categories_are_refused(report, tmp_path):
     assert "okapi: object clip_1 is of an unseen category, and in" in err
 
 
+def test_one_sequence_is_spoken_of_as_one(report, tmp_path):
+    davis = write_davis(tmp_path / "davis", ["alpha"], 6)
+    folders = []
+    for shift in (1, 3):
+        masks = write_results(tmp_path / f"masks{shift}", ["alpha"], shift=shift)
+        folders.append(scored(davis, masks, tmp_path / f"out{shift}"))
+    _, _, text, _ = report(*folders)
+    assert "in 0 of 1 sequence and worse in 1." in text
+    assert "With 1 sequence it means little." in text
+
+
 def test_the_order_of_a_list_changes_nothing(results, report, davis, tmp_path):
     printed, before, _, _ = report(*results)
     lists = davis / "ImageSets" / "2017" / "val.txt"
