@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 import numpy as np
 
 from vos_jax.errors import InputError
+from vos_jax.inference.checks import objects_in
 from vos_jax.media import overlay_colours, read_labels, write_labels
 
 _T = TypeVar("_T")
@@ -56,8 +57,7 @@ class Drawn(NamedTuple):
     def of(cls, labels: np.ndarray, ids: tuple[int, ...], maps: "Maps") -> Self:
         """What is drawn of some objects in a label map `[H, W]`, uint8."""
         given = np.where(np.isin(labels, ids), labels, np.uint8(0))
-        seen = tuple(int(id) for id in np.unique(given) if id)
-        return cls(maps.put(given), ids, seen)
+        return cls(maps.put(given), ids, tuple(objects_in(given)))
 
 
 class Drawing(NamedTuple):

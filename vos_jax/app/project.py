@@ -35,6 +35,7 @@ from vos_jax.app.log import Log
 from vos_jax.app.passes import FORWARD, Made, Pass
 from vos_jax.app.shown import Shown
 from vos_jax.errors import InputError
+from vos_jax.inference.checks import objects_in
 from vos_jax.media import FrameSource, make_folder, read_labels, write_labels
 from vos_jax.types import MAX_OBJECTS
 
@@ -376,12 +377,11 @@ class Project:
     def _first_drawing(self, given: Mapping[int, np.ndarray]) -> Drawing:
         drawing = Drawing()
         for frame, labels in given.items():
-            ids = tuple(int(x) for x in np.unique(labels) if 0 < x <= MAX_OBJECTS)
+            ids = tuple(objects_in(labels))
             for id in ids:
                 if id not in drawing.objects:
                     drawing = drawing.with_object(default_object(id))
-            drawn = Drawn.of(labels, ids, self._maps)
-            drawing = drawing.with_drawn(frame, drawn)
+            drawing = drawing.with_drawn(frame, Drawn.of(labels, ids, self._maps))
         return drawing if drawing.objects else drawing.with_object(default_object(1))
 
 

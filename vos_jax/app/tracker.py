@@ -7,6 +7,7 @@ goes on from any state of the same history and gives the bits of one without a b
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from itertools import groupby, takewhile
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any, NamedTuple
@@ -19,14 +20,14 @@ from vos_jax.app.passes import FORWARD, Event, Pass, Plan
 from vos_jax.app.project import Project
 from vos_jax.data.clip_inputs import InputReader
 from vos_jax.errors import InputError
-from vos_jax.inference.announce import plural
-from vos_jax.inference.capacity import DEFAULT_FRAMES, segmenting_remedy, state_bytes
+from vos_jax.inference.capacity import DEFAULT_FRAMES, segmenting_remedy
 from vos_jax.inference.frame_inputs import with_inputs
 from vos_jax.inference.resume import Saved
-from vos_jax.inference.segmenter import Pending, VideoSegmenter, working_size
+from vos_jax.inference.room import check_room
+from vos_jax.inference.segmenter import Pending, VideoSegmenter
 from vos_jax.media import FrameSource, prefetch, video_name
 from vos_jax.methods.base import Method
-from vos_jax.runtime.out_of_memory import check_memory, memory_told
+from vos_jax.runtime.out_of_memory import memory_told
 
 _AHEAD = 4
 # A state is kept after so many frames: at most as many are computed once more.
@@ -159,14 +160,16 @@ class Tracker:
         self, task: Task, plan: Plan, told: Callable[[int, float | None], None]
     ) -> int:
         """Shows masks that were made before; the position of the first other one."""
-        way, begin = task.way, task.first
-        while begin <= task.last and self._is_made(way, plan, begin):
-            if not _is_drawn(way, begin):
-                frames = [way.frame(begin)]
-                self._project.show_made(way, frames, _chain(plan, begin))
-                told(frames[0], None)
-            begin += 1
-        return begin
+        way = task.way
+        positions = range(task.first, task.last + 1)
+        made = list(takewhile(lambda p: self._is_made(way, plan, p), positions))
+        stored = (p for p in made if not _is_drawn(way, p))
+        for chain, alike in groupby(stored, key=lambda p: _chain(plan, p)):
+            frames = [way.frame(p) for p in alike]
+            self._project.show_made(way, frames, chain)
+            for frame in frames:
+                told(frame, None)
+        return task.first + len(made)
 
     def _segmenter(self, task: Task, plan: Plan, saved: Saved | None) -> VideoSegmenter:
         model = self._model
@@ -299,19 +302,15 @@ class Tracker:
         return way.position(last) + 1
 
     def _check_memory(self, task: Task) -> None:
-        model, frames = self._model, task.last + 1
-        objects = len(self._project.drawing.objects)
-        height, width = working_size(*self._source.size, model.size)
-        needed = state_bytes(
-            *(model.method, (height, width), objects, frames),
-            variables=model.variables,
+        model = self._model
+        check_room(
+            *(model.method, model.variables, self._source.size),
+            size=model.size,
+            objects=len(self._project.drawing.objects),
+            frames=task.last + 1,
+            flip=model.flip,
+            remedy=f"{segmenting_remedy(model.method)}; or track fewer frames",
         )
-        what = (
-            f"the state of {plural(frames, 'frame')} of {width}x{height} with"
-            f" {plural(objects, 'object')}"
-        )
-        remedy = f"{segmenting_remedy(model.method)}; or track fewer frames"
-        check_memory(what, needed * (1 + model.flip), remedy)
 
 
 def _is_drawn(way: Pass, position: int) -> bool:

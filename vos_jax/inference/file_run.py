@@ -15,26 +15,24 @@ from vos_jax.inference.announce import (
     announce,
     announce_run,
     model_facts,
-    plural,
     video_facts,
 )
-from vos_jax.inference.capacity import segmenting_remedy, state_bytes
+from vos_jax.inference.capacity import segmenting_remedy
 from vos_jax.inference.checks import objects_in
 from vos_jax.inference.form import inference_form
 from vos_jax.inference.frame_inputs import with_inputs
 from vos_jax.inference.result_files import ResultFiles
+from vos_jax.inference.room import check_room
 from vos_jax.inference.run_folder import RunFolder
 from vos_jax.inference.run_identity import Run, describe_run, frame_order
 from vos_jax.inference.segmenter import (
     Pending,
     VideoSegmenter,
-    working_size,
 )
 from vos_jax.media import FrameSource, prefetch
 from vos_jax.media.lock import lock_folder
 from vos_jax.methods.base import Method
 from vos_jax.runtime.interrupt import delayed_signals
-from vos_jax.runtime.out_of_memory import check_memory
 from vos_jax.runtime.progress import Progress
 
 _SAVE_EVERY_S = 60.0
@@ -226,7 +224,14 @@ class FileRun:
         objects: int,
     ) -> VideoSegmenter:
         network = network or inference_form(method, variables)
-        self._check_memory(*network, objects)
+        check_room(
+            *(*network, self.source.size),
+            size=self.size,
+            objects=objects,
+            frames=self._length,
+            flip=self.flip,
+            remedy=segmenting_remedy(network[0]),
+        )
         return VideoSegmenter(
             *network,
             size=self.size,
@@ -256,23 +261,6 @@ class FileRun:
             overlay=self.overlay,
             allow_damaged=self.allow_damaged,
             inputs=None if self.inputs is None else self.inputs.identity,
-        )
-
-    def _check_memory(
-        self, method: Method, variables: Mapping[str, Any], objects: int
-    ) -> None:
-        """Refuses what the state of this run certainly has no room for."""
-        height, width = working_size(*self.source.size, self.size)
-        needed = state_bytes(
-            method, (height, width), objects, self._length, variables=variables
-        )
-        state = (
-            f"the state of {self._length} frames of {width}x{height} with"
-            f" {plural(objects, 'object')}"
-        )
-        check_memory(
-            *(state, needed * (1 + self.flip), segmenting_remedy(method)),
-            devices=1 if method.mesh is None else method.mesh.size,
         )
 
     def _segment(
